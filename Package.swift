@@ -1,0 +1,98 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+import PackageDescription
+
+let package = Package(
+    name: "swift-tableflip",
+    platforms: [.macOS(.v15)],
+    products: [
+        .library(name: "Tableflip", targets: ["Tableflip"]),
+        .library(name: "TableflipNIO", targets: ["TableflipNIO"]),
+        .executable(name: "tableflip-demo", targets: ["tableflip-demo"]),
+    ],
+    traits: [
+        .trait(name: "NIO", description: "The SwiftNIO adapter `TableflipNIO`, and the demo that is built on it."),
+        .default(enabledTraits: ["NIO"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/ordo-one/TextTable", from: "0.0.2"),
+    ],
+    targets: [
+        // MARK: The library, from the bottom up. Arrows point downward only.
+
+        // What Swift cannot say: posix_spawn file actions, CMSG macros, signal handlers. Policy-free.
+        .target(name: "CTableflip"),
+        // Pure values: the two machines, the codec, names. Depends on the standard library alone.
+        .target(name: "TableflipCore"),
+        // The verbs of the operating system, with owned descriptors. No policy.
+        .target(name: "TableflipSystem", dependencies: ["CTableflip", "TableflipCore"]),
+        // The public library: the upgrader and its engine.
+        .target(
+            name: "Tableflip",
+            dependencies: [
+                "CTableflip", "TableflipCore", "TableflipSystem", .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
+
+        // MARK: Adapters
+
+        .target(
+            name: "TableflipNIO",
+            dependencies: [
+                "Tableflip",
+                .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
+                .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
+            ]
+        ),
+
+        // MARK: Programs
+
+        .executableTarget(
+            name: "tableflip-demo",
+            dependencies: [
+                "Tableflip",
+                "TableflipNIO",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["NIO"])),
+                .product(name: "TextTable", package: "TextTable", condition: .when(traits: ["NIO"])),
+                .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
+                .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
+                .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["NIO"])),
+            ]
+        ),
+        // A plain-socket server whose successors misbehave on request: what the process tests drive.
+        .executableTarget(
+            name: "tableflip-probe",
+            dependencies: [
+                "CTableflip", "Tableflip", "TableflipSystem", .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/Programs/tableflip-probe"
+        ),
+
+        // MARK: Tests
+
+        // Explores every interleaving of the two machines. Also compiled by the mutation test on its own.
+        .target(name: "HandshakeExplorer", dependencies: ["TableflipCore"], path: "Tests/HandshakeExplorer"),
+        .testTarget(name: "TableflipCoreTests", dependencies: ["TableflipCore", "HandshakeExplorer"]),
+        .testTarget(name: "TableflipSystemTests", dependencies: ["TableflipSystem", "TableflipCore", "CTableflip"]),
+        .testTarget(name: "TableflipTests", dependencies: ["Tableflip", "TableflipSystem", "TableflipCore"]),
+        .testTarget(name: "ProcessTests", dependencies: ["tableflip-probe"]),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .gnu11
+)
+
+for target in package.targets {
+    var settings = target.swiftSettings ?? []
+    settings += [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .treatAllWarnings(as: .error),
+    ]
+    target.swiftSettings = settings
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+//
+// The system interfaces that Swift cannot call by itself: the CMSG_* and wait-status macros, GNU extensions that the
+// Glibc module hides, posix_spawn file actions, and signal handlers, which must be async-signal-safe.
+//
+// Nothing here decides anything. Functions return -1 and set errno unless they say otherwise. No function takes
+// ownership of a descriptor it is given; every descriptor that is returned is close-on-exec.
+#ifndef CTABLEFLIP_H
+#define CTABLEFLIP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// MARK: Descriptors
+
+/// A connected pair of AF_UNIX stream sockets. Neither raises SIGPIPE when written to after the other end has closed.
+int tf_socketpair(int pair[2]);
+/// pipe(2); `pipe[0]` is read from, `pipe[1]` written to. Both non-blocking.
+int tf_pipe(int pipe[2]);
+/// socket(2), close-on-exec and non-blocking from birth where the platform can.
+int tf_socket(int domain, int type, int protocol);
+/// fcntl(F_DUPFD_CLOEXEC): the lowest free number that is at least `minimum`.
+int tf_duplicate(int descriptor, int minimum);
+/// Sets or clears FD_CLOEXEC.
+int tf_set_close_on_exec(int descriptor, bool on);
+/// Sets O_NONBLOCK in the open file description, which every duplicate in every process shares.
+int tf_set_nonblocking(int descriptor);
+/// Opens /dev/null on those of 0, 1 and 2 that are closed, so that no socket lands on a standard stream's number.
+int tf_fill_standard_streams(void);
+
+// MARK: SCM_RIGHTS
+
+/// Linux accepts at most 253 descriptors in a message (SCM_MAX_FD in include/net/scm.h); more is EINVAL.
+#define TF_DESCRIPTORS_PER_MESSAGE_MAX 253
+
+/// sendmsg(2) without blocking or SIGPIPE; the descriptors travel with the first byte.
+ssize_t tf_send(int socket, const void *bytes, size_t length, const int *descriptors, size_t descriptor_count);
+
+struct tf_received {
+    /// How many descriptors were stored.
+    size_t descriptor_count;
+    /// The kernel dropped descriptors: this process's table is full (MSG_CTRUNC).
+    bool truncated;
+    /// The sender's process id as the kernel saw it; 0 when it did not say.
+    pid_t sender;
+};
+
+/// recvmsg(2) without blocking. `descriptors` has room for TF_DESCRIPTORS_PER_MESSAGE_MAX. With `atomic` the
+/// descriptors are close-on-exec on arrival (MSG_CMSG_CLOEXEC); else they are made so one by one, as platforms without
+/// that flag must.
+ssize_t tf_receive(int socket, void *bytes, size_t length, int *descriptors, bool atomic, struct tf_received *received);
+/// Asks the kernel to say who sends on this socket. To be called before the other end is given away.
+int tf_ask_for_sender(int socket);
+
+// MARK: Processes
+
+struct tf_spawn {
+    /// The file to execute. No PATH search is made.
+    const char *path;
+    char *const *arguments;
+    char *const *environment;
+    /// The directory to start in; NULL for the current one.
+    const char *directory;
+    /// Becomes descriptor `channel_number` of the new process, open across exec. Of the others only 0 to 2 stay.
+    int channel;
+    int channel_number;
+};
+
+/// posix_spawn(3): no page of memory is copied, whatever the size of this process. The new process starts with an
+/// empty signal mask and every signal at its default. Returns 0 or an error number; errno is not set.
+int tf_spawn_process(const struct tf_spawn *request, pid_t *process);
+
+/// A descriptor that polls readable once the process has ended: pidfd_open(2). ENOSYS where there is none.
+int tf_process_descriptor(pid_t process);
+
+struct tf_exit {
+    /// Whether the process has ended and was reaped by this call.
+    bool reaped;
+    /// The exit status, or -1 if a signal ended it.
+    int status;
+    /// The signal that ended it, or 0.
+    int signal;
+};
+/// waitpid(2) for one process; does not block unless told to. ECHILD when somebody else has reaped it.
+int tf_reap(pid_t process, bool block, struct tf_exit *result);
+
+// MARK: Threads and signals
+
+/// Starts a detached thread with every signal blocked, so that the application's threads go on receiving them.
+/// Returns an error number.
+int tf_start_thread(void (*body)(void *), void *context, const char *name);
+
+/// From now on `signal` does nothing but write its number as one byte to `descriptor` (non-blocking).
+/// One descriptor serves all signals of the process; it must stay open. Unblocks the signal in the calling thread.
+int tf_signal_to_descriptor(int signal, int descriptor);
+
+// MARK: Facts
+
+/// A process-wide flag, set once: true for the first caller only.
+bool tf_claim_process(void);
+/// Gives the flag back.
+void tf_release_process(void);
+/// environ(7).
+char **tf_environment(void);
+
+#endif

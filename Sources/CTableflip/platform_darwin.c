@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+#ifdef __APPLE__
+#include "CTableflip.h"
+
+#include "platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int keep_private(int descriptor) { return fcntl(descriptor, F_SETFD, FD_CLOEXEC); }
+
+int tf_socketpair(int pair[2]) {
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0) return -1;
+    int on = 1;
+    for (int index = 0; index < 2; index++) {
+        keep_private(pair[index]);
+        setsockopt(pair[index], SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+    }
+    return 0;
+}
+
+int tf_pipe(int ends[2]) {
+    if (pipe(ends) < 0) return -1;
+    for (int index = 0; index < 2; index++) {
+        keep_private(ends[index]);
+        tf_set_nonblocking(ends[index]);
+    }
+    return 0;
+}
+
+int tf_socket(int domain, int type, int protocol) {
+    int descriptor = socket(domain, type, protocol);
+    if (descriptor < 0) return -1;
+    keep_private(descriptor);
+    tf_set_nonblocking(descriptor);
+    return descriptor;
+}
+
+int tf_ask_for_sender(int socket) {
+    (void)socket;
+    return 0;
+}
+
+void tf_platform_sender(struct cmsghdr *header, pid_t *sender) {
+    (void)header;
+    (void)sender;
+}
+
+void tf_platform_ask_sender(int socket, pid_t *sender) {
+    // The process that last used the other end (xnu bsd/kern/uipc_usrreq.c, LOCAL_PEERPID).
+    socklen_t length = sizeof(*sender);
+    if (getsockopt(socket, SOL_LOCAL, LOCAL_PEERPID, sender, &length) < 0) *sender = 0;
+}
+
+int tf_process_descriptor(pid_t process) {
+    (void)process;
+    errno = ENOSYS;
+    return -1;
+}
+
+int tf_platform_add_directory(posix_spawn_file_actions_t *actions, const char *directory) {
+    return posix_spawn_file_actions_addchdir_np(actions, directory);
+}
+
+int tf_platform_close_others(posix_spawn_file_actions_t *actions, int keep, short *flags) {
+    (void)keep; // a dup2 action already keeps its target
+    *flags |= POSIX_SPAWN_CLOEXEC_DEFAULT;
+    for (int number = 0; number <= 2; number++) {
+        int error = posix_spawn_file_actions_addinherit_np(actions, number);
+        if (error) return error;
+    }
+    return 0;
+}
+
+void tf_platform_exclude_signals(sigset_t *set) {
+    sigdelset(set, SIGKILL);
+    sigdelset(set, SIGSTOP);
+}
+
+void tf_platform_name_thread(const char *name) { pthread_setname_np(name); }
+#endif // __APPLE__

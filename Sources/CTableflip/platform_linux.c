@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+#ifdef __linux__
+#define _GNU_SOURCE 1
+#include "CTableflip.h"
+
+#include "platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int tf_socketpair(int pair[2]) { return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair); }
+int tf_pipe(int pipe[2]) { return pipe2(pipe, O_CLOEXEC | O_NONBLOCK); }
+int tf_socket(int domain, int type, int protocol) {
+    return socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+}
+
+int tf_ask_for_sender(int socket) {
+    int on = 1;
+    return setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+}
+
+void tf_platform_sender(struct cmsghdr *header, pid_t *sender) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_CREDENTIALS) return;
+    struct ucred credentials;
+    memcpy(&credentials, CMSG_DATA(header), sizeof(credentials));
+    *sender = credentials.pid;
+}
+
+void tf_platform_ask_sender(int socket, pid_t *sender) {
+    // SO_PEERCRED of a socketpair names whoever made the pair, so there is nothing to ask.
+    (void)socket;
+    (void)sender;
+}
+
+// pidfd_open(2) has a number in every architecture's table since 5.3; glibc 2.36 has the wrapper, older ones do not.
+int tf_process_descriptor(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+int tf_platform_add_directory(posix_spawn_file_actions_t *actions, const char *directory) {
+    return posix_spawn_file_actions_addchdir_np(actions, directory);
+}
+
+int tf_platform_close_others(posix_spawn_file_actions_t *actions, int keep, short *flags) {
+    (void)flags;
+    for (int number = 3; number < keep; number++) {
+        int error = posix_spawn_file_actions_addclose(actions, number);
+        if (error) return error;
+    }
+    // close_range(2) in the child: one call, whatever the number of open descriptors.
+    return posix_spawn_file_actions_addclosefrom_np(actions, keep + 1);
+}
+
+void tf_platform_exclude_signals(sigset_t *set) { (void)set; }
+
+void tf_platform_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+#endif // __linux__

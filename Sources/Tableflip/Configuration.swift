@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipSystem
+
+extension Upgrader {
+    /// How a process takes over, hands over and stops.
+    public struct Configuration: Sendable {
+        /// The file that names the process in charge; nil for none. A relative path counts from the directory the
+        /// process started in. It is written whole, when the process becomes the owner of the service and not before,
+        /// and removed when the service stops.
+        public var pidFile: String?
+
+        /// How long a successor may take from its start until it is ready. Then it is killed, and the old process goes
+        /// on.
+        public var upgradeTimeout: Duration
+
+        /// How long a process may take, once told to leave, to finish what it has begun. Then it is ended.
+        public var drainTimeout: Duration
+
+        /// How long the readers of one process may take to pause; nobody accepts meanwhile. Then the upgrade is given up.
+        public var pauseTimeout: Duration
+
+        /// Which signals upgrade and stop.
+        public var signals: UpgradeSignals
+
+        /// The program of the next generation: a path, or a name to look for in `PATH`. nil: the one that this process
+        /// was started by, `argv[0]`, looked up anew at each upgrade.
+        public var executable: String?
+
+        /// How long a successor serves before it becomes the owner; 0 is tableflip's way. Until then the old process
+        /// can take the service back.
+        package var probation: Duration
+
+        /// Makes a configuration.
+        /// - Parameters:
+        ///   - pidFile: see ``pidFile``.
+        ///   - upgradeTimeout: see ``upgradeTimeout``; one minute, as in tableflip.
+        ///   - drainTimeout: see ``drainTimeout``.
+        ///   - pauseTimeout: see ``pauseTimeout``.
+        ///   - signals: see ``signals``.
+        ///   - executable: see ``executable``.
+        public init(
+            pidFile: String? = nil, upgradeTimeout: Duration = .seconds(60), drainTimeout: Duration = .seconds(30),
+            pauseTimeout: Duration = .seconds(1), signals: UpgradeSignals = .standard, executable: String? = nil
+        ) {
+            self.pidFile = pidFile
+            self.upgradeTimeout = upgradeTimeout
+            self.drainTimeout = drainTimeout
+            self.pauseTimeout = pauseTimeout
+            self.signals = signals
+            self.executable = executable
+            self.probation = .zero
+        }
+
+        func validate() throws(UpgradeError) {
+            for (name, value) in [
+                ("upgradeTimeout", self.upgradeTimeout), ("drainTimeout", self.drainTimeout),
+                ("pauseTimeout", self.pauseTimeout),
+            ] where value <= .zero || value > .seconds(86_400 * 365) {
+                throw UpgradeError(
+                    .invalidConfiguration, "\(name) is \(value)", cure: "Give it a time above zero, up to a year.",
+                    serving: .nobody
+                )
+            }
+            if let path = self.pidFile, path.isEmpty || path.hasSuffix("/") || path.utf8.contains(0) {
+                throw UpgradeError(
+                    .invalidConfiguration, "pidFile is \"\(path)\", which names no file",
+                    cure: "Give it a path such as /run/hello.pid, or nil for none.", serving: .nobody
+                )
+            }
+            if let overlap = Set(self.signals.upgrade).intersection(self.signals.stop).first {
+                throw UpgradeError(
+                    .invalidConfiguration, "signal \(overlap) is to upgrade and to stop", serving: .nobody
+                )
+            }
+        }
+    }
+}

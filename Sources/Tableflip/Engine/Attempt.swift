@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+
+/// One upgrade, seen from the predecessor: the successor's process, the channel to it, and how far things have come.
+/// Lives on the engine's thread.
+final class Attempt {
+    let reply: Reply<UpgradeReport>?
+    let began: SuspendingClock.Instant
+    /// What is handed over, in the order in which `ready` speaks of it.
+    let inventory: [CarriedSocket]
+    /// nil once it is closed.
+    var channel: ChannelSocket?
+    /// The successor's end of the channel, until it has been given away.
+    var theirs: OwnedDescriptor?
+    /// Nothing more is to be read from it.
+    var channelIsOver = false
+    var process: SpawnedProcess?
+    var saidHello = false
+    /// Tells of the end of the process that said hello, where that is not our child: a shell may stand between.
+    var life: OwnedDescriptor?
+    /// By the kernel's word; our child's id until it has said hello.
+    var successor: CInt = 0
+    var childIsGone = false
+    var ending = SpawnedProcess.Ending.unknown
+
+    /// Entries offered, and acknowledged.
+    var offered = 0
+    var acknowledged = 0
+    /// As the successor said at ready.
+    var probation = Duration.zero
+
+    var phases: [(UpgradeEvent.Phase, Duration)] = []
+
+    /// Connections that may move, are on their way (borrowed, in the order sent), and have arrived.
+    var announced = 0
+    var moving: [ExportedConnection] = []
+    var moved = 0
+
+    init(
+        reply: Reply<UpgradeReport>?, began: SuspendingClock.Instant, inventory: [CarriedSocket], channel: ChannelSocket
+    ) {
+        self.reply = reply
+        self.began = began
+        self.inventory = inventory
+        self.channel = channel
+    }
+
+    /// Whether everything that was this successor has ended.
+    var isDead: Bool { self.childIsGone && self.lifeNumber == nil }
+
+    var lifeNumber: CInt? {
+        switch self.life {
+        case .some(let life): life.borrowed
+        case .none: nil
+        }
+    }
+}

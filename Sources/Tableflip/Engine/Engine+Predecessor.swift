@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Logging
+import TableflipCore
+import TableflipSystem
+
+/// Handing over: what the predecessor machine wants done, and what the successor says.
+extension Engine {
+    func perform(_ action: PredecessorMachine.Action) {
+        switch action {
+        case .refuse: break  // answered in `requestUpgrade`, which knows who asked
+        case .spawn: self.spawn()
+        case .sendHello: self.sendHello()
+        case .offerInventory: self.offerInventory()
+        case .pauseReaders: self.changeReaders(for: .predecessor) { try await $0.pause() }
+        case .resumeReaders: self.changeReaders(for: .predecessor) { try await $0.resume() }
+        case .sendGo: self.attempt?.channel?.send(.go)
+        case .giveUpOwnership: self.feed(PredecessorMachine.Event.ownershipGivenUp)
+        case .takeBackOwnership: self.takeBackOwnership()
+        case .sendCommit: self.attempt?.channel?.send(.commit)
+        case .sendAbort(let failure): self.attempt?.channel?.send(.abort(Message.Abort(failure)))
+        case .sendBye: self.sendBye()
+        case .terminateSuccessor: self.signalSuccessor(ProcessID.terminate)
+        case .killSuccessor: self.signalSuccessor(ProcessID.killSignal)
+        case .closeChannel: self.closeDownstream()
+        case .exportConnections: self.exportConnections()
+        case .closeListeners: self.context.sockets.close()
+        case .endService:
+            self.context.pidFile?.remove()
+            self.context.sockets.unlink()
+            self.context.sockets.close()
+        case .reportSuccess: self.reportSuccess()
+        case .reportFailure(let failure): self.reportFailure(failure)
+        case .leave(let leaving):
+            switch leaving {
+            case .replaced: self.context.exit.set(.replaced(successor: self.attempt?.successor ?? 0))
+            case .stopped: self.context.exit.set(.stopped)
+            }
+        case .exitNow: self.exitNow()
+        }
+    }
+
+    // MARK: The request
+
+    func requestUpgrade(_ reply: @escaping Reply<UpgradeReport>) {
+        var probe = self.predecessor
+        if case .refuse(let code) = probe.handle(.upgradeRequested).first {
+            let refusal = self.refusal(code)
+            self.emit(.refused, peer: self.attempt?.successor, error: refusal)
+            return reply(.failure(refusal))
+        }
+        do throws(SystemCallError) {
+            let pair = try ChannelSocket.pair()
+            let channel = ChannelSocket(
+                takingOwnershipOf: OwnedDescriptor(takingOwnershipOf: pair.ours),
+                capabilities: self.context.capabilities
+            )
+            self.keepWatchingLeftover()
+            self.attempt = Attempt(
+                reply: reply, began: self.clock.now, inventory: self.context.sockets.carried, channel: channel
+            )
+            self.attempt?.theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
+        } catch {
+            let failure = UpgradeError(.system, "the channel to a successor cannot be made: \(error)")
+            self.emit(.failed, error: failure)
+            return reply(.failure(failure))
+        }
+        self.emitProgress(.requested)
+        self.feed(PredecessorMachine.Event.upgradeRequested)
+    }
+
+    /// A successor that was sent SIGKILL and that the kernel still holds counts as dead; it is reaped when it ends.
+    private func keepWatchingLeftover() {
+        if let process = self.attempt?.process { self.leftovers.append(process) }
+    }
+
+    func collectLeftovers() { self.leftovers.removeAll { $0.collect() != nil } }
+
+    private func refusal(_ code: UpgradeError.Code) -> UpgradeError {
+        let successor = self.attempt?.successor ?? 0
+        return switch code {
+        case .notReady:
+            UpgradeError(code, "this process does not own the service yet", cure: "Upgrade after ready() has returned.")
+        case .predecessorAlive:
+            UpgradeError(
+                code, "the previous process (PID \(self.predecessorID)) is still draining",
+                cure: "Wait for it (waitForPredecessor()); drainTimeout bounds it.", serving: .successor
+            )
+        case .successorAlive:
+            UpgradeError(
+                code, "the last successor (PID \(successor)) handed the service back and is still draining",
+                cure: "Try again when it has left; drainTimeout bounds it."
+            )
+        case .upgradeRunning:
+            UpgradeError(
+                code, "an upgrade is running: to PID \(successor), at \(self.attempt?.phases.last?.0.description ?? "")",
+                cure: "Wait for its outcome."
+            )
+        case .replaced:
+            UpgradeError(
+                code, "this process has been replaced by PID \(successor) and is draining",
+                cure: "Ask that process.", serving: .successor
+            )
+        default: UpgradeError(code, "this process is stopping", cure: "Start the service anew.", serving: .nobody)
+        }
+    }
+
+    private func spawn() {
+        guard let attempt, let theirs = attempt.theirs.take() else { return }
+        let number = theirs.borrowed
+        do throws(UpgradeError) {
+            var request = try self.context.program()
+            let variable = try UpgradeError.wrapping("the channel cannot be looked at") {
+                () throws(SystemCallError) in try ProcessEnvironment.variable(channel: number)
+            }
+            request.environment.strings.append(variable)
+            let process = try self.context.spawner.spawn(request, channel: number)
+            attempt.process = process
+            attempt.successor = process.id
+            self.logger.info(
+                "successor started",
+                metadata: [
+                    "pid": "\(process.id)", "path": "\(request.executable.path)",
+                    "file": "\(request.executable.resolved)",
+                ]
+            )
+            self.feed(PredecessorMachine.Event.spawned)
+        } catch {
+            self.feed(PredecessorMachine.Event.spawnFailed(error))
+        }
+    }
+
+    // MARK: What the successor says
+
+    func readDownstream() {
+        guard let attempt, !attempt.channelIsOver else { return }
+        attempt.channel?.flush()
+        attempt.channel?.receive { arrival in
+            switch consume arrival {
+            case .message(let message, let descriptors): self.heard(message, descriptors, attempt)
+            case .violation(let error):
+                attempt.channelIsOver = true
+                self.feed(
+                    PredecessorMachine.Event.violated(
+                        UpgradeError(.successorMisbehaved, "the successor sent \(error), and was killed")
+                    )
+                )
+            case .ended:
+                attempt.channelIsOver = true
+                self.feed(PredecessorMachine.Event.channelEnded)
+            }
+        }
+    }
+
+    private func heard(_ message: Message, _ descriptors: consuming DescriptorBatch, _ attempt: Attempt) {
+        var descriptors = descriptors
+        self.logger.trace("heard", metadata: ["message": "\(message.name)", "from": "successor"])
+        switch message {
+        case .hello(let hello): self.heard(hello, descriptors.takeFirst(), attempt)
+        case .acknowledgement(let acknowledgement): self.heard(acknowledgement, attempt)
+        case .ready(let ready): self.heard(ready, attempt)
+        case .commit: self.feed(PredecessorMachine.Event.checkPassed)
+        case .committed: self.feed(PredecessorMachine.Event.reportedCommitted)
+        case .abort(let abort):
+            self.feed(PredecessorMachine.Event.aborted(abort.error(.successorAborted, by: "the successor")))
+        case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
+        case .offer, .go, .connections, .bye: self.successorMisbehaved("sent \(message.name)")
+        }
+    }
+
+    private func successorMisbehaved(_ what: String) {
+        self.feed(
+            PredecessorMachine.Event.violated(
+                UpgradeError(.successorMisbehaved, "the successor \(what), and was killed")
+            )
+        )
+    }
+
+    private func heard(_ hello: Message.Hello, _ life: consuming OwnedDescriptor?, _ attempt: Attempt) {
+        guard !attempt.saidHello else { return self.successorMisbehaved("said hello twice") }
+        attempt.saidHello = true
+        guard ProtocolVersion.common(ProtocolVersion.supported, hello.versions) != nil else {
+            return self.feed(PredecessorMachine.Event.violated(.versions(theirs: hello, whose: "successor")))
+        }
+        // The kernel's word, never the message's: this process id may be sent SIGKILL.
+        let speaker = attempt.channel?.peer ?? 0
+        if speaker > 1, speaker != attempt.process?.id {
+            attempt.successor = speaker
+            attempt.life = life
+        }
+        self.feed(PredecessorMachine.Event.greeted)
+    }
+
+    private func heard(_ ready: Message.Ready, _ attempt: Attempt) {
+        guard ready.claimed.count == attempt.inventory.count else {
+            return self.successorMisbehaved("speaks of \(ready.claimed.count) of \(attempt.inventory.count) descriptors")
+        }
+        guard ready.probationMilliseconds <= 86_400_000 else {
+            return self.successorMisbehaved("wants a probation of \(ready.probationMilliseconds) ms")
+        }
+        var digest = InventoryDigest()
+        for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where isClaimed {
+            digest.combine(socket, self.context.capabilities)
+        }
+        attempt.probation = .milliseconds(Int64(ready.probationMilliseconds))
+        self.feed(PredecessorMachine.Event.reportedReady(agreed: digest.value == ready.digest, ready.probation))
+    }
+
+    private func heard(_ acknowledgement: Message.Acknowledgement, _ attempt: Attempt) {
+        let received = Int(acknowledgement.received)
+        switch acknowledgement.subject {
+        case .initialOffer:
+            guard received >= attempt.acknowledged, received <= attempt.offered else {
+                return self.successorMisbehaved("acknowledged \(received) of \(attempt.offered) descriptors")
+            }
+            attempt.acknowledged = received
+            attempt.channel?.peerMadeProgress()
+            if received == attempt.inventory.count {
+                self.feed(PredecessorMachine.Event.inventoryAcknowledged)
+            } else {
+                self.offerMore(attempt)
+            }
+        case .finalOffer: self.successorMisbehaved("acknowledged a final offer that was not made")
+        case .connections: self.connectionsArrived(received, attempt)
+        }
+    }
+
+    /// The process that we started, or the one that said hello in its place, may have ended.
+    func successorMayHaveDied(_ source: Source) {
+        guard let attempt else { return }
+        if source == .successorProcess {
+            guard let ending = attempt.process?.collect() else { return }
+            attempt.ending = ending
+            attempt.childIsGone = true
+            attempt.process = nil
+        } else {
+            attempt.life = nil
+        }
+        // What it had still said comes first.
+        self.readDownstream()
+        if attempt.isDead { self.feed(PredecessorMachine.Event.successorDied(attempt.endingError)) }
+    }
+
+    // MARK: Actions
+
+    private func sendHello() {
+        let hello = Message.Hello(
+            generation: UInt32(self.context.facts.current.generation), process: ProcessID.current
+        )
+        self.attempt?.channel?.send(.hello(hello), descriptors: [self.context.lifeline.descriptor])
+    }
+
+    private func offerInventory() {
+        guard let attempt else { return }
+        if attempt.inventory.isEmpty {
+            attempt.channel?.send(.offer(.init(stage: .initial, first: 0, total: 0, entries: [])))
+        } else {
+            self.offerMore(attempt)
+        }
+    }
+
+    /// Sends batches for as long as not too many descriptors are on their way.
+    private func offerMore(_ attempt: Attempt) {
+        let capabilities = self.context.capabilities
+        while attempt.offered < attempt.inventory.count,
+            attempt.offered - attempt.acknowledged + capabilities.descriptorsPerMessage
+                <= max(capabilities.descriptorsInFlight, capabilities.descriptorsPerMessage)
+        {
+            let batch = attempt.inventory[attempt.offered...].prefix(capabilities.descriptorsPerMessage)
+            let numbers = batch.map { $0.withDescriptor { $0 ?? -1 } }
+            let offer = Message.Offer(
+                stage: .initial, first: UInt32(attempt.offered), total: UInt32(attempt.inventory.count),
+                entries: batch.map(\.entry)
+            )
+            attempt.offered += batch.count
+            attempt.channel?.send(.offer(offer), descriptors: numbers)
+        }
+    }
+
+    func predecessorReadersFinished(_ failure: UpgradeError?) {
+        if case .pausing = self.predecessor.state {
+            self.feed(
+                failure.map { PredecessorMachine.Event.readersFailedToPause($0) } ?? PredecessorMachine.Event.readersPaused
+            )
+        } else {
+            if let failure { self.logger.critical("a reader did not resume: \(failure.message)") }
+            self.feed(PredecessorMachine.Event.readersResumed)
+        }
+    }
+
+    private func takeBackOwnership() {
+        do {
+            try self.context.pidFile?.restore()
+        } catch {
+            self.logger.error("\(error)")
+        }
+    }
+
+    private func signalSuccessor(_ signal: CInt) {
+        guard let attempt else { return }
+        // Both are certain to be what we mean: our child is not reaped yet, and the other one's life is watched.
+        if let process = attempt.process, !attempt.childIsGone { ProcessID.signal(process.id, signal) }
+        if attempt.lifeNumber != nil { ProcessID.signal(attempt.successor, signal) }
+    }
+
+    private func closeDownstream() {
+        guard let attempt else { return }
+        self.failMoving(attempt)
+        attempt.channel?.stopReading()
+        attempt.channel = nil
+        attempt.channelIsOver = true
+        attempt.theirs = nil
+    }
+
+    // MARK: Outcomes
+
+    private func reportSuccess() {
+        guard let attempt else { return }
+        let duration = attempt.began.duration(to: self.clock.now)
+        let generation = self.context.facts.current.generation
+        self.logger.info(
+            "upgraded",
+            metadata: [
+                "successor": "\(attempt.successor)", "milliseconds": "\(duration.inMilliseconds)",
+                "descriptors": "\(attempt.inventory.count)",
+            ]
+        )
+        self.emitProgress(.committed)
+        attempt.reply?(
+            .success(
+                UpgradeReport(
+                    successor: attempt.successor, generation: generation + 1, descriptors: attempt.inventory.count,
+                    duration: duration, phaseNames: attempt.phases.map(\.0), phaseTimes: attempt.phases.map(\.1)
+                )
+            )
+        )
+    }
+
+    private func reportFailure(_ failure: UpgradeError) {
+        guard let attempt else { return }
+        let stops = failure.code == .stopping
+        let failure = failure.whileServing(stops ? .nobody : .predecessor)
+        self.emit(
+            .failed, peer: attempt.successor, elapsed: attempt.began.duration(to: self.clock.now), error: failure
+        )
+        attempt.reply?(.failure(failure))
+    }
+
+    /// Turns what the machine went through into events.
+    func noteProgress(from before: PredecessorMachine.State, to now: PredecessorMachine.State) {
+        guard before != now else { return }
+        self.logger.trace("state", metadata: ["from": "\(before)", "to": "\(now)"])
+        switch now {
+        case .greeting: self.emitProgress(.spawned)
+        case .awaitingReady: self.emitProgress(.handedOver)
+        case .pausing: self.emitProgress(.ready)
+        case .probation, .relinquishing:
+            if case .pausing = before { self.emitProgress(.go) }
+        default: break
+        }
+    }
+
+    private func emitProgress(_ phase: UpgradeEvent.Phase) {
+        guard let attempt else { return }
+        let elapsed = attempt.began.duration(to: self.clock.now)
+        attempt.phases.append((phase, elapsed))
+        self.emit(phase, peer: attempt.successor, elapsed: elapsed)
+    }
+
+    // MARK: Connections
+
+    private func exportConnections() {
+        let readers = self.context.readers.all
+        let inbox = self.context.inbox
+        guard !readers.isEmpty else { return self.feed(EngineInput.exportFinished) }
+        let logger = self.logger
+        Task {
+            await withDiscardingTaskGroup { group in
+                for reader in readers {
+                    group.addTask {
+                        do {
+                            try await reader.export(to: ConnectionExporter(inbox: inbox))
+                        } catch {
+                            logger.warning("connections stay: \(error)")
+                        }
+                    }
+                }
+            }
+            inbox.send(.exportFinished)
+        }
+    }
+
+    func exportFinished() { self.feed(PredecessorMachine.Event.exported) }
+
+    func export(_ connection: ExportedConnection) {
+        guard let attempt, !attempt.channelIsOver, case .draining = self.predecessor.state else {
+            return connection.reply(.failure(.noSuccessor))
+        }
+        let limit = WireLimit.connectionState
+        guard connection.unread.count <= limit, connection.state.count <= limit,
+            connection.listener.utf8.count <= WireLimit.name
+        else {
+            return connection.reply(
+                .failure(UpgradeError(.wrongMoment, "a connection with more than \(limit) bytes of state cannot move"))
+            )
+        }
+        attempt.moving.append(connection)
+        attempt.channel?.send(
+            .connections(
+                .init(
+                    announced: UInt32(max(attempt.announced, attempt.moved + attempt.moving.count)),
+                    entries: [.init(listener: connection.listener, unread: connection.unread, state: connection.state)]
+                )
+            ),
+            descriptors: [connection.descriptor]
+        )
+    }
+
+    private func connectionsArrived(_ received: Int, _ attempt: Attempt) {
+        let count = received - attempt.moved
+        guard count >= 0, count <= attempt.moving.count else {
+            return self.successorMisbehaved("acknowledged \(count) of \(attempt.moving.count) connections")
+        }
+        attempt.channel?.peerMadeProgress()
+        let arrived = attempt.moving.prefix(count)
+        attempt.moving.removeFirst(count)
+        attempt.moved = received
+        for connection in arrived { connection.reply(.success(())) }
+    }
+
+    /// What was not acknowledged is still its exporter's.
+    private func failMoving(_ attempt: Attempt) {
+        let moving = attempt.moving
+        attempt.moving = []
+        for connection in moving { connection.reply(.failure(.noSuccessor)) }
+    }
+
+    private func sendBye() { self.attempt?.channel?.send(.bye(.init(moved: UInt32(self.attempt?.moved ?? 0)))) }
+}
+
+extension UpgradeError {
+    fileprivate static let noSuccessor = UpgradeError(
+        .wrongMoment, "there is no successor that takes connections", serving: .predecessor
+    )
+}
+
+extension Attempt {
+    fileprivate var endingError: UpgradeError {
+        switch self.ending {
+        case .exited(let status):
+            UpgradeError(
+                .successorExited, "the successor (PID \(self.successor)) exited with status \(status)",
+                cure: "Its own output says why; run it by hand to see more."
+            )
+        case .signalled(let signal):
+            UpgradeError(
+                .successorKilled,
+                "the successor (PID \(self.successor)) was ended by \(ProcessID.name(ofSignal: signal))",
+                cure: signal == ProcessID.killSignal
+                    ? "The kernel does so when memory runs out; macOS also when a running binary is overwritten in place."
+                    : "Its core dump, if there is one, says where."
+            )
+        case .unknown:
+            UpgradeError(
+                .successorExited, "the successor (PID \(self.successor)) ended",
+                cure: "Another part of this program reaped it, so its exit status is not known."
+            )
+        }
+    }
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Logging
+import TableflipCore
+import TableflipSystem
+
+/// Taking over: what the successor machine wants done, and what the predecessor says.
+extension Engine {
+    var predecessorLifeNumber: CInt? {
+        switch self.predecessorLife {
+        case .some(let life): life.borrowed
+        case .none: nil
+        }
+    }
+
+    func perform(_ action: SuccessorMachine.Action) {
+        switch action {
+        case .sendHello:
+            let hello = Message.Hello(
+                generation: UInt32(self.context.facts.current.generation), process: ProcessID.current
+            )
+            self.upstream?.send(.hello(hello), descriptors: [self.context.lifeline.descriptor])
+        case .sendReady: self.sendReady()
+        case .closeUnclaimed: self.closeUnclaimed()
+        case .resumeReaders: self.changeReaders(for: .successor) { try await $0.resume() }
+        case .pauseReaders: self.changeReaders(for: .successor) { try await $0.pause() }
+        case .reportServing: self.reportServing()
+        case .reportFailure(let failure): self.reportFailure(failure)
+        case .startCheck: break  // a check is the configuration's; there is none yet, and time alone decides
+        case .sendCommit: self.upstream?.send(.commit)
+        case .takeOwnership: self.takeOwnership()
+        case .sendCommitted: self.upstream?.send(.committed)
+        case .settle:
+            for path in self.unclaimedPaths { path.remove() }
+            self.unclaimedPaths = []
+        case .becomeOwner:
+            self.context.facts.update { $0.isOwner = true }
+            self.emit(.owner)
+            let predecessorLives = self.successor.link == .open || self.successor.link == .ended
+            self.feed(PredecessorMachine.Event.becameOwner(predecessorLives: predecessorLives))
+        case .noteDeparture: self.noteDeparture()
+        case .forwardStop: self.feed(PredecessorMachine.Event.stopRequested)
+        case .sendAbort(let failure):
+            self.context.pidFile?.discard()
+            self.upstream?.send(.abort(Message.Abort(failure)))
+        case .closeListeners: self.context.sockets.close()
+        case .closeChannel:
+            self.upstream?.stopReading()
+            self.upstream = nil
+        case .leave(let leaving): self.leave(leaving)
+        case .exitNow:
+            self.exitStatus = 1
+            self.exitNow()
+        }
+        if self.successor.phase == .finished { self.isOver = true }
+    }
+
+    // MARK: What the application says
+
+    func applicationIsReady(_ reply: @escaping Reply<Void>) {
+        guard self.successor.phase == .initialising, self.readyReply == nil else {
+            reply(.failure(self.tooLateForReady))
+            return
+        }
+        self.readyReply = reply
+        self.context.sockets.seal()
+        do {
+            // Everything about the PID file that can fail for want of rights or room fails here, before go.
+            try self.context.pidFile?.prepare()
+            self.feed(SuccessorMachine.Event.readied)
+        } catch {
+            self.feed(SuccessorMachine.Event.initialisationFailed(error))
+        }
+    }
+
+    private var tooLateForReady: UpgradeError {
+        if case .failed(let failure) = self.context.exit.current { return failure }
+        return UpgradeError(
+            .wrongMoment, "ready() was called again, or when this process was already leaving",
+            cure: "Call it once, when the process is prepared to serve."
+        )
+    }
+
+    func successorReadersFinished(_ failure: UpgradeError?) {
+        if case .pausing = self.successor.phase {
+            self.feed(failure == nil ? SuccessorMachine.Event.readersPaused : .readersFailedToPause)
+        } else if var failure {
+            failure.code = .resumeFailed
+            self.feed(SuccessorMachine.Event.readersFailedToResume(failure))
+        } else {
+            self.feed(SuccessorMachine.Event.readersResumed)
+        }
+    }
+
+    // MARK: What the predecessor says
+
+    func readUpstream() {
+        self.upstream?.flush()
+        self.upstream?.receive { arrival in
+            switch consume arrival {
+            case .message(let message, let descriptors): self.heard(message, descriptors)
+            case .violation(let error):
+                self.feed(
+                    SuccessorMachine.Event.violated(
+                        UpgradeError(.predecessorMisbehaved, "the predecessor sent \(error)", cure: error.cure)
+                    )
+                )
+            case .ended: self.feed(SuccessorMachine.Event.channelEnded)
+            }
+        }
+        if self.successor.link != .open { self.upstream?.flush() }
+    }
+
+    private func heard(_ message: Message, _ descriptors: consuming DescriptorBatch) {
+        var descriptors = descriptors
+        self.logger.trace("heard", metadata: ["message": "\(message.name)", "from": "predecessor"])
+        switch message {
+        case .hello(let hello): self.heard(hello, descriptors.takeFirst())
+        case .offer(let offer): self.heard(offer, descriptors)
+        case .go: self.feed(SuccessorMachine.Event.went)
+        case .commit: self.feed(SuccessorMachine.Event.commitReceived)
+        case .abort(let abort):
+            self.feed(SuccessorMachine.Event.abortReceived(abort.error(.predecessorAborted, by: "the predecessor")))
+        case .bye(let bye):
+            self.logger.debug(
+                "predecessor says bye",
+                metadata: ["moved": "\(bye.moved)", "drained": "\(bye.drained)", "cut": "\(bye.cut)"]
+            )
+            self.feed(SuccessorMachine.Event.byeReceived)
+        case .connections(let batch): self.adopt(batch, descriptors)
+        case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
+        case .ready, .committed, .acknowledgement: self.predecessorMisbehaved("sent \(message.name)")
+        }
+    }
+
+    private func predecessorMisbehaved(_ what: String) {
+        self.feed(
+            SuccessorMachine.Event.violated(UpgradeError(.predecessorMisbehaved, "the predecessor \(what)"))
+        )
+    }
+
+    private func heard(_ hello: Message.Hello, _ life: consuming OwnedDescriptor?) {
+        guard self.successor.phase == .greeting else { return self.predecessorMisbehaved("said hello twice") }
+        guard ProtocolVersion.common(ProtocolVersion.supported, hello.versions) != nil else {
+            return self.feed(SuccessorMachine.Event.violated(.versions(theirs: hello, whose: "predecessor")))
+        }
+        self.predecessorLife = life
+        self.predecessorID = hello.process
+        self.context.facts.update {
+            $0.generation = Int(hello.generation) + 1
+            $0.hasPredecessor = true
+        }
+        self.logger[metadataKey: "generation"] = "\(hello.generation + 1)"
+        self.feed(SuccessorMachine.Event.greeted)
+    }
+
+    private func heard(_ offer: Message.Offer, _ descriptors: consuming DescriptorBatch) {
+        guard offer.stage == .initial else {
+            // Final states are offered to those who ask for them; this version asks for none. They close here.
+            let count = offer.first + UInt32(offer.entries.count)
+            self.upstream?.send(.acknowledgement(.init(.finalOffer, received: count)))
+            return
+        }
+        guard self.successor.phase == .receiving, Int(offer.first) == self.received else {
+            return self.predecessorMisbehaved("offered descriptors out of order")
+        }
+        if self.received == 0 { ResourceLimits.allowDescriptors(Int(offer.total)) }
+        do {
+            try self.context.sockets.inherit(offer.entries, descriptors)
+        } catch {
+            return self.feed(SuccessorMachine.Event.violated(error))
+        }
+        self.received += offer.entries.count
+        self.upstream?.send(.acknowledgement(.init(.initialOffer, received: UInt32(self.received))))
+        if self.received == offer.total {
+            self.logger.debug("inherited", metadata: ["descriptors": "\(self.received)"])
+            self.emit(.inherited)
+            self.feed(SuccessorMachine.Event.inventoryComplete)
+        }
+    }
+
+    func predecessorDied() {
+        // What it had still said comes first.
+        self.readUpstream()
+        self.predecessorLife = nil
+        self.feed(SuccessorMachine.Event.predecessorDied)
+    }
+
+    // MARK: Actions
+
+    private func sendReady() {
+        let claims = self.context.sockets.claims(self.context.capabilities)
+        let probation = self.context.configuration.probation
+        self.upstream?.send(
+            .ready(
+                Message.Ready(
+                    digest: claims.digest, claimed: claims.claimed, fresh: UInt32(claims.fresh),
+                    probation: probation == .zero ? .none : .timed,
+                    probationMilliseconds: UInt64(probation.inMilliseconds.rounded(.up))
+                )
+            )
+        )
+    }
+
+    private func closeUnclaimed() {
+        let (names, paths) = self.context.sockets.closeUnclaimed()
+        self.unclaimedPaths = paths
+        for name in names {
+            self.logger.warning("inherited and not claimed: closed here", metadata: ["socket": "\(name)"])
+        }
+    }
+
+    private func takeOwnership() {
+        do {
+            try self.context.pidFile?.publish()
+            self.feed(SuccessorMachine.Event.ownershipTaken)
+        } catch {
+            self.logger.error("\(error)")
+            self.feed(SuccessorMachine.Event.ownershipFailed(error))
+        }
+    }
+
+    private func reportServing() {
+        guard let reply = self.readyReply else { return }
+        self.readyReply = nil
+        self.context.facts.update { $0.isServing = true }
+        self.emit(.serving)
+        self.logger.info("serving", metadata: ["pid": "\(ProcessID.current)"])
+        reply(.success(()))
+    }
+
+    private func reportFailure(_ failure: UpgradeError) {
+        let failure = failure.whileServing(self.whoServesInstead)
+        self.exitStatus = 1
+        self.context.pidFile?.discard()
+        if self.successor.phase == .finished { self.handshakeFailure = failure }
+        if let reply = self.readyReply {
+            self.readyReply = nil
+            reply(.failure(failure))
+        }
+        self.logger.error("this process does not take over: \(failure)")
+    }
+
+    private var whoServesInstead: UpgradeError.Serving {
+        self.successor.link == .open || self.successor.link == .ended ? .predecessor : .nobody
+    }
+
+    private func noteDeparture() {
+        guard self.context.predecessorLeft.current == nil else { return }
+        self.logger.info("the predecessor has left", metadata: ["pid": "\(self.predecessorID)"])
+        self.emit(.predecessorLeft)
+        self.context.facts.update { $0.hasPredecessor = false }
+        self.context.predecessorLeft.set(())
+        self.feed(PredecessorMachine.Event.predecessorLeft)
+    }
+
+    private func leave(_ leaving: SuccessorMachine.Leaving) {
+        switch leaving {
+        case .failed(let failure):
+            self.exitStatus = 1
+            self.context.exit.set(.failed(failure.whileServing(self.whoServesInstead)))
+        case .handedBack(let failure):
+            self.emit(.handedBack, error: failure)
+            self.context.exit.set(.handedBack(failure.whileServing(self.whoServesInstead)))
+        case .stopped:
+            // A first process that is told to stop before, or while, it takes charge.
+            self.context.pidFile?.discard()
+            if self.successor.link == .none { self.context.sockets.unlink() }
+            if let reply = self.readyReply {
+                self.readyReply = nil
+                reply(.failure(.stopped.whileServing(self.whoServesInstead)))
+            }
+            self.context.exit.set(.stopped)
+        }
+    }
+
+    // MARK: Connections
+
+    private func adopt(_ batch: Message.ConnectionBatch, _ descriptors: consuming DescriptorBatch) {
+        guard self.successor.phase == .owner else { return self.predecessorMisbehaved("sent connections too early") }
+        var descriptors = descriptors
+        let inbox = self.context.inbox
+        let logger = self.logger
+        let count = batch.entries.count
+        let work = batch.entries.map { entry in (entry, descriptors.takeFirst()?.release() ?? -1) }
+        let readers = self.context.readers
+        Task {
+            await withDiscardingTaskGroup { group in
+                for (entry, number) in work {
+                    group.addTask {
+                        let connection = AdoptedConnection(
+                            descriptor: OwnedDescriptor(takingOwnershipOf: number), listener: entry.listener,
+                            unread: entry.unread, state: entry.state
+                        )
+                        guard let reader = readers.reader(for: entry.listener) else {
+                            logger.error(
+                                "a connection was handed over that no reader takes: closed",
+                                metadata: ["listener": "\(entry.listener)"]
+                            )
+                            return
+                        }
+                        do {
+                            try await reader.adopt(connection)
+                        } catch {
+                            logger.error("a connection was lost: \(error)", metadata: ["listener": "\(entry.listener)"])
+                        }
+                    }
+                }
+            }
+            inbox.send(.adopted(count: count))
+        }
+    }
+
+    func adopted(_ count: Int) {
+        self.adoptedCount += count
+        self.upstream?.send(.acknowledgement(.init(.connections, received: UInt32(self.adoptedCount))))
+    }
+}
+
+extension Message.Abort {
+    init(_ error: UpgradeError) {
+        self.init(code: error.code.description, message: error.message, cure: error.cure)
+    }
+
+    func error(_ code: UpgradeError.Code, by whom: String) -> UpgradeError {
+        UpgradeError(code, "\(whom) gave up (\(self.code)): \(self.message)", cure: self.cure)
+    }
+}
+
+extension UpgradeError {
+    static func versions(theirs: Message.Hello, whose: String) -> UpgradeError {
+        let ours = ProtocolVersion.supported
+        return UpgradeError(
+            .versionMismatch,
+            "the \(whose) (\(theirs.label)) speaks versions \(theirs.versions.lowerBound.rawValue) to "
+                + "\(theirs.versions.upperBound.rawValue) of the protocol, this process \(ours.lowerBound.rawValue) to "
+                + "\(ours.upperBound.rawValue)",
+            cure: "Upgrade by way of a release that speaks both, or restart the service."
+        )
+    }
+}
+
+extension WireError {
+    var cure: String {
+        self == .descriptorsDropped ? "Raise the limit on open files (ulimit -n, LimitNOFILE=) of the new process." : ""
+    }
+}

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Logging
+import TableflipCore
+import TableflipSystem
+
+/// The one loop that acts: an event comes in, a machine decides, the actions are performed, their results are fed back
+/// as events.
+///
+/// It runs on a thread of its own and waits in poll(2), so the handshake goes on also when the application has blocked
+/// every thread of Swift's pool. It is used by one thread at a time: the one that makes the upgrader until the inventory
+/// is here, its own from then on. What performs the actions is in `Engine+Predecessor.swift` and
+/// `Engine+Successor.swift`.
+final class Engine {
+    /// Something to be looked at before anything else, in order.
+    enum Fed {
+        case predecessor(PredecessorMachine.Event)
+        case successor(SuccessorMachine.Event)
+        case input(EngineInput)
+    }
+
+    /// Whoever poll(2) woke us for.
+    enum Source {
+        case inbox
+        case signals
+        case upstream
+        case predecessorLife
+        case downstream
+        case successorProcess
+        case successorLife
+        case leftover
+    }
+
+    struct Armed<Deadline: Equatable> {
+        var deadline: Deadline
+        var at: SuspendingClock.Instant
+    }
+
+    /// To whom a change of the readers is reported.
+    enum Role {
+        case predecessor
+        case successor
+    }
+
+    let context: EngineContext
+    let timings: Timings
+    /// A suspended machine's time does not count: a closed lid must not end an upgrade.
+    let clock = SuspendingClock()
+    let started: SuspendingClock.Instant
+    let signals: WakeUp
+    var logger: Logger
+
+    // The two roles of this process.
+    var successor: SuccessorMachine
+    var predecessor = PredecessorMachine()
+    private var fed: [Fed] = []
+    private var successorDeadline: Armed<SuccessorMachine.Deadline>?
+    private var predecessorDeadline: Armed<PredecessorMachine.Deadline>?
+    var isOver = false
+    var exitStatus: CInt = 0
+
+    // As a successor.
+    var upstream: ChannelSocket?
+    var predecessorLife: OwnedDescriptor?
+    var predecessorID: CInt = 0
+    var received = 0
+    var unclaimedPaths: [UnixPath] = []
+    var readyReply: Reply<Void>?
+    var handshakeFailure: UpgradeError?
+    var adoptedCount = 0
+
+    // As a predecessor.
+    var attempt: Attempt?
+    var leftovers: [SpawnedProcess] = []
+
+    // The readers.
+    private var readersNumber = 0
+    private var readersRole = Role.successor
+    private var readersTask: Task<Void, Never>?
+
+    init(context: EngineContext, upstream: consuming OwnedDescriptor?, signals: WakeUp) {
+        self.context = context
+        self.timings = Timings(context.configuration)
+        self.logger = context.logger
+        self.started = self.clock.now
+        self.signals = signals
+        let hasPredecessor: Bool
+        if let upstream = upstream.take() {
+            self.upstream = ChannelSocket(takingOwnershipOf: upstream, capabilities: context.capabilities)
+            hasPredecessor = true
+        } else {
+            hasPredecessor = false
+        }
+        self.successor = SuccessorMachine(hasPredecessor: hasPredecessor)
+        self.arm()
+    }
+
+    // MARK: The loop
+
+    /// Runs until the machine says that nothing more can happen here.
+    func run() { while !self.isOver { self.turn() } }
+
+    /// Runs until the whole inventory is here.
+    func receiveInventory() throws(UpgradeError) {
+        while self.successor.phase == .greeting || self.successor.phase == .receiving { self.turn() }
+        if let handshakeFailure { throw handshakeFailure }
+    }
+
+    /// Waits once, and handles everything that has happened.
+    func turn() {
+        for source in self.wait() { self.look(at: source) }
+        self.settle()
+        self.passDeadlines()
+        self.settle()
+    }
+
+    func feed(_ event: PredecessorMachine.Event) { self.fed.append(.predecessor(event)) }
+    func feed(_ event: SuccessorMachine.Event) { self.fed.append(.successor(event)) }
+    func feed(_ input: EngineInput) { self.fed.append(.input(input)) }
+
+    /// Handles events until there are none left.
+    private func settle() {
+        while !self.fed.isEmpty {
+            let batch = self.fed
+            self.fed = []
+            for event in batch {
+                switch event {
+                case .predecessor(let event): self.tell(event)
+                case .successor(let event): self.tell(event)
+                case .input(let input): self.take(input)
+                }
+            }
+        }
+    }
+
+    private func tell(_ event: PredecessorMachine.Event) {
+        let before = self.predecessor.state
+        let actions = self.predecessor.handle(event)
+        self.noteProgress(from: before, to: self.predecessor.state)
+        for action in actions { self.perform(action) }
+        self.arm()
+    }
+
+    private func tell(_ event: SuccessorMachine.Event) {
+        let before = self.successor.phase
+        let actions = self.successor.handle(event)
+        if before != self.successor.phase {
+            self.logger.trace("phase", metadata: ["from": "\(before)", "to": "\(self.successor.phase)"])
+        }
+        for action in actions { self.perform(action) }
+        self.arm()
+    }
+
+    private func wait() -> [Source] {
+        var poll = Poll<Source>()
+        poll.add(.inbox, self.context.inbox.wakeUp.descriptor, Poll<Source>.readable)
+        poll.add(.signals, self.signals.descriptor, Poll<Source>.readable)
+        if let upstream { poll.add(.upstream, upstream.descriptor, upstream.interest) }
+        if let number = self.predecessorLifeNumber { poll.add(.predecessorLife, number, Poll<Source>.readable) }
+        if let attempt {
+            if let channel = attempt.channel, !attempt.channelIsOver {
+                poll.add(.downstream, channel.descriptor, channel.interest)
+            }
+            if let process = attempt.process, !attempt.childIsGone {
+                poll.add(.successorProcess, process.watchDescriptor, Poll<Source>.readable)
+            }
+            if let number = attempt.lifeNumber { poll.add(.successorLife, number, Poll<Source>.readable) }
+        }
+        for process in self.leftovers { poll.add(.leftover, process.watchDescriptor, Poll<Source>.readable) }
+        return poll.wait(self.untilNextDeadline)
+    }
+
+    private func look(at source: Source) {
+        switch source {
+        case .inbox: for input in self.context.inbox.take() { self.feed(input) }
+        case .signals: self.readSignals()
+        case .upstream: self.readUpstream()
+        case .predecessorLife: self.predecessorDied()
+        case .downstream: self.readDownstream()
+        case .successorProcess, .successorLife: self.successorMayHaveDied(source)
+        case .leftover: self.collectLeftovers()
+        }
+    }
+
+    private func readSignals() {
+        for byte in self.signals.clear() {
+            let number = CInt(byte)
+            if self.context.configuration.signals.upgrade.contains(number) {
+                self.logger.info("upgrade by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
+                self.feed(EngineInput.upgrade { [logger] result in
+                    // Success is logged by the engine itself.
+                    if case .failure(let error) = result { logger.error("upgrade failed: \(error)") }
+                })
+            } else if self.context.configuration.signals.stop.contains(number) {
+                self.logger.info("stop by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
+                self.feed(EngineInput.stop)
+            }
+        }
+    }
+
+    private func take(_ input: EngineInput) {
+        switch input {
+        case .ready(let reply): self.applicationIsReady(reply)
+        case .upgrade(let reply): self.requestUpgrade(reply)
+        case .stop: self.stop()
+        case .readersFinished(let number, let failure): self.readersFinished(number, failure)
+        case .exportFinished: self.exportFinished()
+        case .announce(let count): self.attempt?.announced += count
+        case .export(let connection): self.export(connection)
+        case .adopted(let count): self.adopted(count)
+        }
+    }
+
+    /// Until this process is in charge, stopping is the affair of taking over; from then on, of handing over.
+    private func stop() {
+        self.emit(.stopping)
+        if self.successor.phase == .owner { self.feed(PredecessorMachine.Event.stopRequested) } else {
+            self.feed(SuccessorMachine.Event.stopRequested)
+        }
+    }
+
+    // MARK: Deadlines
+
+    /// A deadline starts when its state is entered, and goes on while states with the same one follow each other.
+    private func arm() {
+        let now = self.clock.now
+        if self.successor.deadline != self.successorDeadline?.deadline {
+            self.successorDeadline = self.successor.deadline.map {
+                let probation = self.context.configuration.probation
+                return Armed(deadline: $0, at: now + self.timings.duration(of: $0, probation: probation))
+            }
+        }
+        if self.predecessor.deadline != self.predecessorDeadline?.deadline {
+            self.predecessorDeadline = self.predecessor.deadline.map {
+                let probation = self.attempt?.probation ?? .zero
+                return Armed(deadline: $0, at: now + self.timings.duration(of: $0, probation: probation))
+            }
+        }
+    }
+
+    private var untilNextDeadline: Duration? {
+        let next = [self.successorDeadline?.at, self.predecessorDeadline?.at].compactMap { $0 }.min()
+        return next.map { max(.zero, self.clock.now.duration(to: $0)) }
+    }
+
+    private func passDeadlines() {
+        let now = self.clock.now
+        // What has arrived by now counts as before the deadline: this process may have been stopped for a while.
+        if let armed = self.predecessorDeadline, armed.at <= now {
+            self.readDownstream()
+            self.settle()
+            if let armed = self.predecessorDeadline, armed.at <= now {
+                if armed.deadline == .drain { self.noteDrainOverran() }
+                self.predecessorDeadline = nil
+                self.feed(PredecessorMachine.Event.deadlinePassed)
+            }
+        }
+        if let armed = self.successorDeadline, armed.at <= now {
+            self.readUpstream()
+            self.settle()
+            if let armed = self.successorDeadline, armed.at <= now {
+                if armed.deadline == .drain { self.noteDrainOverran() }
+                self.successorDeadline = nil
+                self.feed(SuccessorMachine.Event.deadlinePassed)
+            }
+        }
+    }
+
+    // MARK: Readers
+
+    /// Asks all readers at once. The answer comes as `.readersFinished`, at the latest when the machine's deadline ends
+    /// the wait.
+    func changeReaders(for role: Role, _ change: @escaping @Sendable (any SocketReader) async throws -> Void) {
+        self.readersTask?.cancel()
+        self.readersTask = nil
+        self.readersNumber += 1
+        self.readersRole = role
+        let number = self.readersNumber
+        let readers = self.context.readers.all
+        guard !readers.isEmpty else {
+            self.feed(EngineInput.readersFinished(number: number, nil))
+            return
+        }
+        let inbox = self.context.inbox
+        self.readersTask = Task {
+            let failure = await withTaskGroup(of: String?.self) { group in
+                for reader in readers {
+                    group.addTask {
+                        do {
+                            try await change(reader)
+                            return nil
+                        } catch {
+                            return "\(error)"
+                        }
+                    }
+                }
+                return await group.reduce(String?.none) { $0 ?? $1 }
+            }
+            inbox.send(
+                .readersFinished(number: number, failure.map { UpgradeError(.pauseFailed, "a reader failed: \($0)") })
+            )
+        }
+    }
+
+    private func readersFinished(_ number: Int, _ failure: UpgradeError?) {
+        // Overtaken by a later change: its result says nothing about now.
+        guard number == self.readersNumber else { return }
+        self.readersTask = nil
+        switch self.readersRole {
+        case .predecessor: self.predecessorReadersFinished(failure)
+        case .successor: self.successorReadersFinished(failure)
+        }
+    }
+
+    // MARK: Telling
+
+    func emit(
+        _ phase: UpgradeEvent.Phase, peer: CInt? = nil, elapsed: Duration? = nil, error: UpgradeError? = nil
+    ) {
+        self.context.events.emit(
+            UpgradeEvent(
+                phase: phase, generation: self.context.facts.current.generation, peer: peer ?? self.predecessorID,
+                elapsed: elapsed ?? self.started.duration(to: self.clock.now), error: error
+            )
+        )
+    }
+
+    private func noteDrainOverran() {
+        self.logger.warning(
+            "the drain time-out has passed; the process ends with what is left",
+            metadata: ["drainTimeout": "\(self.timings.drain)"]
+        )
+        self.emit(.drainOverran)
+    }
+
+    func exitNow() {
+        self.isOver = true
+        self.context.exitNow(self.exitStatus)
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Logging
+import TableflipCore
+import TableflipSystem
+
+/// What the engine shares with the rest of the program, and what tests put in its place.
+struct EngineContext: Sendable {
+    var configuration: Upgrader.Configuration
+    var logger: Logger
+    var capabilities: Capabilities
+    var spawner: any ProcessSpawner
+    /// What is started at an upgrade. Looked up anew each time.
+    var program: @Sendable () throws(UpgradeError) -> SpawnRequest
+    /// Ends the process.
+    var exitNow: @Sendable (CInt) -> Void
+    var pidFile: PIDFile?
+    let lifeline: Lifeline
+    let inbox: EngineInbox
+    let sockets = SocketRegistry()
+    let readers = ReaderRegistry()
+    let events = EventHub()
+    let exit = Latch<ExitReason>()
+    let predecessorLeft = Latch<Void>()
+    let facts = EngineFacts()
+
+    init(
+        configuration: Upgrader.Configuration, logger: Logger, capabilities: Capabilities,
+        spawner: any ProcessSpawner, program: @escaping @Sendable () throws(UpgradeError) -> SpawnRequest,
+        exitNow: @escaping @Sendable (CInt) -> Void, pidFile: PIDFile?
+    ) throws(UpgradeError) {
+        self.configuration = configuration
+        self.logger = logger
+        self.capabilities = capabilities
+        self.spawner = spawner
+        self.program = program
+        self.exitNow = exitNow
+        self.pidFile = pidFile
+        (self.lifeline, self.inbox) = try UpgradeError.wrapping("the upgrader cannot start") {
+            () throws(SystemCallError) in (try Lifeline(capabilities: capabilities), try EngineInbox())
+        }
+    }
+}

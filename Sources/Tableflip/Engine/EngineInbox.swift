@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Synchronization
+import TableflipCore
+import TableflipSystem
+
+/// Answers a caller; called exactly once.
+typealias Reply<Value> = @Sendable (Result<Value, UpgradeError>) -> Void
+
+/// What the rest of the program tells the engine.
+enum EngineInput: Sendable {
+    case ready(Reply<Void>)
+    case upgrade(Reply<UpgradeReport>)
+    case stop
+    /// The readers have finished what they were last asked; stale numbers are dropped.
+    case readersFinished(number: Int, UpgradeError?)
+    case exportFinished
+    case announce(Int)
+    case export(ExportedConnection)
+    /// The connections of one batch are in the hands of their readers.
+    case adopted(count: Int)
+}
+
+/// A connection on its way to the successor.
+struct ExportedConnection: Sendable {
+    /// Borrowed from the exporter until `reply` is called.
+    var descriptor: CInt
+    var listener: String
+    var unread: [UInt8]
+    var state: [UInt8]
+    var reply: Reply<Void>
+}
+
+/// The one way into the engine from other threads.
+final class EngineInbox: Sendable {
+    private let inputs = Mutex<[EngineInput]>([])
+    let wakeUp: WakeUp
+
+    init() throws(SystemCallError) { self.wakeUp = try WakeUp() }
+
+    func send(_ input: EngineInput) {
+        self.inputs.withLock { $0.append(input) }
+        self.wakeUp.signal()
+    }
+
+    func take() -> [EngineInput] {
+        self.wakeUp.clear()
+        return self.inputs.withLock { inputs in
+            defer { inputs = [] }
+            return inputs
+        }
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+
+/// How long each deadline of the two machines is. The successor's are longer than everything its predecessor may need
+/// at that point, so that of two live processes the predecessor decides.
+struct Timings: Sendable {
+    var upgrade: Duration
+    var drain: Duration
+    var pause: Duration
+
+    /// For what takes microseconds unless something is wrong.
+    private let quick = Duration.seconds(1)
+    private let generous = Duration.seconds(5)
+
+    init(_ configuration: Upgrader.Configuration) {
+        self.upgrade = configuration.upgradeTimeout
+        self.drain = configuration.drainTimeout
+        self.pause = configuration.pauseTimeout
+    }
+
+    /// - Parameter probation: how long the successor's probation lasts, as it said at ready.
+    func duration(of deadline: PredecessorMachine.Deadline, probation: Duration) -> Duration {
+        switch deadline {
+        case .initialisation: self.upgrade
+        case .pause: self.pause
+        case .probation(.checked): probation + self.quick
+        case .probation: probation
+        case .ownership: self.generous
+        case .commit: self.generous * 2
+        case .dismissal: self.quick
+        case .recall: self.pause + self.quick
+        case .kill: self.generous
+        case .resume: self.generous
+        case .drain: self.drain
+        }
+    }
+
+    /// - Parameter probation: how long this process's probation lasts.
+    func duration(of deadline: SuccessorMachine.Deadline, probation: Duration) -> Duration {
+        switch deadline {
+        case .handshake: self.generous * 2
+        case .initialisation: self.upgrade
+        case .go: self.pause + self.generous * 2
+        case .resume: self.generous
+        case .commit: probation + self.pause + self.generous * 4
+        case .ownership: self.generous
+        case .severance: self.quick
+        case .pause: self.pause
+        case .bye: self.generous * 2
+        case .drain: self.drain
+        }
+    }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+public import Logging
+import TableflipCore
+import TableflipSystem
+
+/// Replaces this process with a new one without losing a connection.
+///
+/// ```swift
+/// let upgrader = try Upgrader(configuration: .init(pidFile: "/run/hello.pid"), logger: logger)
+/// let listener = try upgrader.listen(on: .tcp(host: "127.0.0.1", port: 8080))  // inherited, or bound anew
+/// // … prepare to serve on it …
+/// try await upgrader.ready()      // from here on this process serves
+/// _ = await upgrader.exit         // then drain and return from main
+/// ```
+///
+/// Make one, early, in `main`: it takes over from a predecessor if there is one, which takes well under a millisecond
+/// when there are few sockets, and waits at most ten seconds. All its methods may be called from any task or thread.
+public final class Upgrader: Sendable {
+    private let context: EngineContext
+
+    /// Takes over what a predecessor offers, or starts as the first process.
+    ///
+    /// From here on the signals of ``Configuration/signals`` no longer end the process by default, closed standard
+    /// streams are open on /dev/null, and the private environment variable of the handshake is gone.
+    /// - Parameters:
+    ///   - configuration: how to upgrade.
+    ///   - logger: where the upgrader says what it does: `info` for what an operator wants to see, `debug` for more.
+    /// - Throws: ``UpgradeError`` with the code `invalidConfiguration`; `alreadyCreated` for a second upgrader in one
+    ///   process; `staleEnvironment`; or, in a successor, `predecessorLost`, `predecessorAborted`,
+    ///   `predecessorMisbehaved`, `versionMismatch`: then print it and exit, the predecessor goes on serving.
+    public convenience init(configuration: Configuration = .init(), logger: Logger) throws(UpgradeError) {
+        try self.init(configuration: configuration, logger: logger, capabilities: .current)
+    }
+
+    package init(
+        configuration: Configuration, logger: Logger, capabilities: Capabilities
+    ) throws(UpgradeError) {
+        try configuration.validate()
+        let claim = try ProcessClaim()
+        let start = try ProcessStart()
+        let signals = try UpgradeError.wrapping("signals cannot be received") { () throws(SystemCallError) in
+            let pipe = try WakeUp()
+            for signal in configuration.signals.upgrade + configuration.signals.stop { try pipe.receiveSignal(signal) }
+            return pipe
+        }
+        self.context = try EngineContext(
+            configuration: configuration, logger: logger, capabilities: capabilities,
+            spawner: DirectSpawner(capabilities: capabilities),
+            program: { () throws(UpgradeError) in try start.program(configuration) },
+            exitNow: { ProcessID.exitNow(status: $0) },
+            pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }
+        )
+        try Self.start(self.context, ProcessEnvironment.takeChannel(), signals)
+        claim.keep()
+    }
+
+    /// For tests: an upgrader whose surroundings are given.
+    init(context: EngineContext, upstream: consuming OwnedDescriptor?) throws(UpgradeError) {
+        self.context = context
+        let signals = try UpgradeError.wrapping("no pipe") { () throws(SystemCallError) in try WakeUp() }
+        try Self.run(context, upstream, signals: signals)
+    }
+
+    private static func start(
+        _ context: EngineContext, _ channel: consuming ProcessEnvironment.Channel, _ signals: WakeUp
+    ) throws(UpgradeError) {
+        switch consume channel {
+        case .none: try self.run(context, nil, signals: signals)
+        case .open(let upstream): try self.run(context, upstream, signals: signals)
+        case .stale(let what):
+            throw UpgradeError(
+                .staleEnvironment, what,
+                cure: "It was inherited by mistake from a program that upgrades: start this one with the variable unset "
+                    + "(env -u \(ProcessEnvironment.channelVariable)).",
+                serving: .nobody
+            )
+        }
+    }
+
+    private static func run(
+        _ context: EngineContext, _ upstream: consuming OwnedDescriptor?, signals: WakeUp
+    ) throws(UpgradeError) {
+        let engine = Engine(context: context, upstream: upstream, signals: signals)
+        if engine.successor.phase == .initialising {
+            context.predecessorLeft.set(())
+        } else {
+            try engine.receiveInventory()
+        }
+        try EngineThread.start(engine)
+    }
+
+    // MARK: Sockets
+
+    /// A socket on this address: the predecessor's, if it had one under this name, else bound anew.
+    ///
+    /// To be called before ``ready()``. What was inherited and has not been asked for by then is closed.
+    /// - Parameters:
+    ///   - address: where to listen.
+    ///   - name: what the socket is known by across upgrades; by default the address in words. Needed where two sockets
+    ///     ask for the same address.
+    /// - Returns: the socket, listening: its accept queue fills from here on.
+    /// - Throws: ``UpgradeError`` with the code `addressInUse`, `listenFailed`, `invalidAddress`, `duplicateName`, or
+    ///   `wrongMoment` after ``ready()``.
+    public func listen(on address: SocketAddress, name: String? = nil) throws(UpgradeError) -> Listener {
+        let name = name ?? address.description
+        guard !name.isEmpty, name.utf8.count <= WireLimit.name else {
+            throw UpgradeError(
+                .invalidAddress, "a socket's name has 1 to \(WireLimit.name) bytes; \"\(name)\" has \(name.utf8.count)",
+                cure: "Give it a shorter name: listen(on:name:).", serving: .nobody
+            )
+        }
+        let entry = InventoryEntry(
+            name: name, kind: address.isStream ? .listener : .datagram, address: address.description
+        )
+        let (socket, isInherited) = try self.context.sockets.socket(for: entry, unixPath: entry.unixPath) {
+            () throws(UpgradeError) in try BoundSocket.bind(address)
+        }
+        return Listener(socket, address: address, isInherited: isInherited)
+    }
+
+    /// Any other descriptor that should reach every generation: the predecessor's, or what `make` returns.
+    package func carry(
+        _ name: String, make: () throws(UpgradeError) -> OwnedDescriptor
+    ) throws(UpgradeError) -> CarriedSocket {
+        let entry = InventoryEntry(name: name, kind: .file, address: "")
+        return try self.context.sockets.socket(for: entry, unixPath: nil, make: make).0
+    }
+
+    /// Registers what reads from the sockets; see ``SocketReader``. To be called before ``ready()``.
+    /// - Parameter reader: the reader, paused.
+    public func register(_ reader: some SocketReader) { self.context.readers.add(reader) }
+
+    // MARK: Taking over
+
+    /// Says that this process is prepared, and returns when it serves.
+    ///
+    /// A first process serves at once. In a successor the predecessor compares the sockets of the two, pauses its
+    /// readers and says go; then the readers of this process are resumed, and this returns: within milliseconds, and at
+    /// most ``Configuration/pauseTimeout``, unless something fails.
+    /// - Throws: ``UpgradeError``: `pidFile`, `resumeFailed`, or a successor's `predecessorAborted` and the like. Then
+    ///   exit; ``UpgradeError/serving`` tells who goes on. A second call throws `wrongMoment`.
+    public func ready() async throws(UpgradeError) {
+        try await self.ask { .ready($0) }
+    }
+
+    /// Whether this process was started by a predecessor that has not ended yet.
+    public var hasPredecessor: Bool { self.context.facts.current.hasPredecessor }
+
+    /// Waits until the predecessor's process has ended; returns at once where there is none.
+    /// - Throws: `CancellationError` when the task is cancelled.
+    public func waitForPredecessor() async throws {
+        if await self.context.predecessorLeft.wait() == nil { throw CancellationError() }
+    }
+
+    /// Which generation this process is, counted from 1.
+    public var generation: Int { self.context.facts.current.generation }
+
+    // MARK: Handing over
+
+    /// Starts the program anew, hands everything over to it, and returns when it owns the service.
+    ///
+    /// Afterwards ``exit`` has a value: drain and return from `main`. If anything goes wrong this process serves on, and
+    /// the next call starts afresh.
+    /// - Returns: who serves now, and how long it took.
+    /// - Throws: ``UpgradeError``: a refusal (`notReady`, `upgradeRunning`, `predecessorAlive`, `successorAlive`,
+    ///   `replaced`, `stopping`), or why the successor did not come to serve.
+    @discardableResult
+    public func upgrade() async throws(UpgradeError) -> UpgradeReport {
+        try await self.ask { .upgrade($0) }
+    }
+
+    /// Stops the service: ``exit`` gets its value, and the upgrader closes its sockets and removes Unix paths and PID
+    /// file. A running upgrade is given up. The second call ends the process at once.
+    public func stop() { self.context.inbox.send(.stop) }
+
+    /// Waits until this process should leave. The application then stops accepting, finishes what it has begun and
+    /// returns from `main`; after ``Configuration/drainTimeout`` the process is ended.
+    public var exit: ExitReason {
+        get async {
+            // A latch answers nil only to a cancelled task, which should leave as well.
+            await self.context.exit.wait() ?? .stopped
+        }
+    }
+
+    // MARK: Watching
+
+    /// What happens from now on. Make it before ``ready()`` to hear everything.
+    public var events: UpgradeEvents { self.context.events.subscribe() }
+
+    private func ask<Value: Sendable>(_ input: (@escaping Reply<Value>) -> EngineInput) async throws(UpgradeError) -> Value {
+        let result = await withCheckedContinuation { (continuation: CheckedContinuation<Result<Value, UpgradeError>, Never>) in
+            self.context.inbox.send(input { continuation.resume(returning: $0) })
+        }
+        return try result.get()
+    }
+}

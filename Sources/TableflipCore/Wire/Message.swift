@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+/// What the two processes say to each other. `docs/protocol.md` has the bytes and who may say what when.
+///
+/// Descriptors travel beside a message and are owned by whoever holds the frame; a message only knows how many.
+package enum Message: Hashable, Sendable {
+    case hello(Hello)
+    case offer(Offer)
+    case acknowledgement(Acknowledgement)
+    case ready(Ready)
+    case go
+    case commit
+    case committed
+    case connections(ConnectionBatch)
+    case abort(Abort)
+    case bye(Bye)
+    /// From a newer peer, marked as something that may be passed over.
+    case unknown(kind: UInt8)
+
+    package enum Kind: UInt8, Hashable, Sendable, CaseIterable {
+        case hello = 1
+        case offer = 2
+        case ready = 3
+        case go = 4
+        case commit = 5
+        case committed = 6
+        case connections = 7
+        case abort = 8
+        case bye = 9
+        case acknowledgement = 10
+    }
+
+    /// The first message from either side, in a layout that no version changes. One descriptor travels with it, which
+    /// polls readable or hung up when the sender is dead.
+    package struct Hello: Hashable, Sendable {
+        package var versions: ClosedRange<ProtocolVersion>
+        /// The sender's own, counted from 1. A successor says its predecessor's plus one.
+        package var generation: UInt32
+        /// For people to read. No signal is ever sent on the strength of it.
+        package var process: Int32
+        /// Bits for what a sender can beyond its version. None is defined yet.
+        package var features: UInt64
+        /// Name and version of the sender's library, for people.
+        package var label: String
+
+        package init(
+            versions: ClosedRange<ProtocolVersion> = ProtocolVersion.supported, generation: UInt32, process: Int32,
+            features: UInt64 = 0, label: String = "swift-tableflip"
+        ) {
+            self.versions = versions
+            self.generation = generation
+            self.process = process
+            self.features = features
+            self.label = label
+        }
+    }
+
+    /// A batch of the inventory, with one descriptor per entry.
+    package struct Offer: Hashable, Sendable {
+        package enum Stage: UInt8, Hashable, Sendable {
+            /// At the start: everything there is.
+            case initial = 0
+            /// Between pause and go: what could only be known now.
+            case final = 1
+        }
+        package var stage: Stage
+        /// The index of the first entry of this batch.
+        package var first: UInt32
+        /// How many entries this stage has in all.
+        package var total: UInt32
+        package var entries: [InventoryEntry]
+
+        package init(stage: Stage, first: UInt32, total: UInt32, entries: [InventoryEntry]) {
+            self.stage = stage
+            self.first = first
+            self.total = total
+            self.entries = entries
+        }
+    }
+
+    /// A batch has been received, its descriptors are here.
+    package struct Acknowledgement: Hashable, Sendable {
+        package enum Subject: UInt8, Hashable, Sendable {
+            case initialOffer = 0
+            case finalOffer = 1
+            case connections = 2
+        }
+        package var subject: Subject
+        /// How many entries have been received so far.
+        package var received: UInt32
+
+        package init(_ subject: Subject, received: UInt32) {
+            self.subject = subject
+            self.received = received
+        }
+    }
+
+    /// The successor has initialised.
+    package struct Ready: Hashable, Sendable {
+        /// Over what it claimed: see ``InventoryDigest``.
+        package var digest: UInt64
+        /// For each entry of the initial inventory whether it was claimed.
+        package var claimed: [Bool]
+        /// How many sockets it bound that its predecessor did not have.
+        package var fresh: UInt32
+        package var probation: Probation
+        /// How long the probation lasts.
+        package var probationMilliseconds: UInt64
+
+        package init(
+            digest: UInt64, claimed: [Bool], fresh: UInt32, probation: Probation, probationMilliseconds: UInt64
+        ) {
+            self.digest = digest
+            self.claimed = claimed
+            self.fresh = fresh
+            self.probation = probation
+            self.probationMilliseconds = probationMilliseconds
+        }
+    }
+
+    /// Live connections, with one descriptor per entry.
+    package struct ConnectionBatch: Hashable, Sendable {
+        package struct Entry: Hashable, Sendable {
+            /// The name of the listener that accepted it.
+            package var listener: String
+            /// What was read from it and not yet understood.
+            package var unread: [UInt8]
+            /// Whatever else the protocol on it must remember.
+            package var state: [UInt8]
+
+            package init(listener: String, unread: [UInt8], state: [UInt8]) {
+                self.listener = listener
+                self.unread = unread
+                self.state = state
+            }
+        }
+        /// How many connections may move in all, announced before the first one does.
+        package var announced: UInt32
+        package var entries: [Entry]
+
+        package init(announced: UInt32, entries: [Entry]) {
+            self.announced = announced
+            self.entries = entries
+        }
+    }
+
+    package struct Abort: Hashable, Sendable {
+        /// ``UpgradeError/Code`` in its written form; unknown ones are fine.
+        package var code: String
+        package var message: String
+        package var cure: String
+
+        package init(code: String, message: String, cure: String) {
+            self.code = code
+            self.message = message
+            self.cure = cure
+        }
+    }
+
+    /// The predecessor's last word on the channel.
+    package struct Bye: Hashable, Sendable {
+        package var moved: UInt32
+        package var drained: UInt32
+        package var cut: UInt32
+
+        package init(moved: UInt32 = 0, drained: UInt32 = 0, cut: UInt32 = 0) {
+            self.moved = moved
+            self.drained = drained
+            self.cut = cut
+        }
+    }
+
+    /// How many descriptors travel with it; nil where any number may.
+    package var descriptorCount: Int? {
+        switch self {
+        case .hello: 1
+        case .offer(let offer): offer.entries.count
+        case .connections(let batch): batch.entries.count
+        case .unknown: nil
+        case .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye: 0
+        }
+    }
+
+    /// Its name, as the specification and the logs have it.
+    package var name: String {
+        switch self {
+        case .hello: "hello"
+        case .offer: "offer"
+        case .acknowledgement: "ack"
+        case .ready: "ready"
+        case .go: "go"
+        case .commit: "commit"
+        case .committed: "committed"
+        case .connections: "connection"
+        case .abort: "abort"
+        case .bye: "bye"
+        case .unknown(let kind): "message \(kind)"
+        }
+    }
+}

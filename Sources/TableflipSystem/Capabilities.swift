@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+/// What the system can do, as values: policy is the same everywhere, and tests run the poorer values on a richer system.
+package struct Capabilities: Hashable, Sendable {
+    /// A descriptor can stand for a process (pidfd_open(2), Linux 5.3). Else a thread waits for a child, and a pipe that
+    /// nobody closes tells of everyone else's end.
+    package var hasProcessDescriptors: Bool
+    /// Received descriptors can be close-on-exec from the start (MSG_CMSG_CLOEXEC). Else there is a short gap.
+    package var receivesCloseOnExec: Bool
+    /// How many descriptors go into one message.
+    package var descriptorsPerMessage: Int
+    /// fstat(2) tells two sockets apart by their inode. Else only their addresses do.
+    package var identifiesSockets: Bool
+    /// How many descriptors may be on their way unacknowledged (unix(7), ETOOMANYREFS).
+    package var descriptorsInFlight: Int
+
+    /// What every supported system can do.
+    package static let portable = Capabilities(
+        hasProcessDescriptors: false, receivesCloseOnExec: false, descriptorsPerMessage: 16, identifiesSockets: false,
+        descriptorsInFlight: 64
+    )
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import CTableflip
+package import TableflipCore
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// One end of the channel between two generations: frames with descriptors over a stream socket.
+///
+/// Never blocks, and never stops reading because it cannot write. Used by one thread at a time. What is sent with a
+/// message is borrowed and must stay open until the peer has acknowledged it: not every system keeps a descriptor alive
+/// while it travels.
+package final class ChannelSocket {
+    package enum Arrival: ~Copyable {
+        case message(Message, DescriptorBatch)
+        /// The peer broke the protocol; nothing more is read.
+        case violation(WireError)
+        /// The peer has closed its end, or died.
+        case ended
+    }
+
+    private struct Outgoing {
+        var bytes: [UInt8]
+        var offset = 0
+        var descriptors: [CInt]
+    }
+
+    private let socket: OwnedDescriptor
+    private let capabilities: Capabilities
+    private var decoder = FrameDecoder()
+    private var arrived = DescriptorBatch()
+    private var outgoing: [Outgoing] = []
+    private var outgoingStart = 0
+    private var isOver = false
+    private var input = [UInt8](repeating: 0, count: 64 * 1024)
+    /// The kernel refused more descriptors in flight: sending goes on after the next acknowledgement.
+    private var isCongested = false
+    /// The process id of the peer, as the kernel saw it with the last bytes; 0 before any.
+    package private(set) var peer: CInt = 0
+
+    package init(takingOwnershipOf socket: consuming OwnedDescriptor, capabilities: Capabilities) {
+        self.socket = socket
+        self.capabilities = capabilities
+    }
+
+    /// A connected pair: our end, which learns who sends, and the end to give away.
+    package static func pair() throws(SystemCallError) -> (ours: CInt, theirs: CInt) {
+        var ends: [CInt] = [-1, -1]
+        try check("socketpair") { tf_socketpair(&ends) }
+        let ends0 = ends[0]
+        do throws(SystemCallError) {
+            try check("setsockopt") { tf_ask_for_sender(ends0) }
+        } catch {
+            for end in ends { OwnedDescriptor(takingOwnershipOf: end).close() }
+            throw error
+        }
+        return (ends[0], ends[1])
+    }
+
+    package var descriptor: CInt { self.socket.borrowed }
+
+    /// What poll(2) should wake up for.
+    package var interest: Int16 {
+        Int16(POLLIN) | (self.outgoingStart < self.outgoing.count && !self.isCongested ? Int16(POLLOUT) : 0)
+    }
+
+    // MARK: Sending
+
+    /// Queues a message and writes what the socket takes.
+    /// - Parameter descriptors: borrowed; see the type.
+    package func send(_ message: Message, descriptors: [CInt] = []) {
+        precondition(message.descriptorCount == descriptors.count, "\(message.name) with \(descriptors.count)")
+        self.outgoing.append(Outgoing(bytes: message.encoded(), descriptors: descriptors))
+        self.flush()
+    }
+
+    /// Writes what the socket takes. Failures show when reading.
+    package func flush() {
+        while self.outgoingStart < self.outgoing.count, self.writeFirst() {}
+        if self.outgoingStart == self.outgoing.count {
+            self.outgoing.removeAll(keepingCapacity: true)
+            self.outgoingStart = 0
+        }
+    }
+
+    /// Whether to go on with the next.
+    private func writeFirst() -> Bool {
+        var first = self.outgoing[self.outgoingStart]
+        let descriptors = first.offset == 0 ? first.descriptors : []
+        // SAFETY: both buffers live through the call, which reads no more than the lengths given.
+        let written = first.bytes[first.offset...].withUnsafeBytes { bytes in
+            descriptors.withUnsafeBufferPointer {
+                tf_send(self.socket.borrowed, bytes.baseAddress, bytes.count, $0.baseAddress, $0.count)
+            }
+        }
+        if written < 0 {
+            switch errno {
+            case EINTR: return true
+            case EAGAIN: return false
+            case ETOOMANYREFS:
+                self.isCongested = true
+                return false
+            default:
+                // The peer is gone: what it can no longer hear needs no sending.
+                self.outgoingStart = self.outgoing.count
+                return false
+            }
+        }
+        first.offset += written
+        first.descriptors = []
+        self.outgoing[self.outgoingStart] = first
+        if first.offset == first.bytes.count { self.outgoingStart += 1 }
+        return true
+    }
+
+    /// The peer has taken descriptors out of the socket: more may go in.
+    package func peerMadeProgress() {
+        self.isCongested = false
+        self.flush()
+    }
+
+    // MARK: Receiving
+
+    /// Hands over everything that has arrived, in order. After `.violation` or `.ended` nothing follows.
+    package func receive(_ handle: (consuming Arrival) -> Void) {
+        while !self.isOver {
+            do throws(WireError) {
+                while let frame = try self.decoder.next() {
+                    guard frame.descriptors <= self.arrived.count else {
+                        throw .descriptorsMissing(
+                            kind: frame.message.kind, expected: frame.descriptors, arrived: self.arrived.count
+                        )
+                    }
+                    let descriptors = self.arrived.take(frame.descriptors)
+                    handle(.message(frame.message, descriptors))
+                    // What was handed over may have ended this channel.
+                    if self.isOver { return }
+                }
+                try self.checkUndeclared()
+                guard try self.read() else { return }
+            } catch {
+                self.isOver = true
+                handle(.violation(error))
+                return
+            }
+            if self.sawEnd {
+                self.isOver = true
+                handle(.ended)
+            }
+        }
+    }
+
+    /// Stops reading for good.
+    package func stopReading() { self.isOver = true }
+
+    private var sawEnd = false
+
+    /// Reads once. Returns whether anything has changed.
+    private func read() throws(WireError) -> Bool {
+        var numbers = [CInt](repeating: -1, count: Int(TF_DESCRIPTORS_PER_MESSAGE_MAX))
+        var received = tf_received()
+        // SAFETY: `input` and `numbers` live through the call, which writes no more than their lengths.
+        let count = self.input.withUnsafeMutableBytes { bytes in
+            numbers.withUnsafeMutableBufferPointer {
+                tf_receive(
+                    self.socket.borrowed, bytes.baseAddress, bytes.count, $0.baseAddress,
+                    self.capabilities.receivesCloseOnExec, &received
+                )
+            }
+        }
+        if count < 0 {
+            switch errno {
+            case EINTR: return true
+            case EAGAIN: return false
+            default:  // ECONNRESET: the peer closed with data unread
+                self.sawEnd = true
+                return true
+            }
+        }
+        self.arrived.append(takingOwnershipOf: numbers.prefix(received.descriptor_count))
+        if received.truncated { throw .descriptorsDropped }
+        if count == 0 {
+            try self.decoder.finish()
+            self.sawEnd = true
+            return true
+        }
+        if received.sender > 0 { self.peer = received.sender }
+        self.decoder.append(self.input[..<count])
+        return true
+    }
+
+    /// Descriptors travel with the first byte of their frame, so between two frames there are none.
+    private func checkUndeclared() throws(WireError) {
+        let declared = Int(try self.decoder.peekHeader()?.descriptors ?? 0)
+        let headerIsWhole = self.decoder.pending == 0 || self.decoder.pending >= FrameHeader.size
+        if headerIsWhole, self.arrived.count > declared { throw .descriptorsUndeclared(self.arrived.count - declared) }
+        if self.arrived.count > FrameHeader.maximumDescriptors { throw .descriptorsUndeclared(self.arrived.count) }
+    }
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import CTableflip
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// A pipe that wakes a thread out of poll(2).
+package final class WakeUp: Sendable {
+    private let reading: OwnedDescriptor
+    private let writing: OwnedDescriptor
+
+    package init() throws(SystemCallError) {
+        var ends: [CInt] = [-1, -1]
+        try check("pipe") { tf_pipe(&ends) }
+        self.reading = OwnedDescriptor(takingOwnershipOf: ends[0])
+        self.writing = OwnedDescriptor(takingOwnershipOf: ends[1])
+    }
+
+    package var descriptor: CInt { self.reading.borrowed }
+
+    /// May be called from any thread. A full pipe is as good as a byte in it.
+    package func signal() {
+        var byte: UInt8 = 0
+        _ = write(self.writing.borrowed, &byte, 1)
+    }
+
+    /// Empties the pipe.
+    /// - Returns: the bytes that were in it.
+    @discardableResult
+    package func clear() -> [UInt8] {
+        var all: [UInt8] = []
+        var bytes = [UInt8](repeating: 0, count: 256)
+        while true {
+            let count = read(self.reading.borrowed, &bytes, bytes.count)
+            guard count > 0 else { return all }
+            all += bytes[..<count]
+        }
+    }
+
+    /// From now on the signal does nothing but arrive here as a byte (sigaction(2)).
+    package func receiveSignal(_ signal: CInt) throws(SystemCallError) {
+        let descriptor = self.writing.borrowed
+        try check("sigaction") { tf_signal_to_descriptor(signal, descriptor) }
+    }
+}

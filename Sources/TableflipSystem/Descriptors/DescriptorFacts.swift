@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+package import TableflipCore
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// What the kernel says of a descriptor. Everything that a peer or the environment claims is checked against it.
+package struct DescriptorFacts: Hashable, Sendable {
+    package var isSocket: Bool
+    /// SOCK_STREAM or SOCK_DGRAM; nil for what is no socket.
+    package var socketType: CInt?
+    /// listen(2) has been called on it.
+    package var isListening: Bool
+    package var inode: UInt64
+
+    /// Asks fstat(2) and getsockopt(2).
+    package init(of descriptor: CInt) throws(SystemCallError) {
+        var status = stat()
+        try check("fstat") { fstat(descriptor, &status) }
+        self.inode = UInt64(status.st_ino)
+        self.isSocket = status.st_mode & S_IFMT == S_IFSOCK
+        self.socketType = self.isSocket ? Self.option(SO_TYPE, of: descriptor) : nil
+        self.isListening = self.isSocket && (Self.option(SO_ACCEPTCONN, of: descriptor) ?? 0) != 0
+    }
+
+    /// Whether something of this kind can be it.
+    package func fits(_ kind: DescriptorKind) -> Bool {
+        switch kind {
+        case .listener: self.isSocket && self.isListening
+        case .datagram: self.isSocket && self.socketType == Platform.datagram
+        case .connection: self.isSocket && !self.isListening
+        case .file, .state: true
+        }
+    }
+
+    /// What a digest knows the open description by.
+    package static func identity(of descriptor: CInt, _ capabilities: Capabilities) throws(SystemCallError) -> UInt64 {
+        guard capabilities.identifiesSockets else { return 0 }
+        var status = stat()
+        try check("fstat") { fstat(descriptor, &status) }
+        return UInt64(status.st_ino)
+    }
+
+    private static func option(_ name: CInt, of descriptor: CInt) -> CInt? {
+        var value: CInt = 0
+        var size = socklen_t(MemoryLayout<CInt>.size)
+        return getsockopt(descriptor, SOL_SOCKET, name, &value, &size) == 0 ? value : nil
+    }
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if os(Linux)
+import CTableflip
+
+extension Capabilities {
+    /// What this system can do.
+    package static let current = Capabilities(
+        hasProcessDescriptors: Self.opensProcessDescriptors(), receivesCloseOnExec: true, descriptorsPerMessage: 253,
+        identifiesSockets: true, descriptorsInFlight: 4 * 253
+    )
+
+    /// Kernels before 5.3, and sandboxes that filter system calls, have none.
+    private static func opensProcessDescriptors() -> Bool {
+        let descriptor = tf_process_descriptor(ProcessID.current)
+        guard descriptor >= 0 else { return false }
+        OwnedDescriptor(takingOwnershipOf: descriptor).close()
+        return true
+    }
+}
+#endif  // os(Linux)

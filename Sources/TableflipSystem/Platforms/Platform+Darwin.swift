@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if canImport(Darwin)
+package import Darwin
+
+/// Constants and types that have other Swift types elsewhere. `Platform+Linux.swift` has the same names.
+package enum Platform {
+    package static let stream = SOCK_STREAM
+    package static let datagram = SOCK_DGRAM
+    /// The room for a path in `sockaddr_un`, less the zero at its end.
+    package static let unixPathLimit = 103
+    /// The longest accept queue that listen(2) takes; the kernel cuts it to kern.ipc.somaxconn.
+    package static let longestBacklog: CInt = 4096
+
+    package static func fill(_ address: inout sockaddr_un) {
+        address.sun_family = sa_family_t(AF_UNIX)
+        address.sun_len = UInt8(MemoryLayout<sockaddr_un>.size)
+    }
+}
+#endif  // canImport(Darwin)

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if os(Linux)
+#if canImport(Glibc)
+package import Glibc
+#else
+package import Musl
+#endif
+
+/// Constants and types that have other Swift types elsewhere. `Platform+Darwin.swift` has the same names.
+package enum Platform {
+    #if canImport(Glibc)
+    package static let stream = CInt(SOCK_STREAM.rawValue)
+    package static let datagram = CInt(SOCK_DGRAM.rawValue)
+    #else
+    package static let stream = SOCK_STREAM
+    package static let datagram = SOCK_DGRAM
+    #endif
+    /// The room for a path in `sockaddr_un`, less the zero at its end.
+    package static let unixPathLimit = 107
+    /// The longest accept queue that listen(2) takes; the kernel cuts it to net.core.somaxconn.
+    package static let longestBacklog: CInt = 4096
+
+    package static func fill(_ address: inout sockaddr_un) { address.sun_family = sa_family_t(AF_UNIX) }
+}
+#endif  // os(Linux)

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+package import TableflipCore
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// The file that names the process in charge. It is always whole: written beside, then renamed over (rename(2)).
+package struct PIDFile: Hashable, Sendable {
+    package let path: String
+    private let process: CInt
+
+    private var temporaryPath: String { "\(self.path).\(self.process).tmp" }
+    private var contents: String { "\(self.process)\n" }
+
+    /// - Parameters:
+    ///   - path: absolute.
+    ///   - process: whose id it names.
+    package init(path: String, process: CInt = ProcessID.current) {
+        self.path = path
+        self.process = process
+    }
+
+    /// Writes everything but the name: what can fail for want of rights or room fails here, before anything is handed
+    /// over.
+    package func prepare() throws(UpgradeError) {
+        let descriptor = open(self.temporaryPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw self.failure("open") }
+        let file = OwnedDescriptor(takingOwnershipOf: descriptor)
+        let bytes = Array(self.contents.utf8)
+        let written = write(file.borrowed, bytes, bytes.count)
+        guard written == bytes.count else {
+            // A short write without an error is a full disk as well (write(2)).
+            let failure = self.failure("write", written < 0 ? errno : ENOSPC)
+            self.discard()
+            throw failure
+        }
+    }
+
+    /// Gives the prepared file its name. From here on this process is the one that the file names.
+    package func publish() throws(UpgradeError) {
+        guard rename(self.temporaryPath, self.path) == 0 else {
+            let failure = self.failure("rename")
+            self.discard()
+            throw failure
+        }
+    }
+
+    package func discard() { unlink(self.temporaryPath) }
+
+    /// Makes sure that the file names this process, whatever another has written.
+    package func restore() throws(UpgradeError) {
+        guard !self.namesThisProcess else { return }
+        try self.prepare()
+        try self.publish()
+    }
+
+    /// Removes the file if it names this process.
+    package func remove() {
+        if self.namesThisProcess { unlink(self.path) }
+    }
+
+    package var namesThisProcess: Bool {
+        let descriptor = open(self.path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return false }
+        let file = OwnedDescriptor(takingOwnershipOf: descriptor)
+        var bytes = [UInt8](repeating: 0, count: 32)
+        let count = read(file.borrowed, &bytes, bytes.count)
+        return count > 0 && bytes[..<count].elementsEqual(self.contents.utf8)
+    }
+
+    private func failure(_ call: String, _ number: CInt = errno) -> UpgradeError {
+        let cure =
+            switch number {
+            case ENOENT: "Create its directory first."
+            case EACCES, EPERM, EROFS: "Make its directory writable for the user that the service runs as."
+            case ENOSPC, EDQUOT: "Make room on its file system."
+            default: ""
+            }
+        return UpgradeError(
+            .pidFile, "the PID file \(self.path) cannot be written: \(SystemCallError(call, number))", cure: cure
+        )
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// Process ids, and signals to them.
+package enum ProcessID {
+    package static var current: CInt { getpid() }
+
+    /// kill(2). A process that is gone is no error: that is what was wanted of it.
+    package static func signal(_ process: CInt, _ signal: CInt) {
+        precondition(process > 1, "a signal to process \(process) would hit more than one process, or init")
+        _ = kill(process, signal)
+    }
+
+    package static let terminate = SIGTERM
+    package static let killSignal = SIGKILL
+
+    /// `SIGKILL`, or `signal 42`.
+    package static func name(ofSignal signal: CInt) -> String {
+        switch signal {
+        case SIGHUP: "SIGHUP"
+        case SIGINT: "SIGINT"
+        case SIGQUIT: "SIGQUIT"
+        case SIGILL: "SIGILL"
+        case SIGTRAP: "SIGTRAP"
+        case SIGABRT: "SIGABRT"
+        case SIGBUS: "SIGBUS"
+        case SIGFPE: "SIGFPE"
+        case SIGKILL: "SIGKILL"
+        case SIGSEGV: "SIGSEGV"
+        case SIGPIPE: "SIGPIPE"
+        case SIGTERM: "SIGTERM"
+        default: "signal \(signal)"
+        }
+    }
+
+    /// Ends this process without running anything of it again (_exit(2)).
+    package static func exitNow(status: CInt) -> Never { _exit(status) }
+}

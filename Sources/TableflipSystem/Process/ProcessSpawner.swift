@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import CTableflip
+package import TableflipCore
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// What is to be started.
+package struct SpawnRequest: Sendable {
+    package var executable: ExecutablePath
+    package var arguments: CStrings
+    package var environment: CStrings
+    /// Where it starts.
+    package var directory: String
+
+    package init(executable: ExecutablePath, arguments: CStrings, environment: CStrings, directory: String) {
+        self.executable = executable
+        self.arguments = arguments
+        self.environment = environment
+        self.directory = directory
+    }
+}
+
+/// Starts successors. One protocol, because there are two kinds of parenthood: a direct child, and a child of the
+/// service manager (`docs/decisions/0003-parenthood.md`). Tests put a fake here.
+package protocol ProcessSpawner: Sendable {
+    /// Starts a process that holds `channel`, borrowed, as ``ProcessEnvironment/channelNumber``.
+    func spawn(_ request: SpawnRequest, channel: CInt) throws(UpgradeError) -> SpawnedProcess
+}
+
+/// A direct child, by posix_spawn(3).
+package struct DirectSpawner: ProcessSpawner {
+    private let capabilities: Capabilities
+
+    package init(capabilities: Capabilities) { self.capabilities = capabilities }
+
+    package func spawn(_ request: SpawnRequest, channel: CInt) throws(UpgradeError) -> SpawnedProcess {
+        var status = stat()
+        guard stat(request.directory, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+            throw UpgradeError(
+                .directoryMissing, "the directory to start in, \(request.directory), is gone",
+                cure: "Create it again, or restart the service from a directory that stays."
+            )
+        }
+        var process: CInt = 0
+        // SAFETY: every pointer in the C request outlives the call; posix_spawn copies what the child needs.
+        let error = request.arguments.withList { arguments in
+            request.environment.withList { environment in
+                request.executable.path.withCString { path in
+                    request.directory.withCString { directory in
+                        var spawn = tf_spawn(
+                            path: path, arguments: arguments, environment: environment, directory: directory,
+                            channel: channel, channel_number: ProcessEnvironment.channelNumber
+                        )
+                        return tf_spawn_process(&spawn, &process)
+                    }
+                }
+            }
+        }
+        guard error == 0 else { throw .spawn(request.executable.path, error) }
+        return SpawnedProcess(child: process, capabilities: self.capabilities)
+    }
+}
+
+extension UpgradeError {
+    /// posix_spawn(3) says of the program what execve(2) says.
+    fileprivate static func spawn(_ path: String, _ number: CInt) -> UpgradeError {
+        let reason = SystemCallError("posix_spawn", number)
+        switch number {
+        case ENOENT:
+            return UpgradeError(
+                .executableMissing, "\(path) cannot be started: \(reason)",
+                cure: "The file exists, so the interpreter that its first line or its ELF header names is missing."
+            )
+        case EACCES, EPERM:
+            return UpgradeError(
+                .executableNotPermitted, "\(path) may not be executed: \(reason)",
+                cure: "Check its mode, and whether its file system is mounted noexec."
+            )
+        case ENOEXEC, EINVAL, ELIBBAD:
+            return UpgradeError(
+                .executableFormat, "\(path) is no program for this machine: \(reason)",
+                cure: "It may be built for another architecture, empty, or cut off; install it whole and rename it."
+            )
+        case ETXTBSY:
+            return UpgradeError(
+                .executableNotPermitted, "\(path) is open for writing: \(reason)",
+                cure: "Write the new version to another name, close it, then rename it."
+            )
+        default:
+            return UpgradeError(
+                .spawnFailed, "\(path) cannot be started: \(reason)",
+                cure: "Look at the limits on processes and memory (ulimit -u, pids.max, memory.max)."
+            )
+        }
+    }
+}

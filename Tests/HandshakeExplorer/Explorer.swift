@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if !SINGLE_MODULE
+import TableflipCore
+#endif
+
+/// Walks every world that can be reached, with at most `faults` things going wrong on the way, breadth first: what it
+/// reports is a shortest way to break a rule. Deadlines are no faults.
+package struct Explorer {
+    package struct Result: Sendable {
+        package var states = 0
+        package var transitions = 0
+        package var atRest = 0
+        package var coverage = Coverage()
+        /// The first broken rule, and the moves that lead to it.
+        package var failure: String?
+    }
+
+    private struct Visit {
+        var world: World
+        var cameFrom: Int
+        var move: Move?
+    }
+
+    private let roots: [World]
+    private var index: [World: Int] = [:]
+    private var visits: [Visit] = []
+    private var reverse: [[Int]] = []
+    private var resting: [Int] = []
+    private var transitions = 0
+    private var told: Set<Told> = []
+
+    package init(pace: Pace, faults: Int) {
+        self.roots = [World(pace: pace, faults: faults), .firstProcess(pace: pace, faults: faults)]
+    }
+
+    package static func explore(_ pace: Pace, faults: Int) -> Result {
+        var explorer = Explorer(pace: pace, faults: faults)
+        let failure = explorer.walk() ?? explorer.findRestless()
+        return Result(
+            states: explorer.visits.count, transitions: explorer.transitions, atRest: explorer.resting.count,
+            coverage: Coverage(explorer.told), failure: failure
+        )
+    }
+
+    private mutating func walk() -> String? {
+        for root in self.roots { _ = self.visit(root, from: 0, by: nil) }
+        var next = 0
+        while next < self.visits.count {
+            if let broken = self.leave(next) { return broken }
+            next += 1
+        }
+        return nil
+    }
+
+    /// Makes every move that is possible in one world.
+    private mutating func leave(_ current: Int) -> String? {
+        let world = self.visits[current].world
+        var rests = true
+        for move in world.moves {
+            var changed = world
+            self.transitions += 1
+            let broken = changed.make(move)
+            self.told.formUnion(changed.told)
+            changed.told = []
+            if let broken = broken ?? changed.brokenRule { return self.describe(broken, at: current, by: move) }
+            if move.kind == .own || move.kind == .late, changed != world { rests = false }
+            self.reverse[self.visit(changed, from: current, by: move)].append(current)
+        }
+        guard rests else { return nil }
+        self.resting.append(current)
+        return world.brokenRuleAtRest.map { self.describe($0, at: current, by: nil) }
+    }
+
+    private mutating func visit(_ world: World, from: Int, by move: Move?) -> Int {
+        if let known = self.index[world] { return known }
+        let new = self.visits.count
+        self.index[world] = new
+        self.visits.append(Visit(world: world, cameFrom: from, move: move))
+        self.reverse.append([])
+        return new
+    }
+
+    /// From everywhere there is a way to rest: nothing goes round in circles for ever.
+    private func findRestless() -> String? {
+        var reaches = [Bool](repeating: false, count: self.visits.count)
+        var queue = self.resting
+        for state in queue { reaches[state] = true }
+        while let state = queue.popLast() {
+            for before in self.reverse[state] where !reaches[before] {
+                reaches[before] = true
+                queue.append(before)
+            }
+        }
+        return reaches.firstIndex(of: false).map { self.describe("this never comes to rest", at: $0, by: nil) }
+    }
+
+    private func describe(_ rule: String, at: Int, by move: Move?) -> String {
+        var path = move.map { ["\($0)"] } ?? []
+        var current = at
+        while let move = self.visits[current].move {
+            path.append("\(move)")
+            current = self.visits[current].cameFrom
+        }
+        let start = self.roots[current].predecessorProcess == .absent ? "first process, " : ""
+        return "\(rule), after: \(start)\(path.reversed().joined(separator: ", "))"
+    }
+}

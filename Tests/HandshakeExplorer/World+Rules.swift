@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if !SINGLE_MODULE
+import TableflipCore
+#endif
+
+// MARK: - What must hold at every moment, and when nothing moves. Each returns the rule that does not hold
+
+extension World {
+    var brokenRule: String? {
+        if self.predecessor.reads, self.successor.reads { return "two processes read from one listener" }
+        if self.predecessor.owns, self.successor.owns, self.successor.lives, !self.predecessorHasNewsToRead {
+            return "two owners"
+        }
+        if !self.stopWasAsked, self.predecessor.lives, self.successor.lives, !self.predecessor.holds,
+            !self.successor.holds
+        {
+            return "nobody holds the listeners"
+        }
+        if self.open < 0 { return "an outcome was reported twice" }
+        if self.predecessor.machine.state == .finished, self.predecessor.lives { return "a finished predecessor lives on" }
+        if self.predecessor.stops > 1, self.predecessor.runs { return "a second stop did not mean now" }
+        let successorMayRead = self.successor.reads || self.successor.work.contains(.resume)
+        if self.upgrade.predecessorIsWarned, self.predecessor.holds, self.successor.lives, successorMayRead {
+            return "the predecessor cannot trust the channel any more, and lets the successor read"
+        }
+        if self.predecessor.stops > 0, self.succeeded == 0, self.successor.lives, !self.upgrade.successorWasToldToEnd {
+            return "a stopping predecessor lets its successor run on"
+        }
+        if self.pace == .calm, !self.somebodyIsSilent, self.ownMoves.isEmpty, !self.lateMoves.isEmpty,
+            self.predecessor.machine.deadline != .probation(.timed)
+        {
+            return "only a deadline brings this on, though everybody is quick"
+        }
+        return nil
+    }
+
+    /// A successor that went without hearing of a stopped predecessor is owner from then on; the predecessor learns it
+    /// from the first thing it reads when it continues. Nothing can be told to a stopped process.
+    private var predecessorHasNewsToRead: Bool {
+        self.predecessor.inbox.contains(.committed) || self.channelEnded && !self.predecessor.knowsEnd
+    }
+
+    /// A first process may initialise as long as it likes. And a start that failed before anything was here is thrown at
+    /// the application, which may not return.
+    private var successorHangsOnItsOwn: Bool {
+        let isFirst = self.predecessor.process == .absent && self.successor.machine.phase == .initialising
+        return self.successor.hangs && (isFirst || !self.successor.holds)
+    }
+
+    private var stopWasAsked: Bool { self.predecessor.stops > 0 || self.upgrade.successorWasStopped }
+
+    /// What must hold once nothing more happens by itself. A suspended process may stay suspended.
+    var brokenRuleAtRest: String? {
+        if self.predecessor.runs {
+            if self.open != 0 { return "somebody still waits for the outcome of an upgrade" }
+            if self.predecessor.leaves { return "a predecessor that was told to leave lives on" }
+            if self.succeeded > 0 { return "old code runs after a successful upgrade" }
+        }
+        if self.successor.runs, !self.successorHangsOnItsOwn {
+            if !self.successor.serves { return "a successor waits for ever" }
+            if self.upgrade.successorWasStopped { return "a successor that was told to stop lives on" }
+            if !self.upgrade.applicationServes { return "an application serves, and its ready() has not returned" }
+            if !self.predecessor.lives, self.successor.heir.state != .serving { return "a successor in charge cannot be replaced" }
+        }
+        return self.brokenRuleAboutWhoServes
+    }
+
+    /// The promise: whatever becomes of the upgrade, somebody serves.
+    private var brokenRuleAboutWhoServes: String? {
+        if self.predecessor.process == .absent {
+            let mustServe = self.faultsMade == 0 && self.pace == .calm
+            return mustServe && !self.successor.serves ? "a first process does not come to serve" : nil
+        }
+        if self.predecessor.stops > 0 || self.upgrade.ownerWasEnded { return nil }
+        if self.predecessorWasKilled {
+            let mustServe = !self.upgrade.successorIsReleased && self.pace == .calm
+            return mustServe && !self.successor.serves
+                ? "the predecessor was killed when the successor held everything, and nobody serves" : nil
+        }
+        // It cannot serve itself, and it was not for the successor to know.
+        if self.predecessor.process == .suspended || self.predecessor.hangs && !self.predecessor.work.isEmpty { return nil }
+        return self.predecessor.serves == self.successor.serves
+            ? "nobody serves, and nobody was killed or stopped who did" : nil
+    }
+}
+
+// MARK: - What an action may not do. Each returns the rule that the action breaks
+
+extension World {
+    var ruleBrokenByGo: String? {
+        if self.predecessor.reads { return "go was said before the readers had paused" }
+        if self.upgrade.inventoriesDiffer { return "go was said though the inventories differ" }
+        if self.upgrade.successorSpokeOutOfTurn { return "go was said to a successor that spoke out of turn" }
+        return nil
+    }
+
+    var ruleBrokenByKill: String? {
+        guard self.upgrade.committedWasRead, !self.upgrade.successorSpokeOutOfTurn, self.predecessor.stops == 0 else {
+            return nil
+        }
+        return "the predecessor kills a successor that has told it that it is the owner"
+    }
+
+    var ruleBrokenByLettingGo: String? {
+        if self.predecessor.reads { return "the predecessor closed listeners that it reads from" }
+        if self.successor.owns || self.upgrade.ownerWasEnded { return nil }
+        return "the predecessor let go of listeners that nobody else is in charge of"
+    }
+
+    var ruleBrokenByExit: String? {
+        guard self.predecessor.stops > 0, self.succeeded == 0, self.successor.lives else { return nil }
+        return "the predecessor gave up waiting for a successor that it had told to end, and left it behind"
+    }
+
+    var ruleBrokenBySuccess: String? {
+        if self.successor.owns || self.upgrade.ownerWasEnded { return nil }
+        return "success was reported of a successor that is not in charge"
+    }
+
+    func ruleBrokenByFailure(_ failure: UpgradeError) -> String? {
+        if self.predecessor.stops == 0 {
+            if self.successor.reads { return "a failure was reported while the successor reads" }
+            if self.pace == .calm, !self.somebodyIsSilent, !self.predecessor.reads {
+                return "a failure was reported before the predecessor reads again"
+            }
+        }
+        switch self.upgrade.outcome {
+        case .success: return "an upgrade failed though nothing went wrong: \(failure.code)"
+        case .failureOnly(let code) where code != failure.code: return "\(failure.code) was reported for \(code)"
+        case .failureOnly, .anything: return nil
+        }
+    }
+
+    var ruleBrokenByServing: String? {
+        if self.upgrade.predecessorSpokeOutOfTurn { return "a successor serves after words out of turn" }
+        if self.upgrade.goWasSent || self.mayTakeOver { return nil }
+        return "a successor reads before go"
+    }
+
+    var ruleBrokenByTakingOwnership: String? {
+        if self.upgrade.commitWasSent || self.upgrade.successorLostPatience || self.mayTakeOver { return nil }
+        return "a successor takes ownership before commit"
+    }
+
+    var ruleBrokenByBecomingOwner: String? {
+        guard self.successor.knowsEnd, !self.mayTakeOver else { return nil }
+        return "a successor is in charge, knows that it can tell nobody, and does not know that it is alone"
+    }
+
+    var ruleBrokenBySettling: String? {
+        self.successor.owns || self.mayTakeOver ? nil : "shared things are changed by a successor that is not the owner"
+    }
+
+    var ruleBrokenByClosingListeners: String? {
+        guard self.successor.reads, self.predecessor.lives else { return nil }
+        return "a successor closed listeners that it reads from"
+    }
+
+    /// The successor knows of no living predecessor.
+    private var mayTakeOver: Bool { self.successor.knowsDeath || self.predecessor.process == .absent }
+}

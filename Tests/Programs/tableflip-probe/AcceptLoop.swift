@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import CTableflip
+import Synchronization
+import Tableflip
+import TableflipSystem
+
+#if canImport(Glibc)
+@preconcurrency import Glibc
+#elseif canImport(Musl)
+@preconcurrency import Musl
+#else
+import Darwin
+#endif
+
+/// A thread that accepts, answers every connection with this process's id as a HTTP/1.0 response, and closes it.
+final class AcceptLoop: SocketReader {
+    private enum Order: UInt8 {
+        case pause = 1
+        case resume = 2
+        case end = 3
+    }
+
+    private let socket: OwnedDescriptor
+    private let orders: WakeUp
+    private let waiting = Mutex<[CheckedContinuation<Void, Never>]>([])
+    private let isDatagram: Bool
+    private let pending = Mutex<[Order]>([])
+
+    init(_ listener: Listener, isDatagram: Bool) throws {
+        self.socket = try listener.duplicate()
+        self.isDatagram = isDatagram
+        self.orders = try WakeUp()
+    }
+
+    /// Begins, paused.
+    func start() {
+        let box = Unmanaged.passRetained(self)
+        // SAFETY: retained here, released by the thread, exactly once.
+        if tf_start_thread(runAcceptLoop, box.toOpaque(), "accept") != 0 { fatalError("no thread") }
+    }
+
+    func pause() async { await self.give(.pause) }
+    func resume() async { await self.give(.resume) }
+    func end() async { await self.give(.end) }
+
+    private func give(_ order: Order) async {
+        await withCheckedContinuation { continuation in
+            self.waiting.withLock { $0.append(continuation) }
+            self.pending.withLock { $0.append(order) }
+            self.orders.signal()
+        }
+    }
+
+    fileprivate func run() {
+        var isReading = false
+        while true {
+            var poll = Poll<Bool>()
+            poll.add(false, self.orders.descriptor, Poll<Bool>.readable)
+            if isReading { poll.add(true, self.socket.borrowed, Poll<Bool>.readable) }
+            for isSocket in poll.wait(nil) {
+                if isSocket {
+                    self.serve()
+                    continue
+                }
+                self.orders.clear()
+                let orders = self.pending.withLock { orders in
+                    defer { orders = [] }
+                    return orders
+                }
+                for order in orders {
+                    isReading = order == .resume
+                    let next = self.waiting.withLock { $0.removeFirst() }
+                    next.resume()
+                    if order == .end { return }
+                }
+                break  // what poll said of the socket may no longer be wanted
+            }
+        }
+    }
+
+    private func serve() {
+        if self.isDatagram { return self.echo() }
+        let connection = accept(self.socket.borrowed, nil, nil)
+        guard connection >= 0 else { return }
+        let owned = OwnedDescriptor(takingOwnershipOf: connection)
+        tf_set_close_on_exec(connection, true)
+        var poll = Poll<Bool>()
+        poll.add(true, connection, Poll<Bool>.readable)
+        guard !poll.wait(.seconds(5)).isEmpty else { return }
+        var request = [UInt8](repeating: 0, count: 4096)
+        guard read(connection, &request, request.count) > 0 else { return }
+        let body = "\(getpid())\n"
+        let answer = Array("HTTP/1.0 200 OK\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)".utf8)
+        _ = write(connection, answer, answer.count)
+        owned.close()
+    }
+
+    private func echo() {
+        var bytes = [UInt8](repeating: 0, count: 2048)
+        var from = sockaddr_storage()
+        var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        // SAFETY: sockaddr_storage has room for every address.
+        withUnsafeMutablePointer(to: &from) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                let count = recvfrom(self.socket.borrowed, &bytes, bytes.count, 0, address, &size)
+                if count >= 0 { _ = sendto(self.socket.borrowed, bytes, count, 0, address, size) }
+            }
+        }
+    }
+}
+
+private func runAcceptLoop(_ context: UnsafeMutableRawPointer?) {
+    guard let context else { return }
+    // SAFETY: the one reference that `start` retained.
+    Unmanaged<AcceptLoop>.fromOpaque(context).takeRetainedValue().run()
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipSystem
+
+#if canImport(Glibc)
+@preconcurrency import Glibc
+#elseif canImport(Musl)
+@preconcurrency import Musl
+#else
+import Darwin
+#endif
+
+/// What a successor does wrong, by a word and its parameter: `exit 3`, `hang`, `send 00ff`.
+struct Misbehaviour {
+    var word: String
+    var parameter: String
+
+    /// The line of the file; nil where there is none, or this is the first process.
+    init?(file: String?) {
+        guard let file, ProcessEnvironment.value(of: ProcessEnvironment.channelVariable) != nil else { return nil }
+        let descriptor = open(file, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        let owned = OwnedDescriptor(takingOwnershipOf: descriptor)
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = read(owned.borrowed, &bytes, bytes.count)
+        let line = String(decoding: bytes[..<max(0, count)], as: UTF8.self).split(separator: "\n").first ?? ""
+        let parts = line.split(separator: " ", maxSplits: 1)
+        guard let word = parts.first else { return nil }
+        self.word = String(word)
+        self.parameter = parts.count > 1 ? String(parts[1]) : ""
+    }
+
+    /// Before the library has started.
+    func early() {
+        switch self.word {
+        case "exit": exit(CInt(self.parameter) ?? 0)
+        case "kill": kill(getpid(), CInt(self.parameter) ?? SIGKILL)
+        case "hang": self.hang()
+        case "close-channel":
+            close(ProcessEnvironment.channelNumber)
+            self.hang()
+        case "send":  // bytes in hexadecimal, then life goes on
+            let digits = Array(self.parameter.utf8)
+            let bytes = stride(from: 0, to: digits.count - 1, by: 2).compactMap {
+                UInt8(String(decoding: digits[$0...$0 + 1], as: UTF8.self), radix: 16)
+            }
+            _ = write(ProcessEnvironment.channelNumber, bytes, bytes.count)
+            self.hang()
+        case "send-and-exit":
+            let bytes = Array(self.parameter.utf8)
+            _ = write(ProcessEnvironment.channelNumber, bytes, bytes.count)
+            exit(0)
+        default: break
+        }
+    }
+
+    /// Between the upgrader and `ready()`.
+    func late() {
+        switch self.word {
+        case "late-exit": exit(CInt(self.parameter) ?? 0)
+        case "late-kill": kill(getpid(), CInt(self.parameter) ?? SIGKILL)
+        case "late-hang": self.hang()
+        case "late-close-channel":
+            close(ProcessEnvironment.channelNumber)
+            self.hang()
+        default: break
+        }
+    }
+
+    /// After `ready()` has returned.
+    func afterReady() {
+        if self.word == "kill-after-ready" { kill(getpid(), SIGKILL) }
+    }
+
+    /// Until somebody ends it. The loop is for signals that are handled.
+    private func hang() -> Never { while true { pause() } }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Tableflip
+import TableflipSystem
+
+/// `--flag value` pairs; a program that tests start needs no more.
+struct Options {
+    var listen: [SocketAddress] = []
+    var pidFile: String?
+    var upgradeTimeout = Duration.seconds(10)
+    var drainTimeout = Duration.seconds(5)
+    var pauseTimeout = Duration.seconds(1)
+    var probation = Duration.zero
+    /// A file with one behaviour on its line, read anew by each successor; see `Misbehaviour`.
+    var behaviourFile: String?
+    /// Run with what every system can do, rather than with what this one can.
+    var isPortable = false
+    /// Register the accept loop as a reader.
+    var hasReader = false
+    var files = 0
+    var executable: String?
+
+    init(_ arguments: [String]) {
+        var rest = arguments.dropFirst()
+        func milliseconds(_ text: String?) -> Duration { .milliseconds(text.flatMap { Int($0) } ?? 0) }
+        while let flag = rest.popFirst() {
+            switch flag {
+            case "--listen": if let address = rest.popFirst().flatMap({ SocketAddress($0) }) { self.listen.append(address) }
+            case "--pid-file": self.pidFile = rest.popFirst()
+            case "--upgrade-timeout": self.upgradeTimeout = milliseconds(rest.popFirst())
+            case "--drain-timeout": self.drainTimeout = milliseconds(rest.popFirst())
+            case "--pause-timeout": self.pauseTimeout = milliseconds(rest.popFirst())
+            case "--probation": self.probation = milliseconds(rest.popFirst())
+            case "--behaviour-file": self.behaviourFile = rest.popFirst()
+            case "--portable": self.isPortable = true
+            case "--reader": self.hasReader = true
+            case "--files": self.files = rest.popFirst().flatMap { Int($0) } ?? 0
+            case "--executable": self.executable = rest.popFirst()
+            default: break  // tests pass odd arguments on purpose, to see them arrive
+            }
+        }
+    }
+
+    var configuration: Upgrader.Configuration {
+        var configuration = Upgrader.Configuration(
+            pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout, drainTimeout: self.drainTimeout,
+            pauseTimeout: self.pauseTimeout, executable: self.executable
+        )
+        configuration.probation = self.probation
+        return configuration
+    }
+}

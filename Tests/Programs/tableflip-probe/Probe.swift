@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Logging
+import Tableflip
+import TableflipSystem
+
+#if canImport(Glibc)
+@preconcurrency import Glibc
+#elseif canImport(Musl)
+@preconcurrency import Musl
+#else
+import Darwin
+#endif
+
+/// A plain-socket server that tests start and upgrade. It says on its standard output what happens, a line each:
+/// `PID GENERATION WORD …`.
+@main
+struct Probe {
+    static func main() async {
+        let options = Options(CommandLine.arguments)
+        let misbehaviour = Misbehaviour(file: options.behaviourFile)
+        misbehaviour?.early()
+        do {
+            try await self.serve(options, misbehaviour)
+        } catch {
+            self.say(0, "error \(error)")
+            exit(1)
+        }
+    }
+
+    static func say(_ generation: Int, _ words: String) {
+        let line = Array("\(getpid()) \(generation) \(words)\n".utf8)
+        // One write: lines of several generations share the pipe and must not mix (pipe(7), PIPE_BUF).
+        _ = write(1, line, line.count)
+    }
+
+    private static func serve(_ options: Options, _ misbehaviour: Misbehaviour?) async throws {
+        var logger = Logger(label: "probe") { StreamLogHandler.standardError(label: $0) }
+        logger.logLevel = ProcessEnvironment.value(of: "PROBE_TRACE") == nil ? .info : .trace
+        let upgrader = try Upgrader(
+            configuration: options.configuration, logger: logger,
+            capabilities: options.isPortable ? .portable : .current
+        )
+        let generation = upgrader.generation
+        self.say(generation, "arguments \(CommandLine.arguments.count)")
+        let events = upgrader.events
+        let watching = Task {
+            for await event in events {
+                let code = event.error.map { " \($0.code)" } ?? ""
+                self.say(event.generation, "event \(event.phase) \(event.peer)\(code)")
+                if let error = event.error { self.say(event.generation, "words \(error)") }
+            }
+        }
+
+        var loops: [AcceptLoop] = []
+        for address in options.listen {
+            let listener = try upgrader.listen(on: address)
+            self.say(generation, "listening \(address) \(listener.port ?? 0) \(listener.isInherited)")
+            let loop = try AcceptLoop(listener, isDatagram: address.description.hasPrefix("udp"))
+            if options.hasReader { upgrader.register(loop) }
+            loops.append(loop)
+        }
+        for number in 0..<options.files {
+            _ = try upgrader.carry("file \(number)") { () throws(UpgradeError) in
+                OwnedDescriptor(takingOwnershipOf: open("/dev/null", O_RDONLY | O_CLOEXEC))
+            }
+        }
+        for loop in loops { loop.start() }
+        misbehaviour?.late()
+        try await upgrader.ready()
+        if !options.hasReader { for loop in loops { await loop.resume() } }
+        self.say(generation, "serving")
+        misbehaviour?.afterReady()
+
+        let reason = await upgrader.exit
+        self.say(generation, "leaving \(reason)")
+        for loop in loops { await loop.end() }
+        watching.cancel()
+        self.say(generation, "done")
+    }
+}
