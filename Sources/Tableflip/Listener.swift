@@ -33,6 +33,12 @@ public final class Listener: Sendable {
     /// - Returns: the descriptor.
     /// - Throws: ``UpgradeError`` with the code `wrongMoment` once the socket has been handed on.
     public func duplicate() throws(UpgradeError) -> OwnedDescriptor { try self.socket.duplicate() }
+
+    /// Calls listen(2) again with the longest queue: some frameworks call it with a short one when they adopt a socket.
+    package func restoreBacklog() throws(UpgradeError) {
+        let failure = self.socket.withDescriptor { $0.flatMap { BoundSocket.restoreBacklog(of: $0) } }
+        if let failure { throw UpgradeError(.listenFailed, "\(self.name): \(failure)") }
+    }
 }
 
 /// A descriptor that is carried from generation to generation.

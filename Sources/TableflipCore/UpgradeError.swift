@@ -162,7 +162,7 @@ extension UpgradeError: CustomStringConvertible {
             case .successor: "the new process serves"
             case .nobody: "nobody serves"
             }
-        let cure = self.cure.isEmpty ? "" : " \(self.cure)"
+        let cure = self.cure.isEmpty ? "" : ". \(self.cure)"
         return "\(self.code): \(self.message)\(cure) (\(now))"
     }
 }

@@ -43,5 +43,12 @@ package struct Coverage: Sendable {
     }
 }
 
+extension Coverage: CustomStringConvertible {
+    package var description: String {
+        "predecessor: \(self.predecessorStates.count) states in \(self.predecessorPairs.count) pairs with an event,"
+            + " successor: \(self.successorPhases.count) phases in \(self.successorPairs.count) pairs with an event"
+    }
+}
+
 /// The name of an enum's case, without its payload.
 package func caseName(_ value: some Any) -> String { String("\(value)".prefix { $0 != "(" }) }

@@ -14,7 +14,11 @@ package struct Explorer {
         package var atRest = 0
         package var coverage = Coverage()
         /// The first broken rule, and the moves that lead to it.
-        package var failure: String?
+        package var broken: String?
+
+        package func summary(_ pace: Pace, faults: Int) -> String {
+            "\(pace), \(faults) faults: \(self.states) states, \(self.transitions) moves, \(self.atRest) at rest"
+        }
     }
 
     private struct Visit {
@@ -37,10 +41,10 @@ package struct Explorer {
 
     package static func explore(_ pace: Pace, faults: Int) -> Result {
         var explorer = Explorer(pace: pace, faults: faults)
-        let failure = explorer.walk() ?? explorer.findRestless()
+        let broken = explorer.walk() ?? explorer.findRestless()
         return Result(
             states: explorer.visits.count, transitions: explorer.transitions, atRest: explorer.resting.count,
-            coverage: Coverage(explorer.told), failure: failure
+            coverage: Coverage(explorer.told), broken: broken
         )
     }
 
@@ -103,7 +107,7 @@ package struct Explorer {
             path.append("\(move)")
             current = self.visits[current].cameFrom
         }
-        let start = self.roots[current].predecessorProcess == .absent ? "first process, " : ""
+        let start = self.roots[current].predecessor.process == .absent ? "first process, " : ""
         return "\(rule), after: \(start)\(path.reversed().joined(separator: ", "))"
     }
 }

@@ -1,28 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
-/// The explorer as a program: explores with 0, then 1, up to `faults` faults, at both paces, and stops at the first
-/// broken rule. What it prints is for people, and its last line for the tests.
-///
-/// - Returns: the exit status: 0 when every rule holds, 1 when one is broken.
-package func exploreCommand(faults: Int) -> Int32 {
+#if canImport(Darwin)
+private import Darwin
+#elseif canImport(Musl)
+private import Musl
+#else
+private import Glibc
+#endif
+
+/// The explorer as a program. Its argument is the largest number of faults: it explores with none, then with one, and
+/// so on, at both paces, and stops at the first broken rule with exit status 1. The last line sums up.
+package func exploreAndExit(_ arguments: [String]) -> Never {
+    guard arguments.count == 2, let most = Int(arguments[1]), most >= 0 else {
+        print("usage: explore FAULTS")
+        exit(64)
+    }
     var states = 0
     var coverage = Coverage()
-    for faults in 0...faults {
-        for pace in [Pace.calm, .free] {
+    for faults in 0...most {
+        for pace in Pace.allCases {
             let result = Explorer.explore(pace, faults: faults)
             states += result.states
             coverage.formUnion(result.coverage)
-            print("\(pace), faults: \(faults), states: \(result.states), moves: \(result.transitions),"
-                + " at rest: \(result.atRest)")
-            if let failure = result.failure {
-                print("states: \(states), broken: \(failure)")
-                return 1
+            print("\(result.summary(pace, faults: faults))")
+            if let broken = result.broken {
+                print("after \(states) states: broken: \(broken)")
+                exit(1)
             }
         }
     }
-    print("predecessor: \(coverage.predecessorStates.count) states, \(coverage.predecessorPairs.count) pairs with events;"
-        + " successor: \(coverage.successorPhases.count) phases, \(coverage.successorPairs.count) pairs with events")
-    print("states: \(states), every rule holds")
-    return 0
+    print("\(coverage)\nafter \(states) states: every rule holds")
+    exit(0)
 }

@@ -43,14 +43,14 @@ enum Move: Hashable {
     case holdSuccessor
     case suspendPredecessor
     case suspendSuccessor
-    case predecessor.hangs
-    case successor.hangs
+    case predecessorHangs
+    case successorHangs
     case hangUpByPredecessor
     case hangUpBySuccessor
     case garbageToPredecessor
     case garbageToSuccessor
-    case untimelyToPredecessor(World.Message)
-    case untimelyToSuccessor(World.Message)
+    case untimelyToPredecessor(Message)
+    case untimelyToSuccessor(Message)
     case stopPredecessor
     case stopSuccessor
     case orderCommit

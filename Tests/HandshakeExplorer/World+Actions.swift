@@ -11,7 +11,7 @@ extension World {
     mutating func tellPredecessor(_ event: PredecessorMachine.Event) -> String? {
         self.told.append(.predecessor(self.predecessor.machine.state, event))
         for action in self.predecessor.machine.handle(event) {
-            guard self.predecessor.process == .running else { break }
+            guard self.predecessor.runs else { break }
             if let broken = self.perform(action) { return broken }
         }
         return nil
@@ -20,15 +20,16 @@ extension World {
     mutating func tellSuccessor(_ event: SuccessorMachine.Event) -> String? {
         self.told.append(.successor(self.successor.machine.phase, event))
         for action in self.successor.machine.handle(event) {
-            guard self.successor.process == .running else { break }
+            guard self.successor.runs else { break }
             if let broken = self.perform(action) { return broken }
         }
         return nil
     }
 
     mutating func tellHeir(_ event: PredecessorMachine.Event) -> String? {
-        self.told.append(.predecessor(self.successor.heir.state, event))
-        for action in self.successor.heir.handle(event) {
+        self.told.append(.predecessor(self.heir.state, event))
+        for action in self.heir.handle(event) {
+            guard self.successor.runs else { break }
             switch action {
             case .endService: (self.successor.holds, self.successor.reads, self.successor.owns) = (false, false, false)
             case .leave: self.successor.leaves = true
@@ -55,6 +56,7 @@ extension World {
     mutating func deliverToSuccessor(_ message: Message) -> String? {
         switch message {
         case .hello: return self.tellSuccessor(.greeted)
+        case .inventory where self.successor.machine.phase == .finished: return nil  // its engine has let go of all
         case .inventory:
             self.successor.holds = true
             self.send(toPredecessor: .acknowledged)
@@ -81,7 +83,7 @@ extension World {
     }
 
     private mutating func send(toSuccessor message: Message) {
-        if !self.channelEnded { self.successor.inbox.append(message) }
+        if !self.channelEnded, self.successor.lives { self.successor.inbox.append(message) }
     }
 
     private mutating func send(toPredecessor message: Message) {
@@ -96,11 +98,8 @@ extension World {
         switch action {
         case .refuse: self.open -= 1
         case .spawn:
-            guard !self.successor.lives, !self.predecessor.isSpawning else { return "two successors at once" }
-            self.predecessor.isSpawning = true
-            // From here on the engine reports nothing more of an earlier successor that would not die.
-            (self.predecessor.knowsEnd, self.predecessor.knowsDeath, self.predecessor.inbox) = (true, true, [])
-            self.upgrade = Upgrade(self.pace == .calm && !self.somebodyIsSilent ? .success : .anything)
+            guard !self.successor.lives, !self.isSpawning else { return "two successors at once" }
+            self.beginSpawn()
         case .sendHello: self.send(toSuccessor: .hello)
         case .offerInventory: self.send(toSuccessor: .inventory)
         case .pauseReaders: self.predecessor.work.append(.pause)
@@ -112,19 +111,21 @@ extension World {
         case .giveUpOwnership: self.predecessor.work.append(.giveUp)
         case .takeBackOwnership: self.predecessor.work.append(.takeBack)
         case .sendCommit:
+            if let broken = self.ruleBrokenByCommit { return broken }
             self.upgrade.commitWasSent = true
             self.send(toSuccessor: .commit)
         case .sendAbort: self.dismiss(with: .abort)
         case .sendBye: self.dismiss(with: .bye)
         case .terminateSuccessor:
-            (self.upgrade.successorWasToldToEnd, self.upgrade.successorIsReleased) = (true, true)
+            self.upgrade.successorWasToldToEnd = true
+            self.releaseSuccessor()
             if self.successor.lives { return self.stopSuccessor() }
         case .killSuccessor:
             if let broken = self.ruleBrokenByKill { return broken }
-            (self.upgrade.successorWasToldToEnd, self.upgrade.successorIsReleased) = (true, true)
-            if self.successor.lives { self.successor.process = .dying }
+            self.releaseSuccessor()
+            if self.successor.lives { self.strikeSuccessor(.dying) }
         case .closeChannel: (self.channelEnded, self.predecessor.knowsEnd, self.predecessor.inbox) = (true, true, [])
-        case .exportConnections: self.predecessor.exports = true
+        case .exportConnections: self.predecessor.isExporting = true
         case .closeListeners:
             if let broken = self.ruleBrokenByLettingGo { return broken }
             (self.predecessor.holds, self.predecessor.reads, self.predecessor.owns) = (false, false, false)
@@ -143,8 +144,13 @@ extension World {
         return nil
     }
 
+    /// Of those who may be late nothing is expected anyhow.
+    mutating func releaseSuccessor() {
+        if self.pace == .calm { self.upgrade.successorIsReleased = true }
+    }
+
     private mutating func dismiss(with message: Message) {
-        self.upgrade.successorIsReleased = true
+        self.releaseSuccessor()
         self.send(toSuccessor: message)
     }
 
@@ -155,7 +161,7 @@ extension World {
         case .becomeOwner:
             self.successor.owns = true  // alone, also with a PID file that could not be written
             return self.ruleBrokenByBecomingOwner
-                ?? self.tellHeir(.becameOwner(predecessor.lives: self.successor.machine.link != .none))
+                ?? self.tellHeir(.becameOwner(predecessorLives: self.successor.machine.link != .none))
         case .noteDeparture: return self.tellHeir(.predecessorLeft)
         case .reportServing: self.upgrade.applicationServes = true
         case .settle: return self.ruleBrokenBySettling
@@ -165,7 +171,7 @@ extension World {
             self.successor.work.append(.resume)
             return self.ruleBrokenByServing
         case .pauseReaders: self.successor.work.append(.pause)
-        case .startCheck: self.successor.isChecking = self.upgrade.probation == .checked
+        case .startCheck: self.successor.isChecking = self.upgrade.isChecked
         case .sendCommit: self.send(toPredecessor: .commit)
         case .takeOwnership:
             self.successor.work.append(.take)
@@ -231,41 +237,40 @@ extension World {
 // MARK: - Beginning and ending
 
 extension World {
+    /// Makes room for a successor: nothing is reported any more of an earlier one that would not die.
+    mutating func beginSpawn() {
+        self.isSpawning = true
+        self.upgradesLeft -= 1
+        (self.predecessor.knowsEnd, self.predecessor.knowsDeath, self.predecessor.inbox) = (true, true, [])
+        self.upgrade = Upgrade(self.pace == .calm && !self.somebodyIsSilent ? .success : .anything)
+    }
+
     mutating func beginSuccessor() {
-        self.predecessor.isSpawning = false
-        self.successor = SuccessorMachine(hasPredecessor: true)
-        self.successor.heir = PredecessorMachine()
-        self.successor.process = .running
-        (self.successor.inbox, self.predecessor.inbox) = ([], [])
-        (self.channelEnded, self.predecessor.knowsEnd, self.successor.knowsEnd) = (false, false, false)
-        (self.predecessor.knowsDeath, self.successor.knowsDeath) = (false, false)
-        (self.successor.reads, self.successor.owns, self.successor.holds) = (false, false, false)
-        (self.successor.work, self.successor.leaves, self.successor.isChecking) = ([], false, false)
-        (self.successor.hangs, self.successor.hasStopPending) = (false, false)
+        (self.isSpawning, self.channelEnded) = (false, false)
+        (self.predecessor.knowsEnd, self.predecessor.knowsDeath) = (false, false)
+        self.successor = Side(SuccessorMachine(hasPredecessor: true), .running)
+        self.heir = PredecessorMachine()
     }
 
-    /// What a dead process knew is forgotten, so that worlds that differ in nothing else are one.
+    // What a dead process knew is forgotten, so that worlds that differ in nothing else are one.
+
     mutating func endPredecessor() {
-        self.predecessor.process = .dead
-        self.predecessor = PredecessorMachine()
-        (self.predecessor.reads, self.predecessor.owns, self.predecessor.holds) = (false, false, false)
-        (self.predecessor.work, self.predecessor.exports, self.predecessor.hangs) = ([], false, false)
-        (self.predecessor.knowsEnd, self.predecessor.knowsDeath, self.predecessor.leaves) = (false, false, false)
-        (self.predecessor.inbox, self.channelEnded) = ([], true)
-        self.predecessor.isSpawning = false
-    }
-
-    /// SIGKILL: it runs no more, but for an instant it may still be reading.
-    mutating func strikeSuccessor() {
-        self.beginSuccessor()
-        self.successor.process = .dying
+        self.predecessor = Side(PredecessorMachine(), .dead)
+        (self.isSpawning, self.channelEnded, self.upgradesLeft) = (false, true, 0)
     }
 
     mutating func endSuccessor() {
-        let (knewEnd, knewDeath) = (self.predecessor.knowsEnd, self.predecessor.knowsDeath)
-        self.successor.process = .dead
-        (self.successor.reads, self.successor.owns, self.successor.holds) = (false, false, false)
-        (self.successor.work, self.successor.isChecking) = ([], false)
-        (self.successor.inbox, self.channelEnded) = ([], true)
+        self.strikeSuccessor(.dead)
+        (self.successor.reads, self.successor.owns) = (false, false)
+        self.channelEnded = true
+    }
+
+    /// SIGKILL. It does nothing more, but for an instant it may still be reading.
+    mutating func strikeSuccessor(_ process: Side<SuccessorMachine>.Process) {
+        var struck = Side(SuccessorMachine(hasPredecessor: true), process)
+        (struck.reads, struck.owns) = (self.successor.reads, self.successor.owns)
+        self.successor = struck
+        self.heir = PredecessorMachine()
+        self.upgrade = self.upgrade.afterItsEnd
     }
 }

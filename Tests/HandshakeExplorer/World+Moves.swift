@@ -24,13 +24,13 @@ extension World {
                 moves += Probation.allCases.map { .deliverReady(agreed: true, $0) }
             }
             add(.deliverToPredecessor, !self.predecessor.inbox.isEmpty && self.predecessor.inbox.first != .ready)
-            add(.spawned, self.predecessor.isSpawning)
+            add(.spawned, self.isSpawning)
             // The end of a channel is read after everything that was sent before it, and a death is told after that.
             let hasRead = self.predecessor.inbox.isEmpty
             add(.tellPredecessorOfEnd, hasRead && self.channelEnded && !self.predecessor.knowsEnd)
             add(.tellPredecessorOfDeath, hasRead && self.successor.process == .dead && !self.predecessor.knowsDeath)
-            add(.predecessorWorkDone, !self.predecessor.work.isEmpty && !self.predecessor.hangs)
-            add(.exported, self.predecessor.exports && !self.predecessor.hangs)
+            add(.predecessorWorkDone, self.predecessor.works)
+            add(.exported, self.predecessor.isExporting && !self.predecessor.hangs)
             add(.predecessorReturns, self.predecessor.leaves && !self.predecessor.hangs)
         }
         if self.successor.runs {
@@ -38,7 +38,7 @@ extension World {
             let hasRead = self.successor.inbox.isEmpty
             add(.tellSuccessorOfEnd, hasRead && self.channelEnded && !self.successor.knowsEnd)
             add(.tellSuccessorOfDeath, hasRead && self.predecessor.process == .dead && !self.successor.knowsDeath)
-            add(.successorWorkDone, !self.successor.work.isEmpty && !self.successor.hangs)
+            add(.successorWorkDone, self.successor.works)
             add(.successorReady, self.successor.machine.phase == .initialising && !self.successor.hangs)
             add(.checkPasses, self.successor.isChecking && !self.successor.hangs)
             let returns = self.successor.leaves || self.successor.machine.phase == .finished
@@ -51,10 +51,10 @@ extension World {
     /// No deadline passes while a process is being spawned: the engine does that in one step.
     var lateMoves: [Move] {
         var moves: [Move] = []
-        if self.predecessor.runs, self.predecessor.machine.deadline != nil, !self.predecessor.isSpawning {
+        if self.predecessor.runs, self.predecessor.machine.deadline != nil, !self.isSpawning {
             moves.append(.predecessorDeadline)
         }
-        if self.successor.runs, self.successor.machine.deadline != nil || self.successor.heir.deadline != nil {
+        if self.successor.runs, self.successor.machine.deadline != nil || self.heir.deadline != nil {
             moves.append(.successorDeadline)
         }
         return moves
@@ -62,7 +62,9 @@ extension World {
 
     private var outsideMoves: [Move] {
         var moves: [Move] = []
-        if self.requestsLeft > 0, self.predecessor.runs { moves.append(.request) }
+        if self.predecessor.runs, self.upgradesLeft > 0 || self.predecessor.machine.state != .serving {
+            moves.append(.request)
+        }
         if self.successor.runs { moves.append(.requestOfSuccessor) }
         if self.predecessor.process == .suspended { moves.append(.continuePredecessor) }
         if self.successor.process == .suspended { moves.append(.continueSuccessor) }
@@ -77,7 +79,7 @@ extension World {
         if self.predecessor.runs {
             let work = self.predecessor.hangs ? nil : self.predecessor.work.first
             add(.deliverReady(agreed: false, .none), self.predecessor.inbox.first == .ready)
-            add(.spawnFails, self.predecessor.isSpawning)
+            add(.spawnFails, self.isSpawning)
             add(.predecessorWorkFails, work == .pause || work == .giveUp)
             add(.predecessorHangs, self.successor.process != .absent && !self.predecessor.hangs)
             add(.stopPredecessor, true)
@@ -88,10 +90,9 @@ extension World {
             add(.orderRollback, self.successor.lives)
         }
         if self.successor.runs {
-            add(.successorWorkFails, !self.successor.work.isEmpty && !self.successor.hangs)
+            add(.successorWorkFails, self.successor.works)
             add(.successorInitialisationFails, self.successor.machine.phase == .initialising && !self.successor.hangs)
-            let isTried = self.successor.isChecking || self.successor.machine.phase == .probation
-            add(.checkFails, isTried && !self.successor.hangs)
+            add(.checkFails, self.successorMayGiveBack && !self.successor.hangs)
             add(.successorHangs, !self.successor.hangs)
             add(.stopSuccessor, true)
             add(.suspendSuccessor, true)
@@ -103,6 +104,14 @@ extension World {
         add(.holdSuccessor, self.successor.process == .dying)
         if isOpen { moves += self.wordsOutOfTurn }
         return moves
+    }
+
+    /// Because its check fails, or because the application says so.
+    private var successorMayGiveBack: Bool {
+        switch self.successor.machine.phase {
+        case .starting, .probation: true
+        default: self.successor.isChecking
+        }
     }
 
     /// Words that neither may say yet, before go. Afterwards a liar can do harm that nobody can prevent.
@@ -151,12 +160,12 @@ extension World {
             self.beginSuccessor()
             return self.tellPredecessor(.spawned)
         case .spawnFails:
-            self.predecessor.isSpawning = false
+            self.isSpawning = false
             return self.tellPredecessor(.spawnFailed(UpgradeError(.spawnFailed, "explored")))
         case .deliverReady(let agreed, let probation):
             self.predecessor.inbox.removeFirst()
             self.upgrade.inventoriesDiffer = !agreed
-            self.upgrade.probation = probation
+            self.upgrade.isChecked = probation == .checked
             return self.tellPredecessor(.reportedReady(agreed: agreed, probation))
         case .deliverToPredecessor: return self.deliverToPredecessor(self.predecessor.inbox.removeFirst())
         case .deliverToSuccessor: return self.deliverToSuccessor(self.successor.inbox.removeFirst())
@@ -185,7 +194,6 @@ extension World {
         case .predecessorDeadline: return self.passPredecessorDeadline()
         case .successorDeadline: return self.passSuccessorDeadline()
         case .request:
-            self.requestsLeft -= 1
             self.open += 1
             return self.tellPredecessor(.upgradeRequested)
         case .requestOfSuccessor: return self.requestOfSuccessor()
@@ -199,10 +207,10 @@ extension World {
             self.successor.isChecking = false
             return self.tellSuccessor(.checkFailed(UpgradeError(.probationFailed, "explored")))
         case .exported:
-            self.predecessor.exports = false
+            self.predecessor.isExporting = false
             return self.tellPredecessor(.exported)
         case .stopPredecessor:
-            self.predecessor.stops += 1
+            self.predecessorStops += 1
             return self.tellPredecessor(.stopRequested)
         case .stopSuccessor: return self.stopSuccessor()
         case .orderCommit: return self.tellPredecessor(.commitOrdered)
@@ -218,7 +226,7 @@ extension World {
         case .successorReturns, .successorDies: self.endSuccessor()
         case .killPredecessor:
             self.predecessorWasKilled = true
-            if !self.successor.holds { self.upgrade.successorIsReleased = true }
+            if !self.successor.holds { self.releaseSuccessor() }
             self.endPredecessor()
         case .killSuccessor:
             if self.successor.owns { self.upgrade.ownerWasEnded = true }
@@ -242,16 +250,18 @@ extension World {
     /// What may still be expected after this fault.
     private mutating func note(_ fault: Move) {
         self.faultsLeft -= 1
-        self.faultsMade += 1
-        if fault.isSilence { self.somebodyIsSilent = true }
-        if !fault.leavesSuccessorFit { self.upgrade.successorIsReleased = true }
         switch fault {
         case .untimelyToPredecessor: self.upgrade.successorSpokeOutOfTurn = true
         case .untimelyToSuccessor: self.upgrade.predecessorSpokeOutOfTurn = true
         case .garbageToPredecessor: self.upgrade.predecessorIsWarned = true
+        case .orderCommit: self.upgrade.commitWasOrdered = true
         default: break
         }
+        // Of those who may be late nothing of the following is expected.
         guard self.pace == .calm else { return }
+        self.somethingWentWrong = true
+        if fault.isSilence { self.somebodyIsSilent = true }
+        if !fault.leavesSuccessorFit, !self.spoilsOnlyOwnership(fault) { self.releaseSuccessor() }
         if self.somebodyIsSilent || self.upgrade.outcome != .success {
             self.upgrade.outcome = .anything
         } else if fault == .predecessorWorkFails, self.predecessor.work.first == .giveUp {
@@ -261,26 +271,33 @@ extension World {
         }
     }
 
+    /// A PID file that cannot be written is worth less than the service: a successor that is alone serves without.
+    private func spoilsOnlyOwnership(_ fault: Move) -> Bool {
+        (fault == .successorWorkFails || fault == .successorHangs) && self.successor.work.first == .take
+    }
+
     private mutating func passPredecessorDeadline() -> String? {
         // A kernel that has had this long runs no more code of a killed process, even where it cannot end it.
         if self.predecessor.machine.deadline == .kill { (self.successor.reads, self.successor.owns) = (false, false) }
-        let before = self.predecessor
+        let before = self.predecessor.machine
         let broken = self.tellPredecessor(.deadlinePassed)
-        return broken ?? (self.predecessor == before ? "a deadline of the predecessor passed, and nothing came of it" : nil)
+        if self.predecessor.lives, self.predecessor.machine == before { return "a deadline passed, and nothing came of it" }
+        return broken
     }
 
     private mutating func passSuccessorDeadline() -> String? {
         guard let deadline = self.successor.machine.deadline else { return self.tellHeir(.deadlinePassed) }
         if deadline == .commit { self.upgrade.successorLostPatience = true }
-        let before = self.successor
+        let before = self.successor.machine
         let broken = self.tellSuccessor(.deadlinePassed)
-        return broken ?? (self.successor == before ? "a deadline of the successor passed, and nothing came of it" : nil)
+        if self.successor.lives, self.successor.machine == before { return "a deadline passed, and nothing came of it" }
+        return broken
     }
 
     /// Another upgrade is asked of the successor. What it would start is beyond this world.
     private mutating func requestOfSuccessor() -> String? {
-        self.told.append(.predecessor(self.successor.heir.state, .upgradeRequested))
-        var heir = self.successor.heir
+        self.told.append(.predecessor(self.heir.state, .upgradeRequested))
+        var heir = self.heir
         guard heir.handle(.upgradeRequested) == [.spawn] else { return nil }
         return self.predecessor.lives ? "three processes at once" : nil
     }

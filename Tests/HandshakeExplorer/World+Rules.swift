@@ -18,14 +18,15 @@ extension World {
         {
             return "nobody holds the listeners"
         }
+        if self.predecessor.isFlooded || self.successor.isFlooded { return "messages or work pile up" }
         if self.open < 0 { return "an outcome was reported twice" }
         if self.predecessor.machine.state == .finished, self.predecessor.lives { return "a finished predecessor lives on" }
-        if self.predecessor.stops > 1, self.predecessor.runs { return "a second stop did not mean now" }
+        if self.predecessorStops > 1, self.predecessor.runs { return "a second stop did not mean now" }
         let successorMayRead = self.successor.reads || self.successor.work.contains(.resume)
         if self.upgrade.predecessorIsWarned, self.predecessor.holds, self.successor.lives, successorMayRead {
             return "the predecessor cannot trust the channel any more, and lets the successor read"
         }
-        if self.predecessor.stops > 0, self.succeeded == 0, self.successor.lives, !self.upgrade.successorWasToldToEnd {
+        if self.predecessorStops > 0, self.succeeded == 0, self.successor.lives, !self.upgrade.successorWasToldToEnd {
             return "a stopping predecessor lets its successor run on"
         }
         if self.pace == .calm, !self.somebodyIsSilent, self.ownMoves.isEmpty, !self.lateMoves.isEmpty,
@@ -42,14 +43,15 @@ extension World {
         self.predecessor.inbox.contains(.committed) || self.channelEnded && !self.predecessor.knowsEnd
     }
 
-    /// A first process may initialise as long as it likes. And a start that failed before anything was here is thrown at
-    /// the application, which may not return.
+    /// A process may initialise as long as it likes where no predecessor is there to watch over it, or that one is
+    /// suspended. And a start that failed before anything was here is thrown at the application, which may not return.
     private var successorHangsOnItsOwn: Bool {
-        let isFirst = self.predecessor.process == .absent && self.successor.machine.phase == .initialising
-        return self.successor.hangs && (isFirst || !self.successor.holds)
+        let isUnwatched = self.predecessor.process == .absent || self.predecessor.process == .suspended
+        let mayTakeItsTime = isUnwatched && self.successor.machine.phase == .initialising
+        return self.successor.hangs && (mayTakeItsTime || !self.successor.holds)
     }
 
-    private var stopWasAsked: Bool { self.predecessor.stops > 0 || self.upgrade.successorWasStopped }
+    private var stopWasAsked: Bool { self.predecessorStops > 0 || self.upgrade.successorWasStopped }
 
     /// What must hold once nothing more happens by itself. A suspended process may stay suspended.
     var brokenRuleAtRest: String? {
@@ -62,7 +64,7 @@ extension World {
             if !self.successor.serves { return "a successor waits for ever" }
             if self.upgrade.successorWasStopped { return "a successor that was told to stop lives on" }
             if !self.upgrade.applicationServes { return "an application serves, and its ready() has not returned" }
-            if !self.predecessor.lives, self.successor.heir.state != .serving { return "a successor in charge cannot be replaced" }
+            if !self.predecessor.lives, self.heir.state != .serving { return "a successor in charge cannot be replaced" }
         }
         return self.brokenRuleAboutWhoServes
     }
@@ -70,10 +72,10 @@ extension World {
     /// The promise: whatever becomes of the upgrade, somebody serves.
     private var brokenRuleAboutWhoServes: String? {
         if self.predecessor.process == .absent {
-            let mustServe = self.faultsMade == 0 && self.pace == .calm
+            let mustServe = !self.somethingWentWrong && self.pace == .calm
             return mustServe && !self.successor.serves ? "a first process does not come to serve" : nil
         }
-        if self.predecessor.stops > 0 || self.upgrade.ownerWasEnded { return nil }
+        if self.predecessorStops > 0 || self.upgrade.ownerWasEnded { return nil }
         if self.predecessorWasKilled {
             let mustServe = !self.upgrade.successorIsReleased && self.pace == .calm
             return mustServe && !self.successor.serves
@@ -96,8 +98,14 @@ extension World {
         return nil
     }
 
+    var ruleBrokenByCommit: String? {
+        if self.predecessor.owns { return "commit was said before ownership was given up" }
+        guard self.successor.isChecking, !self.upgrade.commitWasOrdered else { return nil }
+        return "commit was said while the successor's check was running"
+    }
+
     var ruleBrokenByKill: String? {
-        guard self.upgrade.committedWasRead, !self.upgrade.successorSpokeOutOfTurn, self.predecessor.stops == 0 else {
+        guard self.upgrade.committedWasRead, !self.upgrade.successorSpokeOutOfTurn, self.predecessorStops == 0 else {
             return nil
         }
         return "the predecessor kills a successor that has told it that it is the owner"
@@ -110,7 +118,7 @@ extension World {
     }
 
     var ruleBrokenByExit: String? {
-        guard self.predecessor.stops > 0, self.succeeded == 0, self.successor.lives else { return nil }
+        guard self.predecessorStops > 0, self.succeeded == 0, self.successor.lives else { return nil }
         return "the predecessor gave up waiting for a successor that it had told to end, and left it behind"
     }
 
@@ -120,7 +128,7 @@ extension World {
     }
 
     func ruleBrokenByFailure(_ failure: UpgradeError) -> String? {
-        if self.predecessor.stops == 0 {
+        if self.predecessorStops == 0 {
             if self.successor.reads { return "a failure was reported while the successor reads" }
             if self.pace == .calm, !self.somebodyIsSilent, !self.predecessor.reads {
                 return "a failure was reported before the predecessor reads again"

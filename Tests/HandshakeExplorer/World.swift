@@ -7,100 +7,30 @@ import TableflipCore
 
 /// When deadlines pass.
 package enum Pace: Hashable, Sendable, CaseIterable {
-    /// At any moment, which covers every lateness. What is left is what holds however slow everybody is.
-    case free
     /// Only when nothing else is left to happen: everybody is quick who can move at all. So more can be asked.
     case calm
+    /// At any moment, which covers every lateness. What is left is what holds however slow everybody is.
+    case free
 }
 
 /// Two processes, a channel between them, and everything that can happen to them: the state that the explorer walks.
 struct World: Hashable {
-    enum Process: Hashable {
-        case absent
-        case running
-        case suspended
-        /// Sent SIGKILL. For an instant it may still be reading.
-        case dying
-        /// Sent SIGKILL too, and the kernel does not let go of it: its death is never reported.
-        case held
-        case dead
-    }
-    enum Message: Hashable {
-        case hello
-        case inventory
-        case acknowledged
-        case ready
-        case go
-        case commit
-        case committed
-        case abort
-        case bye
-    }
-    /// What the application does when the engine asks, in the order asked. It takes its time.
-    enum Work: Hashable {
-        case pause
-        case resume
-        case giveUp
-        case takeBack
-        case take
-
-        /// Whether `later` makes this work's result meaningless.
-        func isOvertaken(by later: Work) -> Bool {
-            switch self {
-            case .pause, .resume: later == .pause || later == .resume
-            case .giveUp, .takeBack: later == .giveUp || later == .takeBack
-            case .take: false
-            }
-        }
-    }
-
     let pace: Pace
-
-    // The machines, and what is true of the processes they speak for.
-    var predecessor = PredecessorMachine()
-    var successor = SuccessorMachine(hasPredecessor: true)
+    var predecessor = Side(PredecessorMachine(), .running)
+    var successor = Side(SuccessorMachine(hasPredecessor: true), .absent)
     /// The successor's other machine, by which it may itself be replaced once it is in charge.
     var heir = PredecessorMachine()
-    var predecessor.process = Process.running
-    var successor.process = Process.absent
-    var successorIsBeingSpawned = false
-
-    // Shared things.
-    var toSuccessor: [Message] = []
-    var toPredecessor: [Message] = []
     var channelEnded = false
-    var predecessor.knowsEnd = false
-    var successor.knowsEnd = false
-    var predecessor.knowsDeath = false
-    var successor.knowsDeath = false
-
-    // Facts about the applications.
-    var predecessor.reads = true
-    var successor.reads = false
-    var predecessor.owns = true
-    var successor.owns = false
-    var predecessor.holds = true
-    var successor.holds = false
-    var predecessor.work: [Work] = []
-    var successor.work: [Work] = []
-    var predecessor.leaves = false
-    var successor.leaves = false
-    var predecessorExports = false
-    var successorIsChecking = false
-    /// An application that hangs does nothing more. Its engine, which has a thread of its own, goes on.
-    var predecessor.hangs = false
-    var successor.hangs = false
-    /// SIGTERM was sent while it was suspended.
-    var successorHasStopPending = false
+    var isSpawning = false
 
     // What the outside did, which decides what may be expected.
     var faultsLeft: Int
-    var faultsMade = 0
-    var requestsLeft = 2
-    var predecessorStops = 0
-    var predecessorWasKilled = false
+    var upgradesLeft = 2
+    var somethingWentWrong = false
     /// Somebody hangs, was suspended or has closed the channel. Only then does anybody have to wait for a deadline.
     var somebodyIsSilent = false
+    var predecessorWasKilled = false
+    var predecessorStops = 0
     var upgrade: Upgrade
 
     // What was told to whoever asked.
@@ -115,26 +45,92 @@ struct World: Hashable {
         self.pace = pace
         self.faultsLeft = faults
         self.upgrade = Upgrade(pace == .calm ? .success : .anything)
-        _ = self.predecessor.machine.handle(.becameOwner(predecessor.lives: false))
+        _ = self.predecessor.machine.handle(.becameOwner(predecessorLives: false))
+        (self.predecessor.reads, self.predecessor.owns, self.predecessor.holds) = (true, true, true)
     }
 
     /// A process that starts without a predecessor.
     static func firstProcess(pace: Pace, faults: Int) -> World {
         var world = World(pace: pace, faults: faults)
-        world.predecessor.process = .absent
-        (world.predecessor.reads, world.predecessor.owns, world.predecessor.holds) = (false, false, false)
-        world.successor = SuccessorMachine(hasPredecessor: false)
-        world.successor.process = .running
+        world.predecessor = Side(PredecessorMachine(), .absent)
+        world.successor = Side(SuccessorMachine(hasPredecessor: false), .running)
         world.successor.holds = true
         return world
     }
+}
 
-    var predecessor.runs: Bool { self.predecessor.process == .running }
-    var successor.runs: Bool { self.successor.process == .running }
-    var predecessor.lives: Bool { self.predecessor.process == .running || self.predecessor.process == .suspended }
-    var successor.lives: Bool { self.successor.process == .running || self.successor.process == .suspended }
-    var predecessor.serves: Bool { self.predecessor.lives && self.predecessor.reads && self.predecessor.owns }
-    var successor.serves: Bool { self.successor.lives && self.successor.reads && self.successor.owns }
+/// One of the two processes: its machine, and what is true of the process that the machine speaks for.
+struct Side<Machine: Hashable>: Hashable {
+    enum Process: Hashable {
+        case absent
+        case running
+        case suspended
+        /// Sent SIGKILL. For an instant it may still be reading.
+        case dying
+        /// Sent SIGKILL too, and the kernel does not let go of it: its death is never reported.
+        case held
+        case dead
+    }
+
+    var machine: Machine
+    var process: Process
+    var inbox: [Message] = []
+    var knowsEnd = false
+    var knowsDeath = false
+
+    // Facts about the application.
+    var reads = false
+    var owns = false
+    var holds = false
+    var work: [Work] = []
+    var leaves = false
+    var isExporting = false
+    var isChecking = false
+    /// An application that hangs does nothing more. Its engine, which has a thread of its own, goes on.
+    var hangs = false
+    /// SIGTERM was sent while it was suspended.
+    var hasStopPending = false
+
+    init(_ machine: Machine, _ process: Process) {
+        self.machine = machine
+        self.process = process
+    }
+
+    var runs: Bool { self.process == .running }
+    var lives: Bool { self.process == .running || self.process == .suspended }
+    var serves: Bool { self.lives && self.reads && self.owns }
+    var isFlooded: Bool { self.inbox.count > 8 || self.work.count > 8 }
+    var works: Bool { !self.work.isEmpty && !self.hangs }
+}
+
+enum Message: Hashable {
+    case hello
+    case inventory
+    case acknowledged
+    case ready
+    case go
+    case commit
+    case committed
+    case abort
+    case bye
+}
+
+/// What the application does when the engine asks, in the order asked. It takes its time.
+enum Work: Hashable {
+    case pause
+    case resume
+    case giveUp
+    case takeBack
+    case take
+
+    /// Whether `later` makes this work's result meaningless.
+    func isOvertaken(by later: Work) -> Bool {
+        switch self {
+        case .pause, .resume: later == .pause || later == .resume
+        case .giveUp, .takeBack: later == .giveUp || later == .takeBack
+        case .take: false
+        }
+    }
 }
 
 /// What is true of one upgrade, and forgotten with the next.
@@ -148,10 +144,16 @@ struct Upgrade: Hashable {
     }
 
     var outcome: Outcome
-    /// The probation that the successor said it has.
-    var probation = Probation.none
+    /// It was killed or stopped when it was the owner.
+    var ownerWasEnded = false
+    /// Nothing can be expected of the successor any more: it was told to leave, or something befell it.
+    var successorIsReleased = false
+
+    // These matter only as long as the successor lives.
+    var isChecked = false
     var inventoriesDiffer = false
     var goWasSent = false
+    var commitWasOrdered = false
     var commitWasSent = false
     var committedWasRead = false
     /// The predecessor knows that the channel has ended, or has read garbage from it.
@@ -163,12 +165,16 @@ struct Upgrade: Hashable {
     /// By SIGTERM or SIGKILL.
     var successorWasToldToEnd = false
     var successorWasStopped = false
-    /// Nothing can be expected of it any more: it was told to leave, or something befell it.
-    var successorIsReleased = false
-    /// It was killed or stopped when it was the owner.
-    var ownerWasEnded = false
     /// Its call of `ready()` has returned.
     var applicationServes = false
 
     init(_ outcome: Outcome) { self.outcome = outcome }
+
+    /// The same upgrade, with nothing known of a successor that is no more.
+    var afterItsEnd: Upgrade {
+        var upgrade = Upgrade(self.outcome)
+        upgrade.ownerWasEnded = self.ownerWasEnded
+        upgrade.successorIsReleased = self.successorIsReleased
+        return upgrade
+    }
 }

@@ -35,6 +35,11 @@ package enum BoundSocket {
         }
     }
 
+    /// listen(2) on a socket that listens already changes only the length of its queue.
+    package static func restoreBacklog(of descriptor: CInt) -> SystemCallError? {
+        listen(descriptor, Platform.longestBacklog) == 0 ? nil : SystemCallError("listen")
+    }
+
     private static func localAddress<Result>(of descriptor: CInt, _ body: (sockaddr_storage) -> Result?) -> Result? {
         var storage = sockaddr_storage()
         var size = socklen_t(MemoryLayout<sockaddr_storage>.size)

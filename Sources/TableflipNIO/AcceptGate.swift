@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if NIO
+public import NIOCore
+public import Tableflip
+
+/// Opens and shuts the accepting of connections on a NIO server channel without dropping any.
+///
+/// Closing a server channel under load resets connections that were accepted and whose initialiser is still running,
+/// and a debug build of NIO stops when another process accepts the connection that it was woken for. So the gate lets
+/// only one of two processes accept at a time, and counts every accepted channel until its initialiser has completed:
+/// ``pause()`` returns when there are none.
+///
+/// It is made by `ServerBootstrap.bind(to:of:)`, which registers it with the upgrader.
+public final class AcceptGate: SocketReader {
+    /// The server channel. To be closed with ``close()``.
+    public let channel: any Channel
+    private let listener: Listener
+    private let state: NIOLoopBound<State>
+
+    /// On the channel's event loop only.
+    private final class State {
+        var isOpen = false
+        /// Accepted and not yet through their initialisers.
+        var initialising = 0
+        var whenEmpty: EventLoopPromise<Void>?
+
+        func countIn() { self.initialising += 1 }
+
+        func countOut() {
+            self.initialising -= 1
+            if self.initialising == 0, let promise = self.whenEmpty {
+                self.whenEmpty = nil
+                promise.succeed()
+            }
+        }
+    }
+
+    /// Takes a channel that does not read yet, on its event loop.
+    init(channel: any Channel, listener: Listener) throws {
+        let state = State()
+        self.channel = channel
+        self.listener = listener
+        self.state = NIOLoopBound(state, eventLoop: channel.eventLoop)
+        let entry = Entry(state: state)
+        try channel.pipeline.syncOperations.addHandler(entry, position: .first)
+        try channel.pipeline.syncOperations.addHandler(Exit(state: state, entry: entry), position: .last)
+    }
+
+    /// The name of the listener that it accepts from.
+    public var listenerName: String? { self.listener.name }
+
+    /// Accepts no more, and returns when every connection accepted before is with its handlers.
+    public func pause() async throws {
+        try await self.channel.eventLoop.flatSubmit {
+            self.state.value.isOpen = false
+            return self.channel.setOption(.autoRead, value: false).flatMap {
+                let state = self.state.value
+                guard state.initialising > 0 else { return self.channel.eventLoop.makeSucceededVoidFuture() }
+                let promise = state.whenEmpty ?? self.channel.eventLoop.makePromise()
+                state.whenEmpty = promise
+                return promise.futureResult
+            }
+        }.get()
+    }
+
+    /// Accepts.
+    public func resume() async throws {
+        try await self.channel.eventLoop.flatSubmit {
+            self.state.value.isOpen = true
+            return self.channel.setOption(.autoRead, value: true)
+        }.get()
+    }
+
+    /// Pauses, then closes the server channel. Connections that wait in the accept queue stay for the other process that
+    /// holds the socket; without one they end.
+    public func close() async throws {
+        try await self.pause()
+        try await self.channel.close().get()
+    }
+
+    /// First in the pipeline, nearest to the socket.
+    private final class Entry: ChannelDuplexHandler {
+        typealias InboundIn = any Channel
+        typealias InboundOut = any Channel
+        typealias OutboundIn = Never
+
+        private let state: State
+        /// Whether an error passes that never was a channel: accept(2) itself failed, for want of descriptors say.
+        fileprivate var passesError = false
+
+        init(state: State) { self.state = state }
+
+        func read(context: ChannelHandlerContext) {
+            // autoRead alone does not hold back a handler that reads by itself.
+            if self.state.isOpen { context.read() }
+        }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            self.state.countIn()
+            context.fireChannelRead(data)
+        }
+
+        func errorCaught(context: ChannelHandlerContext, error: any Error) {
+            self.passesError = true
+            context.fireErrorCaught(error)
+            self.passesError = false
+        }
+    }
+
+    /// Last in the pipeline: an accepted channel passes once its initialiser has succeeded, an error once it has not.
+    private final class Exit: ChannelInboundHandler {
+        typealias InboundIn = any Channel
+        typealias InboundOut = any Channel
+
+        private let state: State
+        private let entry: Entry
+
+        init(state: State, entry: Entry) {
+            self.state = state
+            self.entry = entry
+        }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            context.fireChannelRead(data)
+            self.state.countOut()
+        }
+
+        func errorCaught(context: ChannelHandlerContext, error: any Error) {
+            if !self.entry.passesError { self.state.countOut() }
+            context.fireErrorCaught(error)
+        }
+    }
+}
+#endif  // NIO

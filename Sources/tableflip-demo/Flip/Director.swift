@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if NIO
+import Foundation
+
+/// Follows the server and the load, and answers "has this happened yet".
+actor Director {
+    struct DidNotHappen: Error {
+        var what: String
+    }
+
+    private struct Waiter {
+        var what: String
+        var matches: @Sendable (EventLine) -> Bool
+        var continuation: CheckedContinuation<EventLine, any Error>
+    }
+
+    private var screen: Screen
+    private var waiters: [Int: Waiter] = [:]
+    private var nextWaiter = 0
+    private var seen: [EventLine] = []
+    private(set) var load = LoadReport()
+    private var loadAtLastSecond: [(ContinuousClock.Instant, Int)] = []
+    private var serverHasEnded = false
+    private(set) var rows: [GenerationRow] = []
+    private var phase = "starting"
+    private var generation = 1
+
+    init(screen: Screen) { self.screen = screen }
+
+    // MARK: What comes in
+
+    func follow(server lines: AsyncStream<String>) async {
+        for await line in lines {
+            guard let event = try? JSONDecoder().decode(EventLine.self, from: Data(line.utf8)) else { continue }
+            self.take(event)
+        }
+        self.serverHasEnded = true
+        for id in self.waiters.keys { self.fail(id) }
+    }
+
+    func follow(load lines: AsyncStream<String>) async {
+        for await line in lines {
+            // Anything else on the line is not from our client.
+            guard let report = try? JSONDecoder().decode(LoadReport.self, from: Data(line.utf8)) else { continue }
+            self.load = report
+            self.draw()
+        }
+    }
+
+    private func take(_ event: EventLine) {
+        self.seen.append(event)
+        self.note(event)
+        self.screen.say(event, Self.words(for: event))
+        self.draw()
+        for (id, waiter) in self.waiters where waiter.matches(event) {
+            self.waiters[id] = nil
+            waiter.continuation.resume(returning: event)
+        }
+    }
+
+    private func note(_ event: EventLine) {
+        switch event.phase {
+        case "listening":
+            self.generation = event.generation
+            self.phase = "serving"
+            if event.generation == 1 {
+                self.rows.append(GenerationRow(generation: 1, pid: event.pid, outcome: "first"))
+            }
+        case "ready": self.rows.append(GenerationRow(
+            generation: event.generation + 1, pid: event.peer, ready: event.milliseconds, outcome: "ready"))
+        case "committed":
+            if let last = self.rows.indices.last {
+                self.rows[last].committed = event.milliseconds
+                self.rows[last].outcome = "took over"
+            }
+        case "failed":
+            self.rows.append(
+                GenerationRow(
+                    generation: event.generation + 1, pid: event.peer,
+                    outcome: event.error.map { String($0.prefix { $0 != ":" }) } ?? "failed"
+                )
+            )
+            self.phase = "serving"
+        case "requested", "spawned", "handedOver", "go": self.phase = event.phase
+        default: break
+        }
+    }
+
+    private func draw() {
+        let now = ContinuousClock.now
+        self.loadAtLastSecond.append((now, self.load.requests))
+        self.loadAtLastSecond.removeAll { $0.0 < now - .seconds(1) }
+        let first = self.loadAtLastSecond.first.map { (time: $0.0, requests: $0.1) }
+        let elapsed = first.map { now - $0.time } ?? .zero
+        let rate =
+            elapsed > .milliseconds(50)
+            ? Int(Double(self.load.requests - (first?.requests ?? 0)) / elapsed.milliseconds * 1e3) : 0
+        self.screen.show(self.load, rate: rate, generation: self.generation, phase: self.phase)
+    }
+
+    private static func words(for event: EventLine) -> String {
+        let time = event.milliseconds > 0 ? String(format: " +%.1f ms", event.milliseconds) : ""
+        let words =
+            switch event.phase {
+            case "listening": "listens on port \(event.port ?? 0)"
+            case "requested": "upgrade"
+            case "spawned": "  started \(event.peer)\(time)"
+            case "handedOver": "  \(event.peer) holds every socket\(time)"
+            case "ready": "  \(event.peer) is ready\(time)"
+            case "go": "  paused; \(event.peer) goes\(time)"
+            case "committed": "  \(event.peer) owns the service\(time); draining"
+            case "failed", "refused": "  \(event.error ?? event.phase)\(time)"
+            case "predecessorLeft": "the old process \(event.peer) has left"
+            default: event.phase
+            }
+        return "[\(event.generation)] \(event.pid) \(words)"
+    }
+
+    // MARK: What is waited for
+
+    /// How many events there have been.
+    var now: Int { self.seen.count }
+
+    /// Waits for an event.
+    /// - Parameter start: the first event that counts; one that has come since then is found as well.
+    func expect(
+        _ what: String, from start: Int, within limit: Duration = .seconds(25),
+        _ matches: @escaping @Sendable (EventLine) -> Bool
+    ) async throws -> EventLine {
+        if let event = self.seen[start...].first(where: matches) { return event }
+        guard !self.serverHasEnded else { throw DidNotHappen(what: what) }
+        self.nextWaiter += 1
+        let id = self.nextWaiter
+        let deadline = Task {
+            try await Task.sleep(for: limit)
+            self.fail(id)
+        }
+        defer { deadline.cancel() }
+        return try await withCheckedThrowingContinuation { continuation in
+            self.waiters[id] = Waiter(what: what, matches: matches, continuation: continuation)
+        }
+    }
+
+    private func fail(_ id: Int) {
+        guard let waiter = self.waiters.removeValue(forKey: id) else { return }
+        waiter.continuation.resume(throwing: DidNotHappen(what: waiter.what))
+    }
+
+    /// Every process of the server that has been heard of.
+    var servers: Set<Int32> { Set(self.seen.flatMap { [$0.pid, $0.peer] }.filter { $0 > 1 }) }
+
+    func use(_ report: LoadReport) { self.load = report }
+
+    func finish(_ summary: Summary) throws { try self.screen.finish(summary, self.rows) }
+}
+#endif  // NIO

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if NIO
+import Foundation
+
+/// The course of one demonstration.
+struct Play {
+    private let command: Flip
+    private let director: Director
+    private let server: ChildProcess
+    private let pidFile: URL
+    private let faultFile: URL
+    private let log: FileHandle
+
+    init(_ command: Flip, folder: URL) throws {
+        self.command = command
+        self.director = Director(screen: Screen(json: command.json))
+        self.pidFile = folder.appending(path: "server.pid")
+        self.faultFile = folder.appending(path: "faults")
+        let logFile = folder.appending(path: "server.log")
+        try Data().write(to: self.faultFile)
+        try Data().write(to: logFile)
+        self.log = try FileHandle(forWritingTo: logFile)
+        self.server = try ChildProcess(
+            [
+                "serve", "--listen", "127.0.0.1:0", "--pid-file", self.pidFile.path, "--fault-file", self.faultFile.path,
+                "--drain-timeout", "10s", "--upgrade-timeout", "20s", "--json-events",
+            ],
+            errors: self.log
+        )
+    }
+
+    func run() async throws -> Summary {
+        var summary = Summary()
+        async let following: Void = self.director.follow(server: self.server.lines)
+        do {
+            let first = try await self.director.expect("the first server listens", from: 0) { $0.phase == "listening" }
+            let load = try self.startLoad(port: first.port ?? 0)
+            async let counting = load.finalReport(for: self.director)
+            do {
+                try await self.flip(&summary)
+            } catch let error as Director.DidNotHappen {
+                summary.missing.append(error.what)
+            }
+            load.stop()
+            let report = await counting
+            await self.director.use(report)
+            summary.requests = report.requests
+            summary.lost = report.lost
+            summary.maxLatencyMs = report.maxMilliseconds
+            if report.requests == 0 { summary.missing.append("a single request") }
+            if !report.isFinal { summary.missing.append("the load client's last word") }
+            summary.failures = report.failures
+        } catch let error as Director.DidNotHappen {
+            summary.missing.append(error.what)
+        }
+        await self.end()
+        await following
+        try await self.director.finish(summary)
+        return summary
+    }
+
+    // MARK: The acts
+
+    private func flip(_ summary: inout Summary) async throws {
+        let crashAt = (self.command.upgrades + 1) / 2
+        for number in 1...self.command.upgrades {
+            try await Task.sleep(for: self.command.interval.duration)
+            if number == crashAt { try await self.crash(&summary) }
+            if self.command.sabotage == .crash { try self.setFault("--exit-before-ready 3") }
+            if self.command.sabotage == .kill, number == crashAt { kill(try self.current(), SIGKILL) }
+            try await self.upgrade(&summary)
+        }
+        try await Task.sleep(for: self.command.interval.duration)
+    }
+
+    /// A successor that fails before it is ready: the old process serves on.
+    private func crash(_ summary: inout Summary) async throws {
+        let (old, now) = (try self.current(), await self.director.now)
+        try self.setFault("--exit-before-ready 3")
+        kill(old, SIGHUP)
+        let failure = try await self.director.expect("a crashing successor is reported", from: now) {
+            $0.phase == "failed" && $0.pid == old
+        }
+        try self.setFault("")
+        guard failure.error?.hasPrefix("successorExited") == true else {
+            throw Director.DidNotHappen(what: "successorExited as the reason: \(failure.error ?? "")")
+        }
+        summary.failedUpgrades += 1
+        try await Task.sleep(for: self.command.interval.duration)
+    }
+
+    private func upgrade(_ summary: inout Summary) async throws {
+        let (old, start) = (try self.current(), await self.director.now)
+        kill(old, SIGHUP)
+        let outcome = try await self.director.expect("upgrade \(summary.upgrades + 1)", from: start) {
+            ["committed", "failed", "refused"].contains($0.phase) && $0.pid == old
+        }
+        guard outcome.phase == "committed" else {
+            throw Director.DidNotHappen(what: "upgrade \(summary.upgrades + 1): \(outcome.error ?? "")")
+        }
+        summary.upgrades += 1
+        summary.generations += 1
+        _ = try await self.director.expect("the old process \(old) leaves", from: start) {
+            $0.phase == "predecessorLeft" && $0.peer == old
+        }
+        summary.oldProcessesGone += 1
+        let named = try self.current()
+        if named != outcome.peer { summary.missing.append("the PID file names \(outcome.peer); it says \(named)") }
+    }
+
+    // MARK: Means
+
+    /// The process in charge, by its PID file, as an operator would find it.
+    private func current() throws -> Int32 {
+        let text = try String(contentsOf: self.pidFile, encoding: .utf8)
+        guard let pid = Int32(text.dropLast()), pid > 1 else {
+            throw Director.DidNotHappen(what: "a PID file with a process id in it: \"\(text)\"")
+        }
+        return pid
+    }
+
+    private func setFault(_ flags: String) throws { try Data(flags.utf8).write(to: self.faultFile, options: .atomic) }
+
+    private func startLoad(port: UInt16) throws -> any LoadProcess {
+        switch self.command.client {
+        case .builtin: try BuiltinLoad(port: port, clients: self.command.clients)
+        case .wrk: try WrkLoad(port: port, clients: self.command.clients)
+        }
+    }
+
+    /// Stops the server; whatever of it does not stop is ended. Only processes that it told of are signalled.
+    private func end() async {
+        let (servers, now) = (await self.director.servers, await self.director.now)
+        if let pid = try? self.current() { kill(pid, SIGTERM) }  // without a PID file there is nobody to ask
+        do {
+            _ = try await self.director.expect("the last server stops", from: now, within: .seconds(12)) {
+                $0.phase == "stopping"
+            }
+        } catch {
+            for server in servers { kill(server, SIGKILL) }
+        }
+        self.server.closeInput()
+    }
+}
+#endif  // NIO

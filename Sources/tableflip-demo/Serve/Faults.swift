@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if NIO
+import ArgumentParser
+import Foundation
+
+/// What a successor does wrong. The first process takes no notice of them.
+struct Faults: ParsableArguments {
+    @Option(help: "A successor waits this long before it is ready.")
+    var initDelay: DurationArgument?
+
+    @Option(help: "A successor exits with this status before it is ready.")
+    var exitBeforeReady: Int32?
+
+    @Option(help: "A successor ends itself with SIGKILL this long after it was ready.")
+    var crashAfterReady: DurationArgument?
+
+    /// The flags on the first line of a file, if it has any; they come instead of those on the command line.
+    static func read(from path: String) throws -> Faults? {
+        let line = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").first ?? ""
+        let words = line.split(separator: " ").map(String.init)
+        return words.isEmpty ? nil : try Faults.parse(words)
+    }
+}
+#endif  // NIO

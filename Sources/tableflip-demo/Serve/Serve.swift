@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if NIO
+import ArgumentParser
+import Foundation
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import Tableflip
+import TableflipNIO
+
+/// A HTTP server that SIGHUP replaces.
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Runs the server alone. SIGHUP upgrades it, SIGTERM and SIGINT stop it.",
+        discussion: """
+            GET /           the process id, on one line
+            GET /delay/2s   the same, after that time
+            GET /bytes/N    N bytes, chunked; ?over=3s spreads them over that time
+            POST /echo      the body
+            """
+    )
+
+    @Option(help: "Where to listen, HOST:PORT; port 0 is any.")
+    var listen = AddressArgument.standard
+
+    @Option(help: "The file that names the process in charge.")
+    var pidFile: String?
+
+    @Option(help: "How long a successor may take to be ready.")
+    var upgradeTimeout = DurationArgument(.seconds(60))
+
+    @Option(help: "How long a replaced or stopped process may take to finish its requests.")
+    var drainTimeout = DurationArgument(.seconds(30))
+
+    @Option(help: "How many more descriptors to carry from generation to generation.")
+    var extraFiles = 0
+
+    @Option(help: "How much memory to hold, such as 64M.")
+    var ballast: SizeArgument?
+
+    @Option(help: "A file with flags for successors on one line, read anew by each.")
+    var faultFile: String?
+
+    @Flag(help: .init("Write a line of JSON for each event to the standard output.", visibility: .hidden))
+    var jsonEvents = false
+
+    @OptionGroup(title: "Faults, for successors only")
+    var faults: Faults
+
+    func validate() throws {
+        guard (0...100_000).contains(self.extraFiles) else { throw ValidationError("--extra-files takes 0 to 100000") }
+    }
+
+    func run() async throws {
+        let logger = Logger(label: "tableflip-demo") { StreamLogHandler.standardError(label: $0) }
+        let upgrader: Upgrader
+        do {
+            upgrader = try Upgrader(
+                configuration: .init(
+                    pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout.duration,
+                    drainTimeout: self.drainTimeout.duration
+                ),
+                logger: logger
+            )
+            try await self.serve(upgrader, at: self.listen.address, logger)
+        } catch let error as UpgradeError {
+            logger.error("\(error)")
+            throw ExitCode(1)
+        }
+    }
+
+    private func serve(_ upgrader: Upgrader, at address: Tableflip.SocketAddress, _ logger: Logger) async throws {
+        let lines = self.jsonEvents ? EventLines(upgrader.events) : nil
+        let faults = try self.faults(for: upgrader)
+        try await self.hold(upgrader)
+        if let delay = faults?.initDelay { try await Task.sleep(for: delay.duration) }
+
+        let connections = Connections()
+        let listener = try upgrader.listen(on: address)
+        let gate = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+            .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.configureHTTPServerPipeline(withErrorHandling: true)
+                    try channel.pipeline.syncOperations.addHandler(HTTPHandler(connections: connections))
+                }
+            }
+            .bind(to: listener, of: upgrader)
+        if let status = faults?.exitBeforeReady { Foundation.exit(status) }
+        try await upgrader.ready()
+        lines?.listening(port: listener.port ?? 0, generation: upgrader.generation)
+        if let delay = faults?.crashAfterReady {
+            Task.detached {
+                try await Task.sleep(for: delay.duration)
+                kill(getpid(), SIGKILL)
+            }
+        }
+
+        let reason = await upgrader.exit
+        logger.info("draining", metadata: ["connections": "\(connections.count)", "reason": "\(reason)"])
+        try await gate.close()
+        await connections.drain()
+        lines?.finish()
+    }
+
+    private func faults(for upgrader: Upgrader) throws -> Faults? {
+        guard upgrader.hasPredecessor else { return nil }
+        if let path = self.faultFile, let faults = try Faults.read(from: path) { return faults }
+        return self.faults
+    }
+
+    /// Descriptors and memory that only make the upgrade's work larger.
+    private func hold(_ upgrader: Upgrader) async throws {
+        for number in 0..<self.extraFiles {
+            _ = try upgrader.carry("extra file \(number)") { () throws(UpgradeError) in
+                let descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC)
+                guard descriptor >= 0 else {
+                    throw UpgradeError(
+                        .system, "extra file \(number) cannot be opened: \(String(cString: strerror(errno)))",
+                        cure: "Raise the limit on open files (ulimit -n)."
+                    )
+                }
+                return OwnedDescriptor(takingOwnershipOf: descriptor)
+            }
+        }
+        if let bytes = self.ballast?.bytes, bytes > 0 {
+            // SAFETY: never freed: it is there to be resident. Written to, so that it is.
+            let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 4096)
+            memory.initializeMemory(as: UInt8.self, repeating: 1, count: bytes)
+        }
+    }
+}
+#endif  // NIO
