@@ -38,11 +38,9 @@ public protocol SocketReader: Sendable {
 
 extension SocketReader {
     /// Has nothing that could move.
-    /// - Parameter successor: not used.
     public func export(to successor: ConnectionExporter) async throws {}
 
     /// Closes the connection.
-    /// - Parameter connection: is closed.
     public func adopt(_ connection: consuming AdoptedConnection) async throws {}
 
     /// Any.

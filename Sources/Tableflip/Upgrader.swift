@@ -72,7 +72,8 @@ public final class Upgrader: Sendable {
         case .stale(let what):
             throw UpgradeError(
                 .staleEnvironment, what,
-                cure: "It was inherited by mistake from a program that upgrades: start this one with the variable unset "
+                cure:
+                    "It was inherited by mistake from a program that upgrades: start this one with the variable unset "
                     + "(env -u \(ProcessEnvironment.channelVariable)).",
                 serving: .nobody
             )
@@ -189,8 +190,11 @@ public final class Upgrader: Sendable {
     /// What happens from now on. Make it before ``ready()`` to hear everything.
     public var events: UpgradeEvents { self.context.events.subscribe() }
 
-    private func ask<Value: Sendable>(_ input: (@escaping Reply<Value>) -> EngineInput) async throws(UpgradeError) -> Value {
-        let result = await withCheckedContinuation { (continuation: CheckedContinuation<Result<Value, UpgradeError>, Never>) in
+    private func ask<Value: Sendable>(
+        _ input: (@escaping Reply<Value>) -> EngineInput
+    ) async throws(UpgradeError) -> Value {
+        let result = await withCheckedContinuation {
+            (continuation: CheckedContinuation<Result<Value, UpgradeError>, Never>) in
             self.context.inbox.send(input { continuation.resume(returning: $0) })
         }
         return try result.get()

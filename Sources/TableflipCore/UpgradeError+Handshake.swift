@@ -8,7 +8,8 @@ extension UpgradeError {
     )
     package static let inventoriesDiffer = UpgradeError(
         .inventoryMismatch, "the successor does not hold the sockets that it says it took over",
-        cure: "This is a bug in one of the two programs: a descriptor that belongs to the upgrader was closed or reused."
+        cure:
+            "This is a bug in one of the two programs: a descriptor that belongs to the upgrader was closed or reused."
     )
     package static let outOfOrder = UpgradeError(
         .successorMisbehaved, "a message came at a moment at which the protocol does not allow it"
@@ -22,7 +23,8 @@ extension UpgradeError {
     )
     package static let channelClosed = UpgradeError(
         .successorClosedChannel, "the successor closed its channel without a word",
-        cure: "Something in it closed a descriptor that it does not own; look for close() of unknown numbers at its start."
+        cure:
+            "Something in it closed a descriptor that it does not own; look for close() of unknown numbers at its start."
     )
     package static let timedOut = UpgradeError(
         .successorTimedOut, "the successor was not ready within the upgrade time-out, and was killed",

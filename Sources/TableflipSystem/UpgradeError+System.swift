@@ -4,10 +4,8 @@
 package import TableflipCore
 
 extension UpgradeError {
-    /// Turns a failed system call into an error in the library's words.
-    /// - Parameters:
-    ///   - what: what could not be done, up to the colon before the call.
-    ///   - code: the code of the error.
+    /// Turns a failed system call into an error in the library's words: `what` could not be done, up to the colon
+    /// before the call.
     package static func wrapping<Result: ~Copyable>(
         _ what: String, _ code: Code = .system, _ body: () throws(SystemCallError) -> Result
     ) throws(UpgradeError) -> Result {

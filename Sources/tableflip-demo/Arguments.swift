@@ -8,7 +8,9 @@ import Tableflip
 extension Duration {
     /// `300ms`, `2s`, `1.5s`, `1m`.
     init?(words: String) {
-        let units: [(suffix: String, seconds: Double)] = [("ms", 0.001), ("us", 0.000_001), ("s", 1), ("m", 60), ("h", 3600)]
+        let units: [(suffix: String, seconds: Double)] = [
+            ("ms", 0.001), ("us", 0.000_001), ("s", 1), ("m", 60), ("h", 3600),
+        ]
         for unit in units where words.hasSuffix(unit.suffix) {
             guard let number = Double(words.dropLast(unit.suffix.count)), number >= 0, number < 1e9 else { return nil }
             self = .seconds(number * unit.seconds)

@@ -94,7 +94,8 @@ extension Engine {
             )
         case .upgradeRunning:
             UpgradeError(
-                code, "an upgrade is running: to PID \(successor), at \(self.attempt?.phases.last?.0.description ?? "")",
+                code,
+                "an upgrade is running: to PID \(successor), at \(self.attempt?.phases.last?.0.description ?? "")",
                 cure: "Wait for its outcome."
             )
         case .replaced:
@@ -194,7 +195,8 @@ extension Engine {
 
     private func heard(_ ready: Message.Ready, _ attempt: Attempt) {
         guard ready.claimed.count == attempt.inventory.count else {
-            return self.successorMisbehaved("speaks of \(ready.claimed.count) of \(attempt.inventory.count) descriptors")
+            return self.successorMisbehaved(
+                "speaks of \(ready.claimed.count) of \(attempt.inventory.count) descriptors")
         }
         guard ready.probationMilliseconds <= 86_400_000 else {
             return self.successorMisbehaved("wants a probation of \(ready.probationMilliseconds) ms")
@@ -281,7 +283,8 @@ extension Engine {
     func predecessorReadersFinished(_ failure: UpgradeError?) {
         if case .pausing = self.predecessor.state {
             self.feed(
-                failure.map { PredecessorMachine.Event.readersFailedToPause($0) } ?? PredecessorMachine.Event.readersPaused
+                failure.map { PredecessorMachine.Event.readersFailedToPause($0) }
+                    ?? PredecessorMachine.Event.readersPaused
             )
         } else {
             if let failure { self.logger.critical("a reader did not resume: \(failure.message)") }

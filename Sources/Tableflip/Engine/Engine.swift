@@ -188,10 +188,11 @@ final class Engine {
             let number = CInt(byte)
             if self.context.configuration.signals.upgrade.contains(number) {
                 self.logger.info("upgrade by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
-                self.feed(EngineInput.upgrade { [logger] result in
-                    // Success is logged by the engine itself.
-                    if case .failure(let error) = result { logger.error("upgrade failed: \(error)") }
-                })
+                self.feed(
+                    EngineInput.upgrade { [logger] result in
+                        // Success is logged by the engine itself.
+                        if case .failure(let error) = result { logger.error("upgrade failed: \(error)") }
+                    })
             } else if self.context.configuration.signals.stop.contains(number) {
                 self.logger.info("stop by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
                 self.feed(EngineInput.stop)
@@ -215,7 +216,9 @@ final class Engine {
     /// Until this process is in charge, stopping is the affair of taking over; from then on, of handing over.
     private func stop() {
         self.emit(.stopping)
-        if self.successor.phase == .owner { self.feed(PredecessorMachine.Event.stopRequested) } else {
+        if self.successor.phase == .owner {
+            self.feed(PredecessorMachine.Event.stopRequested)
+        } else {
             self.feed(SuccessorMachine.Event.stopRequested)
         }
     }

@@ -20,7 +20,7 @@ struct Timings: Sendable {
         self.pause = configuration.pauseTimeout
     }
 
-    /// - Parameter probation: how long the successor's probation lasts, as it said at ready.
+    /// `probation` is how long the successor's probation lasts, as it said at ready.
     func duration(of deadline: PredecessorMachine.Deadline, probation: Duration) -> Duration {
         switch deadline {
         case .initialisation: self.upgrade
@@ -37,7 +37,7 @@ struct Timings: Sendable {
         }
     }
 
-    /// - Parameter probation: how long this process's probation lasts.
+    /// `probation` is how long this process's probation lasts.
     func duration(of deadline: SuccessorMachine.Deadline, probation: Duration) -> Duration {
         switch deadline {
         case .handshake: self.generous * 2

@@ -309,7 +309,8 @@ extension SuccessorMachine {
         case .checkFailed(let failure), .abortReceived(let failure), .violated(let failure):
             self.isAlone ? [] : self.handBack(failure)
         case .stopRequested: self.stop()
-        case .went, .greeted, .inventoryComplete, .byeReceived: self.isAlone ? [] : self.handBack(.predecessorOutOfOrder)
+        case .went, .greeted, .inventoryComplete, .byeReceived:
+            self.isAlone ? [] : self.handBack(.predecessorOutOfOrder)
         default: []
         }
     }

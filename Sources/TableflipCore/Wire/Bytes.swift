@@ -41,7 +41,8 @@ package struct ByteReader {
 
     package var remaining: Int { self.bytes.endIndex - self.position }
 
-    package mutating func read<Integer: FixedWidthInteger>(_: Integer.Type = Integer.self) throws(WireError) -> Integer {
+    package mutating func read<Integer: FixedWidthInteger>(_: Integer.Type = Integer.self) throws(WireError) -> Integer
+    {
         let size = Integer.bitWidth / 8
         guard self.remaining >= size else { throw .truncated(kind: self.kind) }
         var value: Integer = 0

@@ -99,10 +99,7 @@ extension Message {
         }
     }
 
-    /// Reads a payload.
-    /// - Parameters:
-    ///   - header: the frame's header, already checked against the limits.
-    ///   - payload: exactly the bytes that the header announced.
+    /// Reads a payload: exactly the bytes that the header, already checked against the limits, has announced.
     package init(header: FrameHeader, payload: ArraySlice<UInt8>) throws(WireError) {
         guard let kind = Kind(rawValue: header.kind) else {
             guard header.isOptional else { throw .unknownRequired(kind: header.kind) }

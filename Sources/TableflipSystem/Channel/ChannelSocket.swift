@@ -3,6 +3,7 @@
 
 import CTableflip
 package import TableflipCore
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)
@@ -72,8 +73,7 @@ package final class ChannelSocket {
 
     // MARK: Sending
 
-    /// Queues a message and writes what the socket takes.
-    /// - Parameter descriptors: borrowed; see the type.
+    /// Queues a message and writes what the socket takes. The descriptors are borrowed; see the type.
     package func send(_ message: Message, descriptors: [CInt] = []) {
         precondition(message.descriptorCount == descriptors.count, "\(message.name) with \(descriptors.count)")
         self.outgoing.append(Outgoing(bytes: message.encoded(), descriptors: descriptors))

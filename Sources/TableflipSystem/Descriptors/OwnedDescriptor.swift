@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import CTableflip
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)
@@ -35,6 +36,7 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     /// Lends the number for the duration of a call. It must not be closed or kept.
     /// - Parameter body: what uses it.
     /// - Returns: what `body` returns.
+    /// - Throws: what `body` throws.
     public borrowing func withBorrowed<Result, Failure: Error>(
         _ body: (CInt) throws(Failure) -> Result
     ) throws(Failure) -> Result {

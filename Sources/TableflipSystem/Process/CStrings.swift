@@ -46,7 +46,9 @@ package struct CStrings: Hashable, Sendable {
             }
             list.append(nil)
             return list.withUnsafeBufferPointer { list in
-                guard let base = list.baseAddress else { preconditionFailure("a list with a null pointer is not empty") }
+                guard let base = list.baseAddress else {
+                    preconditionFailure("a list with a null pointer is not empty")
+                }
                 return body(base)
             }
         }

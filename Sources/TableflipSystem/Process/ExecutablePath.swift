@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 package import TableflipCore
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)
@@ -16,9 +17,8 @@ package struct ExecutablePath: Hashable, Sendable {
     /// What is executed.
     package var path: String
 
-    /// - Parameters:
-    ///   - name: as in argv[0]: with a slash a path, else a name to look for in PATH.
-    ///   - directory: what a relative path counts from.
+    /// `name` is as in argv[0]: with a slash a path, else a name to look for in PATH. A relative path counts from
+    /// `directory`.
     package init(finding name: String, from directory: String) throws(UpgradeError) {
         guard !name.isEmpty else {
             throw UpgradeError(

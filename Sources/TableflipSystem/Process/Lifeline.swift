@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import CTableflip
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 package import TableflipCore
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)

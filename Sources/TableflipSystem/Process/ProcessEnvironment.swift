@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import CTableflip
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)
@@ -75,7 +76,9 @@ package enum ProcessEnvironment {
             // SAFETY: as above; copied at once.
             let logical = String(cString: pointer)
             var there = stat()
-            if logical.hasPrefix("/"), stat(logical, &there) == 0, there.st_ino == here.st_ino, there.st_dev == here.st_dev {
+            if logical.hasPrefix("/"), stat(logical, &there) == 0, there.st_ino == here.st_ino,
+                there.st_dev == here.st_dev
+            {
                 return logical
             }
         }

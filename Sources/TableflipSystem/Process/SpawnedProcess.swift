@@ -3,6 +3,7 @@
 
 import CTableflip
 import TableflipCore
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)

@@ -3,6 +3,7 @@
 
 import CTableflip
 package import TableflipCore
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)
@@ -132,7 +133,7 @@ package enum BoundSocket {
             let number = socket.borrowed
             do throws(SystemCallError) {
                 try socketAddress.bind(number)
-            } catch where error.number == EADDRINUSE {
+            } catch  where error.number == EADDRINUSE {
                 // A file without a listener behind it was left by a crash: it is in nobody's use.
                 guard try socketAddress.isStale() else { throw error }
                 unlink(path)

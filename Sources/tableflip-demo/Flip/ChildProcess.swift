@@ -10,11 +10,7 @@ final class ChildProcess: Sendable {
     let id: Int32
     private let input: FileHandle
 
-    /// Starts this program again with other arguments, or another program.
-    /// - Parameters:
-    ///   - arguments: all but the name.
-    ///   - executable: nil for this program.
-    ///   - errors: where its standard error goes; nil for ours.
+    /// Starts a program, by default this one again. `errors` is where its standard error goes; nil for ours.
     init(_ arguments: [String], executable: String? = nil, errors: FileHandle? = nil) throws {
         let process = Process()
         process.executableURL = executable.map { URL(fileURLWithPath: $0) } ?? Bundle.main.executableURL

@@ -68,8 +68,10 @@ actor Director {
             if event.generation == 1 {
                 self.rows.append(GenerationRow(generation: 1, pid: event.pid, outcome: "first"))
             }
-        case "ready": self.rows.append(GenerationRow(
-            generation: event.generation + 1, pid: event.peer, ready: event.milliseconds, outcome: "ready"))
+        case "ready":
+            self.rows.append(
+                GenerationRow(
+                    generation: event.generation + 1, pid: event.peer, ready: event.milliseconds, outcome: "ready"))
         case "committed":
             if let last = self.rows.indices.last {
                 self.rows[last].committed = event.milliseconds
@@ -123,8 +125,7 @@ actor Director {
     /// How many events there have been.
     var now: Int { self.seen.count }
 
-    /// Waits for an event.
-    /// - Parameter start: the first event that counts; one that has come since then is found as well.
+    /// Waits for an event. Those from number `start` on count, so one that has come since then is found as well.
     func expect(
         _ what: String, from start: Int, within limit: Duration = .seconds(25),
         _ matches: @escaping @Sendable (EventLine) -> Bool

@@ -24,7 +24,8 @@ struct Play {
         self.log = try FileHandle(forWritingTo: logFile)
         self.server = try ChildProcess(
             [
-                "serve", "--listen", "127.0.0.1:0", "--pid-file", self.pidFile.path, "--fault-file", self.faultFile.path,
+                "serve", "--listen", "127.0.0.1:0", "--pid-file", self.pidFile.path, "--fault-file",
+                self.faultFile.path,
                 "--drain-timeout", "10s", "--upgrade-timeout", "20s", "--json-events",
             ],
             errors: self.log

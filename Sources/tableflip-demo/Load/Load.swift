@@ -11,7 +11,8 @@ import NIOPosix
 struct Load: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Makes requests, each on a new connection, and counts them all.",
-        discussion: "Writes a line of JSON every 100 ms; the last one when its standard input ends, or the time is over.",
+        discussion:
+            "Writes a line of JSON every 100 ms; the last one when its standard input ends, or the time is over.",
         shouldDisplay: false
     )
 

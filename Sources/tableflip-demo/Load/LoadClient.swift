@@ -108,7 +108,8 @@ private final class OneRequest: ChannelInboundHandler {
         }
         let headers: HTTPHeaders = ["Host": self.host, "Connection": "close"]
         context.write(
-            self.wrapOutboundOut(.head(.init(version: .http1_1, method: .GET, uri: "/", headers: headers))), promise: nil
+            self.wrapOutboundOut(.head(.init(version: .http1_1, method: .GET, uri: "/", headers: headers))),
+            promise: nil
         )
         context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
     }

@@ -40,7 +40,8 @@ struct EventLines {
     func finish() { self.task.cancel() }
 
     private static func write(_ line: EventLine) {
-        guard var data = try? JSONEncoder().encode(line) else { return }  // a struct of numbers and strings always encodes
+        // A struct of numbers and strings always encodes.
+        guard var data = try? JSONEncoder().encode(line) else { return }
         data.append(UInt8(ascii: "\n"))
         // In one piece: up to 4096 bytes do not mix with another generation's (pipe(7), PIPE_BUF).
         data.withUnsafeBytes { _ = Foundation.write(1, $0.baseAddress, $0.count) }

@@ -99,7 +99,9 @@ final class HTTPHandler: ChannelInboundHandler {
     private func begin(_ context: ChannelHandlerContext, status: HTTPResponseStatus = .ok, length: String?) {
         guard let head = self.head else { return }
         var headers = HTTPHeaders()
-        if let length { headers.add(name: "Content-Length", value: length) } else {
+        if let length {
+            headers.add(name: "Content-Length", value: length)
+        } else {
             headers.add(name: "Transfer-Encoding", value: "chunked")
         }
         self.closes = self.connections.isDraining || !head.isKeepAlive

@@ -14,7 +14,8 @@ import TableflipSystem
 import Darwin
 #endif
 
-/// A thread that accepts, answers every connection with this process's id as a HTTP/1.0 response, and closes it.
+/// A thread that accepts, answers every connection with this process's id as a HTTP/1.0 response, and closes it. A
+/// datagram is answered with the id alone.
 final class AcceptLoop: SocketReader {
     private enum Order: UInt8 {
         case pause = 1
@@ -26,11 +27,13 @@ final class AcceptLoop: SocketReader {
     private let orders: WakeUp
     private let waiting = Mutex<[CheckedContinuation<Void, Never>]>([])
     private let isDatagram: Bool
+    private let pauseWait: String?
     private let pending = Mutex<[Order]>([])
 
-    init(_ listener: Listener, isDatagram: Bool) throws {
+    init(_ listener: Listener, isDatagram: Bool, pauseWait: String?) throws {
         self.socket = try listener.duplicate()
         self.isDatagram = isDatagram
+        self.pauseWait = pauseWait
         self.orders = try WakeUp()
     }
 
@@ -41,7 +44,12 @@ final class AcceptLoop: SocketReader {
         if tf_start_thread(runAcceptLoop, box.toOpaque(), "accept") != 0 { fatalError("no thread") }
     }
 
-    func pause() async { await self.give(.pause) }
+    func pause() async {
+        if let pauseWait { await Fifo.awaitByte(from: pauseWait) }
+        // Too late: `resume` may have been called meanwhile, and the later call wins.
+        if !Task.isCancelled { await self.give(.pause) }
+    }
+
     func resume() async { await self.give(.resume) }
     func end() async { await self.give(.end) }
 
@@ -81,7 +89,7 @@ final class AcceptLoop: SocketReader {
     }
 
     private func serve() {
-        if self.isDatagram { return self.echo() }
+        if self.isDatagram { return self.answerDatagram() }
         let connection = accept(self.socket.borrowed, nil, nil)
         guard connection >= 0 else { return }
         let owned = OwnedDescriptor(takingOwnershipOf: connection)
@@ -97,7 +105,8 @@ final class AcceptLoop: SocketReader {
         owned.close()
     }
 
-    private func echo() {
+    private func answerDatagram() {
+        let answer = Array("\(getpid())\n".utf8)
         var bytes = [UInt8](repeating: 0, count: 2048)
         var from = sockaddr_storage()
         var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
@@ -105,7 +114,7 @@ final class AcceptLoop: SocketReader {
         withUnsafeMutablePointer(to: &from) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
                 let count = recvfrom(self.socket.borrowed, &bytes, bytes.count, 0, address, &size)
-                if count >= 0 { _ = sendto(self.socket.borrowed, bytes, count, 0, address, size) }
+                if count >= 0 { _ = sendto(self.socket.borrowed, answer, answer.count, 0, address, size) }
             }
         }
     }

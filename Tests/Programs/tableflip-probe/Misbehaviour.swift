@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CTableflip
 import TableflipSystem
 
 #if canImport(Glibc)
@@ -37,30 +38,41 @@ struct Misbehaviour {
         case "exit": exit(CInt(self.parameter) ?? 0)
         case "kill": kill(getpid(), CInt(self.parameter) ?? SIGKILL)
         case "hang": self.hang()
+        case "wait": Fifo.takeByte(from: self.parameter)
         case "close-channel":
             close(ProcessEnvironment.channelNumber)
             self.hang()
-        case "send":  // bytes in hexadecimal, then life goes on
-            let digits = Array(self.parameter.utf8)
-            let bytes = stride(from: 0, to: digits.count - 1, by: 2).compactMap {
-                UInt8(String(decoding: digits[$0...$0 + 1], as: UTF8.self), radix: 16)
-            }
-            _ = write(ProcessEnvironment.channelNumber, bytes, bytes.count)
+        case "send":  // bytes in hexadecimal, then nothing more
+            self.send()
+            self.hang()
+        case "send-with-descriptor":
+            self.send(descriptors: [0])
+            self.hang()
+        case "send-with-descriptors":
+            self.send(descriptors: [0, 1])
             self.hang()
         case "send-and-exit":
-            let bytes = Array(self.parameter.utf8)
-            _ = write(ProcessEnvironment.channelNumber, bytes, bytes.count)
+            self.send()
+            exit(0)
+        case "listen-send-and-exit":  // as above, once the predecessor's hello is out of the socket
+            var bytes = [UInt8](repeating: 0, count: 4096)
+            _ = read(ProcessEnvironment.channelNumber, &bytes, bytes.count)
+            self.send()
             exit(0)
         default: break
         }
     }
 
     /// Between the upgrader and `ready()`.
-    func late() {
+    func late() async {
         switch self.word {
         case "late-exit": exit(CInt(self.parameter) ?? 0)
         case "late-kill": kill(getpid(), CInt(self.parameter) ?? SIGKILL)
         case "late-hang": self.hang()
+        case "late-wait": await Fifo.awaitByte(from: self.parameter)
+        case "late-send":
+            self.send()
+            self.hang()
         case "late-close-channel":
             close(ProcessEnvironment.channelNumber)
             self.hang()
@@ -70,7 +82,20 @@ struct Misbehaviour {
 
     /// After `ready()` has returned.
     func afterReady() {
-        if self.word == "kill-after-ready" { kill(getpid(), SIGKILL) }
+        switch self.word {
+        case "kill-after-ready": kill(getpid(), SIGKILL)
+        case "close-channel-after-ready": close(ProcessEnvironment.channelNumber)
+        default: break
+        }
+    }
+
+    /// The parameter's bytes, past the library.
+    private func send(descriptors: [CInt] = []) {
+        let digits = Array(self.parameter.utf8)
+        let bytes = stride(from: 0, to: digits.count - 1, by: 2).compactMap {
+            UInt8(String(decoding: digits[$0...$0 + 1], as: UTF8.self), radix: 16)
+        }
+        _ = tf_send(ProcessEnvironment.channelNumber, bytes, bytes.count, descriptors, descriptors.count)
     }
 
     /// Until somebody ends it. The loop is for signals that are handled.

@@ -20,6 +20,11 @@ struct Options {
     var hasReader = false
     var files = 0
     var executable: String?
+    /// Named pipes; see `Fifo`. Wait for a byte before returning from `main`, and before a reader has paused.
+    var linger: String?
+    var pauseWait: String?
+    /// Start a program once this one serves, and tell what it sees.
+    var runsChild = false
 
     init(_ arguments: [String]) {
         var rest = arguments.dropFirst()
@@ -37,6 +42,9 @@ struct Options {
             case "--reader": self.hasReader = true
             case "--files": self.files = rest.popFirst().flatMap { Int($0) } ?? 0
             case "--executable": self.executable = rest.popFirst()
+            case "--linger": self.linger = rest.popFirst()
+            case "--pause-wait": self.pauseWait = rest.popFirst()
+            case "--run-child": self.runsChild = true
             default: break  // tests pass odd arguments on purpose, to see them arrive
             }
         }

@@ -57,7 +57,9 @@ struct Probe {
         for address in options.listen {
             let listener = try upgrader.listen(on: address)
             self.say(generation, "listening \(address) \(listener.port ?? 0) \(listener.isInherited)")
-            let loop = try AcceptLoop(listener, isDatagram: address.description.hasPrefix("udp"))
+            let loop = try AcceptLoop(
+                listener, isDatagram: address.description.hasPrefix("udp"), pauseWait: options.pauseWait
+            )
             if options.hasReader { upgrader.register(loop) }
             loops.append(loop)
         }
@@ -67,15 +69,20 @@ struct Probe {
             }
         }
         for loop in loops { loop.start() }
-        misbehaviour?.late()
+        await misbehaviour?.late()
         try await upgrader.ready()
         if !options.hasReader { for loop in loops { await loop.resume() } }
         self.say(generation, "serving")
         misbehaviour?.afterReady()
+        if options.runsChild {
+            for line in ForeignChild.run() { self.say(generation, "child \(line)") }
+            self.say(generation, "child-done")
+        }
 
         let reason = await upgrader.exit
         self.say(generation, "leaving \(reason)")
         for loop in loops { await loop.end() }
+        if let linger = options.linger { await Fifo.awaitByte(from: linger) }
         watching.cancel()
         self.say(generation, "done")
     }

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) the swift-tableflip authors
+#
+# What a change must pass beside the tests, and that takes seconds: format, shell syntax, no Foundation below the demo.
+# Call it after `swift build`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+swift format lint --strict --recursive Package.swift Sources Tests
+echo "check: format"
+for script in Scripts/*.sh .ci/run; do bash -n "$script"; done
+echo "check: shell"
+Scripts/check-no-foundation.sh "$(swift build --show-bin-path)/tableflip-probe"

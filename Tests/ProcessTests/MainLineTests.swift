@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Foundation
+import Testing
+
+@Suite(.fewAtATime)
+struct MainLineTests {
+    @Test(arguments: Variant.all)
+    func `SIGHUP replaces the process, and no request is lost`(_ variant: Variant) async throws {
+        try await Server.with(variant) { server in
+            let watch = PIDFileWatch(server.pidFile)
+            let outcome = try await server.upgrade()
+            #expect(outcome.phase == "committed")
+            try await server.follow(to: outcome.peer, from: server.first)
+            #expect(try await server.ending(of: server.first) == .exited(0))
+            // Never absent, never half written.
+            #expect(watch.stop() == ["\(server.first)\n", "\(outcome.peer)\n"])
+            #expect(try await server.line(of: outcome.peer, startingWith: "serving").generation == 2)
+            try await server.replace()
+        }
+    }
+
+    @Test(arguments: [Variant.reader, .portable])
+    func `Twenty upgrades later a process is what the second one was`(_ variant: Variant) async throws {
+        let odd: [[UInt8]] = [[], [0xff, 0xfe], Array("ünï cödé".utf8), Array(" a b ".utf8), Array("--".utf8)]
+        let start = Server.Start(
+            arguments: ["--executable", Server.probe.path].map { Array($0.utf8) } + odd,
+            argumentZero: [0x2d, 0xff] + Array("name of its own".utf8),
+            environment: [Array("ODD=".utf8) + [0xff], Array("EMPTY=".utf8)]
+        )
+        try await Server.with(variant, start) { server in
+            let arguments = ProcessFacts.arguments(of: server.first)
+            let environment = ProcessFacts.environment(of: server.first)
+            #expect(arguments.starts(with: [0x2d, 0xff]) && arguments.contains(0xfe))
+            try await server.replace()
+            let kinds = server.facts(of: server.current).kinds
+            let threads = ProcessFacts.threads(of: server.current)
+            #expect(threads.contains("tableflip") && threads.contains("accept"))
+
+            for _ in 2...20 { try await server.replace() }
+            let last = server.current
+            #expect(try await server.line(of: last, startingWith: "serving").generation == 21)
+            #expect(ProcessFacts.arguments(of: last) == arguments)
+            #expect(ProcessFacts.environment(of: last).sorted() == environment.sorted())
+            #expect(server.facts(of: last).kinds == kinds)
+            #expect(ProcessFacts.threads(of: last) == threads)
+        }
+    }
+
+    @Test
+    func `A signal to the whole process group upgrades once and kills nobody`() async throws {
+        try await Server.with { server in
+            try server.misbehave("late-wait \(try server.fifo("late").path)")
+            let mark = server.mark
+            server.requestUpgrade(of: server.first)
+            let successor = try await server.line(of: server.first, from: mark, startingWith: "event handedOver")
+            // The successor is not in charge yet: it refuses. The old process is upgrading: so does it.
+            server.signal(-server.first, SIGHUP)
+            try await server.line(of: server.first, from: mark, startingWith: "event refused")
+            try await server.line(from: mark, "the successor's refusal") { $0.hasSuffix("notReady") }
+            try server.letGo("late")
+            let outcome = try await server.log.wait(for: "the commit") { history in
+                history.first(server.first, from: mark) { $0.hasPrefix("event committed") }
+            }
+            #expect(successor.words.split(separator: " ").last == outcome.words.split(separator: " ").last)
+        }
+    }
+}
+
+extension Data {
+    fileprivate static func < (left: Data, right: Data) -> Bool { left.lexicographicallyPrecedes(right) }
+}

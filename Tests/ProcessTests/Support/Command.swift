@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Foundation
+import Synchronization
+
+/// A program to start. Foundation's `Process` can pass on neither an argv[0] of its own nor bytes that are not UTF-8.
+struct Command {
+    var path: String
+    /// From argv[0] on.
+    var arguments: [[UInt8]]
+    var environment: [[UInt8]]
+    /// Numbers in the new process, and which descriptor of this one each is.
+    var descriptors: [CInt: CInt] = [:]
+    /// Where its standard error goes.
+    var errors: String
+
+    /// Starts it as the leader of a process group, in which all its successors stay.
+    func start(output: CInt) throws -> CInt {
+        #if canImport(Darwin)
+        var actions: posix_spawn_file_actions_t?
+        var attributes: posix_spawnattr_t?
+        #else
+        var actions = posix_spawn_file_actions_t()
+        var attributes = posix_spawnattr_t()
+        #endif
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_adddup2(&actions, output, 1)
+        posix_spawn_file_actions_addopen(&actions, 2, self.errors, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        for (number, descriptor) in self.descriptors {
+            posix_spawn_file_actions_adddup2(&actions, descriptor, number)
+        }
+
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        posix_spawnattr_setflags(
+            &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF)
+        )
+        posix_spawnattr_setpgroup(&attributes, 0)
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        posix_spawnattr_setsigmask(&attributes, &signals)
+        sigaddset(&signals, SIGPIPE)
+        posix_spawnattr_setsigdefault(&attributes, &signals)
+
+        let arguments = Self.list(self.arguments)
+        let environment = Self.list(self.environment)
+        defer { for string in arguments + environment { free(string) } }
+        var process: CInt = 0
+        let error = posix_spawn(&process, self.path, &actions, &attributes, arguments, environment)
+        guard error == 0 else { throw POSIXError(POSIXErrorCode(rawValue: error) ?? .EINVAL) }
+        return process
+    }
+
+    private static func list(_ strings: [[UInt8]]) -> [UnsafeMutablePointer<CChar>?] {
+        strings.map { bytes in (bytes + [0]).withUnsafeBytes { strdup($0.baseAddress?.assumingMemoryBound(to: CChar.self)) } }
+            + [nil]
+    }
+
+    /// Held while a process is started, or while a program is written: what one thread has open for a moment would
+    /// otherwise reach the process that another one starts (a pipe that never ends, a program that is "busy").
+    static let lock = Mutex(())
+}
+
+/// What this process has to be for its tests: the one that orphans fall to, on Linux, and deaf to SIGPIPE.
+enum Harness {
+    static let isReady: Bool = {
+        signal(SIGPIPE, SIG_IGN)
+        #if os(Linux)
+        // prctl(2) takes a variable number of arguments, which Swift does not import.
+        // SAFETY: on every Linux architecture five whole arguments are passed as to any other function.
+        typealias Prctl = @convention(c) (CInt, UInt, UInt, UInt, UInt) -> CInt
+        guard let symbol = dlsym(nil, "prctl") else { return false }
+        let PR_SET_CHILD_SUBREAPER: CInt = 36
+        return unsafeBitCast(symbol, to: Prctl.self)(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        #else
+        return true
+        #endif
+    }()
+}
