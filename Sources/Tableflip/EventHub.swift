@@ -8,7 +8,12 @@ final class EventHub: Sendable {
     private struct State {
         var listeners: [Int: AsyncStream<UpgradeEvent>.Continuation] = [:]
         var next = 0
+        /// What happened before anybody could listen: taking over begins before the upgrader has been made.
+        var early: [UpgradeEvent]? = []
     }
+
+    /// A program that never listens must not collect events for ever.
+    private static let earlyLimit = 64
 
     private let state = Mutex(State())
 
@@ -16,11 +21,13 @@ final class EventHub: Sendable {
         let (stream, continuation) = AsyncStream.makeStream(
             of: UpgradeEvent.self, bufferingPolicy: .bufferingNewest(256)
         )
-        let id = self.state.withLock { state in
+        let (id, early) = self.state.withLock { state in
             state.next += 1
             state.listeners[state.next] = continuation
-            return state.next
+            defer { state.early = nil }
+            return (state.next, state.early ?? [])
         }
+        for event in early { continuation.yield(event) }
         continuation.onTermination = { [weak self] _ in
             self?.state.withLock { _ = $0.listeners.removeValue(forKey: id) }
         }
@@ -29,6 +36,10 @@ final class EventHub: Sendable {
 
     func emit(_ event: UpgradeEvent) {
         // Yielding under the lock could run a termination handler that wants the lock.
-        for listener in self.state.withLock({ Array($0.listeners.values) }) { listener.yield(event) }
+        let listeners = self.state.withLock { state in
+            if let count = state.early?.count, count < Self.earlyLimit { state.early?.append(event) }
+            return Array(state.listeners.values)
+        }
+        for listener in listeners { listener.yield(event) }
     }
 }

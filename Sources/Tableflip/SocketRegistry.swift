@@ -69,7 +69,9 @@ final class SocketRegistry: Sendable {
     // MARK: As a successor
 
     /// Checks a whole batch before any of it is adopted; what is refused is closed.
-    func inherit(_ entries: [InventoryEntry], _ descriptors: consuming DescriptorBatch) throws(UpgradeError) {
+    func inherit(
+        _ entries: [InventoryEntry], _ descriptors: consuming DescriptorBatch, directory: String = "."
+    ) throws(UpgradeError) {
         var sockets: [CarriedSocket] = []
         for entry in entries {
             guard let descriptor = descriptors.takeFirst() else {
@@ -82,7 +84,8 @@ final class SocketRegistry: Sendable {
             guard facts.fits(entry.kind) else {
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) is no \(entry.kind)")
             }
-            sockets.append(CarriedSocket(entry, descriptor, unixPath: entry.unixPath.flatMap { UnixPath($0) }))
+            sockets.append(
+                CarriedSocket(entry, descriptor, unixPath: entry.unixPath(from: directory).flatMap { UnixPath($0) }))
         }
         try self.state.withLock { state throws(UpgradeError) in
             for entry in entries where state.indexByName[entry.name] != nil {
@@ -152,8 +155,8 @@ extension InventoryDigest {
 }
 
 extension InventoryEntry {
-    var unixPath: String? {
+    func unixPath(from directory: String) -> String? {
         guard let address = SocketAddress(self.address), case .unix(let path) = address.kind else { return nil }
-        return path
+        return path.hasPrefix("/") ? path : directory + "/" + path
     }
 }

@@ -50,7 +50,7 @@ public final class Upgrader: Sendable {
             spawner: DirectSpawner(capabilities: capabilities),
             program: { () throws(UpgradeError) in try start.program(configuration) },
             exitNow: { ProcessID.exitNow(status: $0) },
-            pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }
+            pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }, directory: start.directory
         )
         try Self.start(self.context, ProcessEnvironment.takeChannel(), signals)
         claim.keep()
@@ -115,8 +115,11 @@ public final class Upgrader: Sendable {
         let entry = InventoryEntry(
             name: name, kind: address.isStream ? .listener : .datagram, address: address.description
         )
-        let (socket, isInherited) = try self.context.sockets.socket(for: entry, unixPath: entry.unixPath) {
-            () throws(UpgradeError) in try BoundSocket.bind(address)
+        let directory = self.context.directory
+        let (socket, isInherited) = try self.context.sockets.socket(
+            for: entry, unixPath: entry.unixPath(from: directory)
+        ) {
+            () throws(UpgradeError) in try BoundSocket.bind(address, from: directory)
         }
         return Listener(socket, address: address, isInherited: isInherited)
     }
@@ -146,7 +149,7 @@ public final class Upgrader: Sendable {
         try await self.ask { .ready($0) }
     }
 
-    /// Whether this process was started by a predecessor that has not ended yet.
+    /// Whether this process was started by a predecessor in order to replace it, rather than being the first one.
     public var hasPredecessor: Bool { self.context.facts.current.hasPredecessor }
 
     /// Waits until the predecessor's process has ended; returns at once where there is none.
@@ -187,7 +190,7 @@ public final class Upgrader: Sendable {
 
     // MARK: Watching
 
-    /// What happens from now on. Make it before ``ready()`` to hear everything.
+    /// What happens from now on; the first such sequence also has what happened before it was made.
     public var events: UpgradeEvents { self.context.events.subscribe() }
 
     private func ask<Value: Sendable>(

@@ -167,7 +167,7 @@ extension Engine {
         }
         if self.received == 0 { ResourceLimits.allowDescriptors(Int(offer.total)) }
         do {
-            try self.context.sockets.inherit(offer.entries, descriptors)
+            try self.context.sockets.inherit(offer.entries, descriptors, directory: self.context.directory)
         } catch {
             return self.feed(SuccessorMachine.Event.violated(error))
         }
@@ -250,7 +250,7 @@ extension Engine {
         guard self.context.predecessorLeft.current == nil else { return }
         self.logger.info("the predecessor has left", metadata: ["pid": "\(self.predecessorID)"])
         self.emit(.predecessorLeft)
-        self.context.facts.update { $0.hasPredecessor = false }
+        self.predecessorID = 0
         self.context.predecessorLeft.set(())
         self.feed(PredecessorMachine.Event.predecessorLeft)
     }

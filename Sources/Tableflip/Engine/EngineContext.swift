@@ -16,6 +16,8 @@ struct EngineContext: Sendable {
     /// Ends the process.
     var exitNow: @Sendable (CInt) -> Void
     var pidFile: PIDFile?
+    /// What relative paths count from.
+    var directory: String
     let lifeline: Lifeline
     let inbox: EngineInbox
     let sockets = SocketRegistry()
@@ -28,7 +30,7 @@ struct EngineContext: Sendable {
     init(
         configuration: Upgrader.Configuration, logger: Logger, capabilities: Capabilities,
         spawner: any ProcessSpawner, program: @escaping @Sendable () throws(UpgradeError) -> SpawnRequest,
-        exitNow: @escaping @Sendable (CInt) -> Void, pidFile: PIDFile?
+        exitNow: @escaping @Sendable (CInt) -> Void, pidFile: PIDFile?, directory: String = "/"
     ) throws(UpgradeError) {
         self.configuration = configuration
         self.logger = logger
@@ -37,6 +39,7 @@ struct EngineContext: Sendable {
         self.program = program
         self.exitNow = exitNow
         self.pidFile = pidFile
+        self.directory = directory
         (self.lifeline, self.inbox) = try UpgradeError.wrapping("the upgrader cannot start") {
             () throws(SystemCallError) in (try Lifeline(capabilities: capabilities), try EngineInbox())
         }

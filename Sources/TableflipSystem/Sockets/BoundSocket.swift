@@ -14,12 +14,14 @@ import Darwin
 
 /// Making sockets that listen.
 package enum BoundSocket {
-    /// Binds and listens. The socket is close-on-exec and non-blocking.
-    package static func bind(_ address: SocketAddress) throws(UpgradeError) -> OwnedDescriptor {
+    /// Binds and listens. The socket is close-on-exec and non-blocking. A relative path counts from `directory`.
+    package static func bind(
+        _ address: SocketAddress, from directory: String = "."
+    ) throws(UpgradeError) -> OwnedDescriptor {
         switch address.kind {
         case .tcp(let host, let port): try self.bindInternet(host, port, Platform.stream, address)
         case .udp(let host, let port): try self.bindInternet(host, port, Platform.datagram, address)
-        case .unix(let path): try self.bindUnix(path, address)
+        case .unix(let path): try self.bindUnix(path.hasPrefix("/") ? path : directory + "/" + path, address)
         }
     }
 
