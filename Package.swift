@@ -77,9 +77,17 @@ let package = Package(
 
         // Explores every interleaving of the two machines. Also compiled by the mutation test on its own.
         .target(name: "HandshakeExplorer", dependencies: ["TableflipCore"], path: "Tests/HandshakeExplorer"),
-        .testTarget(name: "TableflipCoreTests", dependencies: ["TableflipCore", "HandshakeExplorer"]),
+        .testTarget(
+            name: "TableflipCoreTests", dependencies: ["TableflipCore", "HandshakeExplorer"],
+            exclude: ["Fixtures"]  // read by their path: they are not part of the test bundle
+        ),
         .testTarget(name: "TableflipSystemTests", dependencies: ["TableflipSystem", "TableflipCore", "CTableflip"]),
-        .testTarget(name: "TableflipTests", dependencies: ["Tableflip", "TableflipSystem", "TableflipCore"]),
+        .testTarget(
+            name: "TableflipTests",
+            dependencies: [
+                "CTableflip", "Tableflip", "TableflipSystem", "TableflipCore", .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
         .testTarget(name: "ProcessTests", dependencies: ["tableflip-probe"]),
     ],
     swiftLanguageModes: [.v6],

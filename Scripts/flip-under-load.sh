@@ -50,7 +50,7 @@ else
     wrk -t 1 -c 8 -d 300s -H 'Connection: close' "$url" >"$folder/load" 2>&1 &
 fi
 load=$!
-wait_for owner
+
 
 begin=$(date +%s%N)
 for number in $(seq "$count"); do

@@ -63,9 +63,10 @@ extension SocketAddress: LosslessStringConvertible {
     /// - Parameter description: the address in words; nil comes back where it is none.
     public init?(_ description: String) {
         func split(_ text: Substring) -> (String, UInt16)? {
-            guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
-                return nil
-            }
+            guard let colon = text.lastIndex(of: ":") else { return nil }
+            let digits = text[text.index(after: colon)...]
+            // UInt16 alone would read "+80" as well.
+            guard digits.utf8.allSatisfy({ (48...57).contains($0) }), let port = UInt16(digits) else { return nil }
             let host = text[..<colon]
             guard host.first == "[" else { return host.contains(":") ? nil : (String(host), port) }
             guard host.last == "]" else { return nil }

@@ -17,7 +17,7 @@ package struct Explorer {
         package var broken: String?
 
         package func summary(_ pace: Pace, faults: Int) -> String {
-            "\(pace), \(faults) faults: \(self.states) states, \(self.transitions) moves, \(self.atRest) at rest"
+            "\(pace), faults: \(faults), states: \(self.states), moves: \(self.transitions), at rest: \(self.atRest)"
         }
     }
 
@@ -27,9 +27,13 @@ package struct Explorer {
         var move: Move?
     }
 
+    /// Ten times what is needed for three faults, or a third of what fits into memory.
+    private static let mostStates = 6_000_000
+
     private let roots: [World]
     private var index: [World: Int] = [:]
     private var visits: [Visit] = []
+    /// From which worlds one comes to this one by what the processes do themselves.
     private var reverse: [[Int]] = []
     private var resting: [Int] = []
     private var transitions = 0
@@ -53,6 +57,7 @@ package struct Explorer {
         var next = 0
         while next < self.visits.count {
             if let broken = self.leave(next) { return broken }
+            if self.visits.count > Self.mostStates { return "there is no end of worlds" }
             next += 1
         }
         return nil
@@ -69,8 +74,10 @@ package struct Explorer {
             self.told.formUnion(changed.told)
             changed.told = []
             if let broken = broken ?? changed.brokenRule { return self.describe(broken, at: current, by: move) }
-            if move.kind == .own || move.kind == .late, changed != world { rests = false }
-            self.reverse[self.visit(changed, from: current, by: move)].append(current)
+            let next = self.visit(changed, from: current, by: move)
+            guard next != current, move.kind == .own || move.kind == .late else { continue }
+            self.reverse[next].append(current)
+            rests = false
         }
         guard rests else { return nil }
         self.resting.append(current)

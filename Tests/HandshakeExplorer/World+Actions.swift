@@ -75,11 +75,15 @@ extension World {
             self.successor.hasStopPending = true
             return nil
         }
+        let mustExit = self.upgrade.successorWasStopped && self.successor.leaves
         self.successor.hasStopPending = false
         self.upgrade.successorWasStopped = true
-        guard self.successor.machine.phase == .owner else { return self.tellSuccessor(.stopRequested) }
-        self.upgrade.ownerWasEnded = true
-        return self.tellHeir(.stopRequested)
+        let isInCharge = self.successor.machine.phase == .owner
+        if isInCharge { self.upgrade.ownerWasEnded = true }
+        if let broken = isInCharge ? self.tellHeir(.stopRequested) : self.tellSuccessor(.stopRequested) {
+            return broken
+        }
+        return mustExit && self.successor.runs ? "a second stop did not mean now" : nil
     }
 
     private mutating func send(toSuccessor message: Message) {
@@ -128,8 +132,9 @@ extension World {
         case .exportConnections: self.predecessor.isExporting = true
         case .closeListeners:
             if let broken = self.ruleBrokenByLettingGo { return broken }
+            (self.predecessor.holds, self.predecessor.reads) = (false, false)
+        case .endService:
             (self.predecessor.holds, self.predecessor.reads, self.predecessor.owns) = (false, false, false)
-        case .endService: (self.predecessor.holds, self.predecessor.reads, self.predecessor.owns) = (false, false, false)
         case .reportSuccess:
             (self.open, self.succeeded) = (self.open - 1, self.succeeded + 1)
             return self.ruleBrokenBySuccess

@@ -48,12 +48,9 @@ extension World {
         return moves
     }
 
-    /// No deadline passes while a process is being spawned: the engine does that in one step.
     var lateMoves: [Move] {
         var moves: [Move] = []
-        if self.predecessor.runs, self.predecessor.machine.deadline != nil, !self.isSpawning {
-            moves.append(.predecessorDeadline)
-        }
+        if self.predecessor.runs, self.predecessor.machine.deadline != nil { moves.append(.predecessorDeadline) }
         if self.successor.runs, self.successor.machine.deadline != nil || self.heir.deadline != nil {
             moves.append(.successorDeadline)
         }
@@ -80,7 +77,8 @@ extension World {
             let work = self.predecessor.hangs ? nil : self.predecessor.work.first
             add(.deliverReady(agreed: false, .none), self.predecessor.inbox.first == .ready)
             add(.spawnFails, self.isSpawning)
-            add(.predecessorWorkFails, work == .pause || work == .giveUp)
+            // Once it leaves, ownership ends with it, whether it can be given up or not.
+            add(.predecessorWorkFails, work == .pause || work == .giveUp && !self.predecessor.leaves)
             add(.predecessorHangs, self.successor.process != .absent && !self.predecessor.hangs)
             add(.stopPredecessor, true)
             add(.suspendPredecessor, self.successor.lives)
@@ -173,7 +171,8 @@ extension World {
         case .untimelyToPredecessor(let message): return self.deliverToPredecessor(message)
         case .untimelyToSuccessor(.inventory): return self.tellSuccessor(.inventoryComplete)
         case .untimelyToSuccessor(let message): return self.deliverToSuccessor(message)
-        case .garbageToPredecessor: return self.tellPredecessor(.violated(UpgradeError(.successorMisbehaved, "explored")))
+        case .garbageToPredecessor:
+            return self.tellPredecessor(.violated(UpgradeError(.successorMisbehaved, "explored")))
         case .garbageToSuccessor: return self.tellSuccessor(.violated(UpgradeError(.predecessorMisbehaved, "explored")))
         case .tellPredecessorOfEnd:
             (self.predecessor.knowsEnd, self.upgrade.predecessorIsWarned) = (true, true)
@@ -261,7 +260,7 @@ extension World {
         guard self.pace == .calm else { return }
         self.somethingWentWrong = true
         if fault.isSilence { self.somebodyIsSilent = true }
-        if !fault.leavesSuccessorFit, !self.spoilsOnlyOwnership(fault) { self.releaseSuccessor() }
+        if !fault.leavesSuccessorFit, !self.isNothingToAStandIn(fault) { self.releaseSuccessor() }
         if self.somebodyIsSilent || self.upgrade.outcome != .success {
             self.upgrade.outcome = .anything
         } else if fault == .predecessorWorkFails, self.predecessor.work.first == .giveUp {
@@ -271,9 +270,14 @@ extension World {
         }
     }
 
-    /// A PID file that cannot be written is worth less than the service: a successor that is alone serves without.
-    private func spoilsOnlyOwnership(_ fault: Move) -> Bool {
-        (fault == .successorWorkFails || fault == .successorHangs) && self.successor.work.first == .take
+    /// A PID file that cannot be written is worth less than the service, and who is alone need not pause: a successor
+    /// serves nevertheless.
+    private func isNothingToAStandIn(_ fault: Move) -> Bool {
+        switch self.successor.work.first {
+        case .take: fault == .successorWorkFails || fault == .successorHangs
+        case .pause: fault == .successorWorkFails && self.successor.knowsDeath
+        default: false
+        }
     }
 
     private mutating func passPredecessorDeadline() -> String? {
@@ -281,7 +285,9 @@ extension World {
         if self.predecessor.machine.deadline == .kill { (self.successor.reads, self.successor.owns) = (false, false) }
         let before = self.predecessor.machine
         let broken = self.tellPredecessor(.deadlinePassed)
-        if self.predecessor.lives, self.predecessor.machine == before { return "a deadline passed, and nothing came of it" }
+        if self.predecessor.lives, self.predecessor.machine == before {
+            return "a deadline passed, and nothing came of it"
+        }
         return broken
     }
 

@@ -10,7 +10,7 @@ import TableflipCore
 extension World {
     var brokenRule: String? {
         if self.predecessor.reads, self.successor.reads { return "two processes read from one listener" }
-        if self.predecessor.owns, self.successor.owns, self.successor.lives, !self.predecessorHasNewsToRead {
+        if self.predecessor.owns, self.successor.owns, self.successor.lives, !self.isOwnedTwiceForGoodReason {
             return "two owners"
         }
         if !self.stopWasAsked, self.predecessor.lives, self.successor.lives, !self.predecessor.holds,
@@ -19,8 +19,12 @@ extension World {
             return "nobody holds the listeners"
         }
         if self.predecessor.isFlooded || self.successor.isFlooded { return "messages or work pile up" }
+        if self.succeeded > 0, self.predecessor.holds { return "a replaced predecessor keeps its listeners" }
+        if self.open > 1 { return "a second request is left without an answer" }
         if self.open < 0 { return "an outcome was reported twice" }
-        if self.predecessor.machine.state == .finished, self.predecessor.lives { return "a finished predecessor lives on" }
+        if self.predecessor.machine.state == .finished, self.predecessor.lives {
+            return "a finished predecessor lives on"
+        }
         if self.predecessorStops > 1, self.predecessor.runs { return "a second stop did not mean now" }
         let successorMayRead = self.successor.reads || self.successor.work.contains(.resume)
         if self.upgrade.predecessorIsWarned, self.predecessor.holds, self.successor.lives, successorMayRead {
@@ -37,10 +41,11 @@ extension World {
         return nil
     }
 
-    /// A successor that went without hearing of a stopped predecessor is owner from then on; the predecessor learns it
-    /// from the first thing it reads when it continues. Nothing can be told to a stopped process.
-    private var predecessorHasNewsToRead: Bool {
-        self.predecessor.inbox.contains(.committed) || self.channelEnded && !self.predecessor.knowsEnd
+    /// A successor that has waited long enough is the owner from then on. The predecessor, which was suspended or slow,
+    /// learns it from the first thing that it reads, and gives ownership up then.
+    private var isOwnedTwiceForGoodReason: Bool {
+        let hasNews = self.predecessor.inbox.contains(.committed) || self.channelEnded && !self.predecessor.knowsEnd
+        return self.upgrade.successorLostPatience && (hasNews || self.predecessor.work.contains(.giveUp))
     }
 
     /// A process may initialise as long as it likes where no predecessor is there to watch over it, or that one is
@@ -48,7 +53,7 @@ extension World {
     private var successorHangsOnItsOwn: Bool {
         let isUnwatched = self.predecessor.process == .absent || self.predecessor.process == .suspended
         let mayTakeItsTime = isUnwatched && self.successor.machine.phase == .initialising
-        return self.successor.hangs && (mayTakeItsTime || !self.successor.holds)
+        return self.successor.hangs && (mayTakeItsTime || self.successor.machine.phase == .finished)
     }
 
     private var stopWasAsked: Bool { self.predecessorStops > 0 || self.upgrade.successorWasStopped }
@@ -59,12 +64,15 @@ extension World {
             if self.open != 0 { return "somebody still waits for the outcome of an upgrade" }
             if self.predecessor.leaves { return "a predecessor that was told to leave lives on" }
             if self.succeeded > 0 { return "old code runs after a successful upgrade" }
+            if self.predecessor.machine.state != .serving { return "a predecessor stays in an upgrade for ever" }
         }
         if self.successor.runs, !self.successorHangsOnItsOwn {
             if !self.successor.serves { return "a successor waits for ever" }
             if self.upgrade.successorWasStopped { return "a successor that was told to stop lives on" }
             if !self.upgrade.applicationServes { return "an application serves, and its ready() has not returned" }
-            if !self.predecessor.lives, self.heir.state != .serving { return "a successor in charge cannot be replaced" }
+            if !self.predecessor.lives, self.heir.state != .serving {
+                return "a successor in charge cannot be replaced"
+            }
         }
         return self.brokenRuleAboutWhoServes
     }
@@ -82,7 +90,9 @@ extension World {
                 ? "the predecessor was killed when the successor held everything, and nobody serves" : nil
         }
         // It cannot serve itself, and it was not for the successor to know.
-        if self.predecessor.process == .suspended || self.predecessor.hangs && !self.predecessor.work.isEmpty { return nil }
+        if self.predecessor.process == .suspended || self.predecessor.hangs && !self.predecessor.work.isEmpty {
+            return nil
+        }
         return self.predecessor.serves == self.successor.serves
             ? "nobody serves, and nobody was killed or stopped who did" : nil
     }
@@ -143,6 +153,7 @@ extension World {
 
     var ruleBrokenByServing: String? {
         if self.upgrade.predecessorSpokeOutOfTurn { return "a successor serves after words out of turn" }
+        if self.upgrade.successorWasStopped { return "a successor serves again though it was told to stop" }
         if self.upgrade.goWasSent || self.mayTakeOver { return nil }
         return "a successor reads before go"
     }

@@ -87,6 +87,8 @@ final class Engine {
         self.signals = signals
         let hasPredecessor: Bool
         if let upstream = upstream.take() {
+            // The first batch arrives before it is known how many there will be.
+            ResourceLimits.allowDescriptors(FrameHeader.maximumDescriptors)
             self.upstream = ChannelSocket(takingOwnershipOf: upstream, capabilities: context.capabilities)
             hasPredecessor = true
         } else {

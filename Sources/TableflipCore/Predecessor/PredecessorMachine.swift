@@ -182,8 +182,9 @@ package struct PredecessorMachine: Hashable, Sendable {
 
     package var deadline: Deadline? {
         switch self.state {
-        case .initialising, .outliving, .serving, .finished: nil
-        case .spawning, .greeting, .offering, .awaitingReady: .initialisation
+        // Starting a process is one call, which returns: its time is the system's.
+        case .initialising, .outliving, .serving, .spawning, .finished: nil
+        case .greeting, .offering, .awaitingReady: .initialisation
         case .pausing: .pause
         case .probation(let probation): .probation(probation)
         case .relinquishing: .ownership
@@ -274,7 +275,7 @@ extension PredecessorMachine {
         case (.inventoryAcknowledged, .offering): .go(.awaitingReady)
         case (.reportedReady(agreed: false, _), .awaitingReady): dismiss(.inventoriesDiffer)
         case (.reportedReady(agreed: true, let probation), .awaitingReady): .go(.pausing(probation), .pauseReaders)
-        case (.reportedReady, _), (.reportedCommitted, _), (.checkPassed, _), (.inventoryAcknowledged, _):
+        case (.greeted, _), (.reportedReady, _), (.reportedCommitted, _), (.checkPassed, _), (.inventoryAcknowledged, _):
             dismiss(.outOfOrder)
         case (.violated(let failure), _): dismiss(failure)
         case (.aborted(let failure), _):

@@ -64,14 +64,11 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     }
 
     private static func close(_ number: CInt) {
-        #if canImport(Glibc)
-        let result = Glibc.close(number)
-        #elseif canImport(Musl)
-        let result = Musl.close(number)
-        #else
-        let result = Darwin.close(number)
-        #endif
+        let result = closeDescriptor(number)
         // EINTR is success on Linux and Darwin alike: the number is free, and closing again could hit another file.
         precondition(result == 0 || errno != EBADF, "descriptor \(number) was closed behind its owner's back")
     }
 }
+
+/// close(2), out of the reach of methods of that name.
+private func closeDescriptor(_ number: CInt) -> CInt { close(number) }

@@ -71,24 +71,32 @@ package enum BoundSocket {
             )
         }
         defer { freeaddrinfo(list) }
-        // An empty host means everything: the IPv6 socket takes IPv4 as well, so it is preferred (ipv6(7)).
-        var chosen = first
-        if host.isEmpty {
-            var next: UnsafeMutablePointer<addrinfo>? = first
-            while let info = next {
-                if info.pointee.ai_family == AF_INET6 { chosen = info }
-                next = info.pointee.ai_next
-            }
-        }
         do throws(SystemCallError) {
-            return try self.bind(chosen.pointee, type, isEverything: host.isEmpty)
+            return try host.isEmpty ? self.bindEverything(first, type) : self.bind(first.pointee, type)
         } catch {
             throw .listen(address, error)
         }
     }
 
+    /// An IPv6 socket takes IPv4 as well (ipv6(7)); where there is no IPv6, every IPv4 address is everything.
+    private static func bindEverything(
+        _ first: UnsafeMutablePointer<addrinfo>, _ type: CInt
+    ) throws(SystemCallError) -> OwnedDescriptor {
+        var next: UnsafeMutablePointer<addrinfo>? = first
+        while let info = next {
+            next = info.pointee.ai_next
+            guard info.pointee.ai_family == AF_INET6 else { continue }
+            do throws(SystemCallError) {
+                return try self.bind(info.pointee, type, takesIPv4: true)
+            } catch where error.number == EAFNOSUPPORT || error.number == EADDRNOTAVAIL {
+                break
+            }
+        }
+        return try self.bind(first.pointee, type)
+    }
+
     private static func bind(
-        _ info: addrinfo, _ type: CInt, isEverything: Bool
+        _ info: addrinfo, _ type: CInt, takesIPv4: Bool = false
     ) throws(SystemCallError) -> OwnedDescriptor {
         let socket = OwnedDescriptor(
             takingOwnershipOf: try check("socket") { tf_socket(info.ai_family, type, info.ai_protocol) }
@@ -98,15 +106,9 @@ package enum BoundSocket {
             // A restart must not wait for connections in TIME_WAIT (socket(7)); every server sets it.
             try self.set(number, SOL_SOCKET, SO_REUSEADDR, 1)
         }
-        if info.ai_family == AF_INET6 { try self.set(number, CInt(IPPROTO_IPV6), IPV6_V6ONLY, isEverything ? 0 : 1) }
+        if info.ai_family == AF_INET6 { try self.set(number, CInt(IPPROTO_IPV6), IPV6_V6ONLY, takesIPv4 ? 0 : 1) }
         // SAFETY: getaddrinfo made address and length; they live until freeaddrinfo.
-        #if canImport(Glibc)
-        try check("bind") { Glibc.bind(number, info.ai_addr, info.ai_addrlen) }
-        #elseif canImport(Musl)
-        try check("bind") { Musl.bind(number, info.ai_addr, info.ai_addrlen) }
-        #else
-        try check("bind") { Darwin.bind(number, info.ai_addr, info.ai_addrlen) }
-        #endif
+        try check("bind") { bindSocket(number, info.ai_addr, info.ai_addrlen) }
         if type == Platform.stream { try check("listen") { listen(number, Platform.longestBacklog) } }
         return socket
     }
@@ -149,6 +151,11 @@ package enum BoundSocket {
     }
 }
 
+/// bind(2), out of the reach of methods of that name.
+private func bindSocket(_ socket: CInt, _ address: UnsafePointer<sockaddr>, _ length: socklen_t) -> CInt {
+    bind(socket, address, length)
+}
+
 /// An AF_UNIX address (unix(7)).
 private struct UnixAddress {
     private var storage = sockaddr_un()
@@ -162,17 +169,7 @@ private struct UnixAddress {
     }
 
     func bind(_ socket: CInt) throws(SystemCallError) {
-        try check("bind") {
-            self.withAddress {
-                #if canImport(Glibc)
-                Glibc.bind(socket, $0, $1)
-                #elseif canImport(Musl)
-                Musl.bind(socket, $0, $1)
-                #else
-                Darwin.bind(socket, $0, $1)
-                #endif
-            }
-        }
+        try check("bind") { self.withAddress { bindSocket(socket, $0, $1) } }
     }
 
     /// Whether nobody listens behind the path. Connecting does not block: a full queue answers EAGAIN, which is alive.

@@ -2,7 +2,6 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
-import Synchronization
 
 /// A thread that makes one request after the other, each on a connection of its own, and keeps count.
 final class Client: Sendable {
@@ -21,13 +20,21 @@ final class Client: Sendable {
 
     private struct State {
         var isStopped = false
+        var isHeld = false
         var failures: [String] = []
     }
 
-    private let address: Address
+    private enum Step {
+        case ask
+        case wait
+        case stop
+    }
+
+    let address: Address
     private let log: Log
-    /// Held during a request.
-    private let state = Mutex(State())
+    /// Locked during a request.
+    private let state = Locked(State())
+    private let released = DispatchSemaphore(value: 0)
 
     init(_ address: Address, _ log: Log) {
         self.address = address
@@ -38,10 +45,19 @@ final class Client: Sendable {
     /// Between two requests, so that none is in flight meanwhile.
     func held<Result>(_ body: () throws -> Result) rethrows -> Result { try self.state.withLock { _ in try body() } }
 
+    /// No request is in flight from here on, until ``release()``.
+    func hold() { self.state.withLock { $0.isHeld = true } }
+
+    func release() {
+        self.state.withLock { $0.isHeld = false }
+        self.released.signal()
+    }
+
     /// Ends it.
     /// - Returns: what went wrong so far.
     func stop() -> [String] {
-        self.state.withLock { state in
+        defer { self.released.signal() }
+        return self.state.withLock { state in
             state.isStopped = true
             return state.failures
         }
@@ -49,19 +65,25 @@ final class Client: Sendable {
 
     private func run() {
         while true {
-            let answer: CInt?? = self.state.withLock { state in
-                guard !state.isStopped else { return nil }
+            var answer: CInt?
+            let step: Step = self.state.withLock { state in
+                guard !state.isStopped else { return .stop }
+                guard !state.isHeld else { return .wait }
                 do {
-                    return .some(try self.request())
+                    answer = try self.request()
                 } catch {
                     state.failures.append("\(error)")
-                    return .some(nil)
                 }
+                return .ask
             }
-            guard let answer else { return }
-            // Outside of the lock: who looks at a process now sees it without a connection of ours.
-            if let answer { self.log.record { $0.answers[answer, default: 0] += 1 } }
-            usleep(1000)  // leaves the processor to those that are tested
+            switch step {
+            case .stop: return
+            case .wait: self.released.wait()
+            case .ask:
+                // Outside of the lock: who looks at a process now sees it without a connection of ours.
+                if let answer { self.log.record { $0.answers[answer, default: 0] += 1 } }
+                usleep(5000)  // leaves the processor to those that are tested
+            }
         }
     }
 

@@ -2,7 +2,6 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
-import Synchronization
 
 /// A program to start. Foundation's `Process` can pass on neither an argv[0] of its own nor bytes that are not UTF-8.
 struct Command {
@@ -32,12 +31,19 @@ struct Command {
         for (number, descriptor) in self.descriptors {
             posix_spawn_file_actions_adddup2(&actions, descriptor, number)
         }
+        var flags = POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
+        #if canImport(Darwin)
+        flags |= POSIX_SPAWN_CLOEXEC_DEFAULT
+        #else
+        // Whatever else is open here, now or in a moment. Closing what is not open is no error.
+        for number in CInt(3)..<512 where self.descriptors[number] == nil {
+            posix_spawn_file_actions_addclose(&actions, number)
+        }
+        #endif
 
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        posix_spawnattr_setflags(
-            &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF)
-        )
+        posix_spawnattr_setflags(&attributes, Int16(flags))
         posix_spawnattr_setpgroup(&attributes, 0)
         var signals = sigset_t()
         sigemptyset(&signals)
@@ -55,13 +61,18 @@ struct Command {
     }
 
     private static func list(_ strings: [[UInt8]]) -> [UnsafeMutablePointer<CChar>?] {
-        strings.map { bytes in (bytes + [0]).withUnsafeBytes { strdup($0.baseAddress?.assumingMemoryBound(to: CChar.self)) } }
-            + [nil]
+        strings.map { bytes in
+            (bytes + [0]).map { CChar(bitPattern: $0) }.withUnsafeBufferPointer { $0.baseAddress.flatMap(strdup) }
+        } + [nil]
     }
 
-    /// Held while a process is started, or while a program is written: what one thread has open for a moment would
-    /// otherwise reach the process that another one starts (a pipe that never ends, a program that is "busy").
-    static let lock = Mutex(())
+    private static let lock = NSLock()
+
+    /// One at a time: starting a process, and writing a program. What one thread has open for a moment would otherwise
+    /// reach the process that another one starts (a pipe that never ends, a program that is "busy").
+    static func alone<Result>(_ body: () throws -> Result) rethrows -> Result {
+        try self.lock.withLock(body)
+    }
 }
 
 /// What this process has to be for its tests: the one that orphans fall to, on Linux, and deaf to SIGPIPE.

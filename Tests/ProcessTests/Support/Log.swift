@@ -2,13 +2,14 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
-import Synchronization
 
 /// One line of the probe: `PID GENERATION WORD …`.
 struct Line: Hashable, Sendable, CustomStringConvertible {
     var process: CInt
     var generation: Int
     var words: String
+    /// When it was read, for people who look for the reason of a failure.
+    var time = ContinuousClock.now
 
     init?(_ text: some StringProtocol) {
         let parts = text.split(separator: " ", maxSplits: 2)
@@ -19,6 +20,8 @@ struct Line: Hashable, Sendable, CustomStringConvertible {
     }
 
     var description: String { "\(self.process) \(self.generation) \(self.words)" }
+
+    func description(since start: ContinuousClock.Instant) -> String { "\(self.time - start): \(self.description)" }
 }
 
 /// How a process ended.
@@ -32,6 +35,7 @@ enum Ending: Hashable, Sendable {
 
 /// Everything that a service and its client have done so far.
 struct History: Sendable {
+    let start = ContinuousClock.now
     var lines: [Line] = []
     /// Of processes that were children of this one when they ended: the first generation, and orphans.
     var endings: [CInt: Ending] = [:]
@@ -60,7 +64,7 @@ final class Log: Sendable {
         var waiters: [@Sendable (History) -> Bool] = []
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     var history: History { self.state.withLock { $0.history } }
 
@@ -74,7 +78,7 @@ final class Log: Sendable {
 
     /// Looks now and after everything that happens, until there is something to see.
     func wait<Value: Sendable>(
-        for what: String, within limit: Duration = .seconds(30), _ look: @escaping @Sendable (History) -> Value?
+        for what: String, within limit: Duration = .seconds(60), _ look: @escaping @Sendable (History) -> Value?
     ) async throws -> Value {
         let (values, continuation) = AsyncStream.makeStream(of: Value.self)
         let waiter: @Sendable (History) -> Bool = { history in

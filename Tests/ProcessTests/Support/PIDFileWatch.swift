@@ -2,7 +2,6 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
-import Synchronization
 
 /// A thread that does nothing but read a file, and notes whenever it says something else than before.
 final class PIDFileWatch: Sendable {
@@ -10,18 +9,22 @@ final class PIDFileWatch: Sendable {
         var isStopped = false
         /// An empty text where there was no file.
         var seen: [String] = []
-        var count = 0
+
+        mutating func look(at file: URL) {
+            let text = PIDFileWatch.read(file)
+            if self.seen.last != text { self.seen.append(text) }
+        }
     }
 
-    private let state = Mutex(State())
+    private let file: URL
+    private let state = Locked(State())
 
     init(_ file: URL) {
+        self.file = file
         Thread.detachNewThread {
             for _ in 0..<10_000_000 {
                 let isOver = self.state.withLock { state in
-                    let text = (try? String(contentsOf: file, encoding: .utf8)) ?? ""
-                    if state.seen.last != text { state.seen.append(text) }
-                    state.count += 1
+                    state.look(at: file)
                     return state.isStopped
                 }
                 if isOver { return }
@@ -29,9 +32,20 @@ final class PIDFileWatch: Sendable {
         }
     }
 
+    /// Two system calls, so that there is no time in between at which the file is not looked at.
+    private static func read(_ file: URL) -> String {
+        let descriptor = open(file.path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return "" }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 64)
+        let count = Foundation.read(descriptor, &bytes, bytes.count)
+        return String(decoding: bytes[..<max(0, count)], as: UTF8.self)
+    }
+
     /// - Returns: everything that it said, in order.
     func stop() -> [String] {
         self.state.withLock { state in
+            state.look(at: self.file)
             state.isStopped = true
             return state.seen
         }

@@ -8,6 +8,8 @@ import Foundation
 struct ProcessFacts: Hashable, Sendable {
     /// What each open descriptor is. Without the event queue of libdispatch, which it opens when it first needs it.
     var descriptors: [Int: String]
+    private static let eventQueue = ["anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]"]
+
     /// Also those that have ended and were not reaped.
     var children: [CInt]
 
@@ -15,11 +17,8 @@ struct ProcessFacts: Hashable, Sendable {
     init(of process: CInt) {
         self.descriptors = [:]
         for name in Self.names(in: "/proc/\(process)/fd") {
-            guard let number = Int(name),
-                let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(process)/fd/\(name)"),
-                !["eventpoll", "eventfd", "timerfd"].contains(where: target.contains)
-            else { continue }
-            self.descriptors[number] = target
+            guard let number = Int(name), let target = Self.link("/proc/\(process)/fd/\(name)") else { continue }
+            if !Self.eventQueue.contains(target) { self.descriptors[number] = target }
         }
         self.children = Self.names(in: "/proc/\(process)/task")
             .flatMap { Self.text("/proc/\(process)/task/\($0)/children").split(separator: " ").compactMap { CInt($0) } }
@@ -40,25 +39,27 @@ struct ProcessFacts: Hashable, Sendable {
     static func arguments(of process: CInt) -> Data { self.data("/proc/\(process)/cmdline") }
 
     /// Without the private variable, which is in the memory that the kernel shows even when it has been unset.
-    static func environment(of process: CInt) -> [Data] {
-        self.data("/proc/\(process)/environ").split(separator: 0).map { Data($0) }
-            .filter { !$0.starts(with: Array("TABLEFLIP_CHANNEL=".utf8)) }
+    static func environment(of process: CInt) -> Set<Data> {
+        Set(
+            self.data("/proc/\(process)/environ").split(separator: 0).map { Data($0) }
+                .filter { !$0.starts(with: Array("TABLEFLIP_CHANNEL=".utf8)) }
+        )
     }
 
-    static func executable(of process: CInt) -> String? {
-        try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(process)/exe")
-    }
+    static func executable(of process: CInt) -> String? { self.link("/proc/\(process)/exe") }
 
     /// `Z` for a process that has ended and was not reaped; nil for none at all.
     static func state(of process: CInt) -> Character? { self.status(of: process)?.first?.first }
 
-    /// Time on a processor so far, in clock ticks (a hundredth of a second).
-    static func ticks(of process: CInt) -> Int {
-        self.status(of: process).map { $0[11...12].compactMap { Int($0) }.reduce(0, +) } ?? 0
+    /// Time on a processor so far, of all its threads.
+    static func processorTime(of process: CInt) -> Duration {
+        self.names(in: "/proc/\(process)/task")
+            .compactMap { self.text("/proc/\(process)/task/\($0)/schedstat").split(separator: " ").first }
+            .reduce(.zero) { $0 + .nanoseconds(Int64($1) ?? 0) }
     }
 
-    static func processes(inGroup group: CInt) -> [CInt] {
-        self.names(in: "/proc").compactMap { CInt($0) }.filter { self.status(of: $0)?[2] == "\(group)" }
+    static func processes(inGroup group: CInt) -> Set<CInt> {
+        Set(self.names(in: "/proc").compactMap { CInt($0) }.filter { self.status(of: $0)?[2] == "\(group)" })
     }
 
     /// The fields behind the name, which may have spaces in it: state, parent, group, …
@@ -67,12 +68,40 @@ struct ProcessFacts: Hashable, Sendable {
         return text.lastIndex(of: ")").map { text[text.index($0, offsetBy: 2)...].split(separator: " ") }
     }
 
+    // Foundation's ways to do the following cost more than all that is looked at.
+
     private static func names(in directory: String) -> [String] {
-        (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        guard let stream = opendir(directory) else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            // SAFETY: the name ends with a zero (readdir(3)), and is copied before the next call.
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            names.append(name)
+        }
+        return names.filter { $0 != "." && $0 != ".." }
+    }
+
+    private static func link(_ path: String) -> String? {
+        var bytes = [UInt8](repeating: 0, count: Int(PATH_MAX))
+        let count = bytes.withUnsafeMutableBytes { buffer in
+            buffer.baseAddress.map { readlink(path, $0.assumingMemoryBound(to: CChar.self), buffer.count) } ?? -1
+        }
+        return count < 0 ? nil : String(decoding: bytes[..<count], as: UTF8.self)
     }
 
     private static func text(_ path: String) -> String { String(decoding: self.data(path), as: UTF8.self) }
 
     /// Empty for a process that is gone, or goes meanwhile.
-    private static func data(_ path: String) -> Data { (try? Data(contentsOf: URL(filePath: path))) ?? Data() }
+    private static func data(_ path: String) -> Data {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return Data() }
+        defer { close(descriptor) }
+        var data = Data()
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        while case let count = read(descriptor, &bytes, bytes.count), count > 0 { data += bytes[..<count] }
+        return data
+    }
 }

@@ -6,7 +6,7 @@ import Foundation
 /// An executable file for the shell.
 enum Script {
     static func write(_ text: String, to url: URL) throws {
-        try Command.lock.withLock { _ in
+        try Command.alone {
             try Data("#!/bin/sh\n\(text)\n".utf8).write(to: url)
             try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: url.path)
         }

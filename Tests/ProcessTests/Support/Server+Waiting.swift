@@ -50,11 +50,18 @@ extension Server {
     /// Waits for something that no line tells of: looks again after every answer to the client.
     /// - Returns: whether it came.
     func eventually(_ condition: @escaping @Sendable () -> Bool) async -> Bool {
-        let seen: Void? = try? await self.log.wait(for: "", within: .seconds(10)) { _ in condition() ? () : nil }
+        let seen: Void? = try? await self.log.wait(for: "", within: .seconds(30)) { _ in condition() ? () : nil }
         return seen != nil
     }
 
     func facts(of process: CInt) -> ProcessFacts {
         self.client?.held { ProcessFacts(of: process) } ?? ProcessFacts(of: process)
+    }
+
+    /// Sooner or later the process has the descriptors and children again that it had before.
+    func expect(_ process: CInt, toBeAs before: ProcessFacts) async {
+        _ = await self.eventually { ProcessFacts(of: process) == before }
+        let now = self.facts(of: process)
+        #expect(now == before)
     }
 }

@@ -6,16 +6,6 @@ import Testing
 
 /// A service: the probe, all its generations, and a client that never stops asking.
 final class Server {
-    /// How to start it, beside the variant.
-    struct Start {
-        var arguments: [[UInt8]] = []
-        var argumentZero: [UInt8]?
-        var environment: [[UInt8]] = []
-        var descriptors: [CInt: CInt] = [:]
-        /// Where it starts; nil: where the tests do.
-        var directory: URL?
-    }
-
     static let probe: URL = {
         #if os(macOS)
         let bundle = Bundle.allBundles.first { $0.bundlePath.hasSuffix(".xctest") }?.bundleURL
@@ -34,57 +24,25 @@ final class Server {
     let first: CInt
     /// The process in charge, as far as the test has followed.
     var current: CInt
+    var pidFile: URL
     private(set) var client: Client?
+    private var fifos: [String: CInt] = [:]
 
-    var pidFile: URL { self.directory.appending(path: "pid") }
     var socket: URL { self.directory.appending(path: "socket") }
-    var wrapper: URL { self.directory.appending(path: "wrapper") }
-    var errors: URL { self.directory.appending(path: "errors") }
 
     private init(_ variant: Variant, _ start: Start) throws {
         guard Harness.isReady else { fatalError("prctl") }
         self.variant = variant
         self.directory = FileManager.default.temporaryDirectory.appending(path: "tf-\(UUID().uuidString.prefix(8))")
+        self.pidFile = self.directory.appending(path: "pid")
         try FileManager.default.createDirectory(at: self.directory, withIntermediateDirectories: true)
-        let command = Self.command(variant, start, self.directory)
+        try start.prepare?(self.directory)
+        if start.wantsFifo { self.fifos["FIFO"] = try Self.makeFifo(self.directory.appending(path: "FIFO")) }
         if variant.isWrapped {
             try Script.write("\"\(Self.probe.path)\" \"$@\"\nexit $?", to: self.directory.appending(path: "wrapper"))
         }
-        (self.first, self.current) = try Self.run(command, self.log)
-    }
-
-    private static func command(_ variant: Variant, _ start: Start, _ directory: URL) -> Command {
-        let address =
-            switch variant.transport {
-            case .tcp: "tcp://127.0.0.1:0"
-            case .udp: "udp://127.0.0.1:0"
-            case .unix: "unix:\(directory.path)/socket"
-            }
-        var options = [
-            "--listen", address, "--pid-file", directory.path + "/pid", "--behaviour-file", directory.path + "/behaviour",
-            // Long enough that a busy machine does not matter. What a test wants shorter follows, and wins.
-            "--upgrade-timeout", "30000", "--pause-timeout", "10000", "--drain-timeout", "20000",
-        ]
-        if variant.isWrapped { options += ["--executable", directory.path + "/wrapper"] }
-        options += variant.arguments
-        let zero = start.argumentZero ?? Array(self.probe.path.utf8)
-        var command = Command(
-            path: self.probe.path, arguments: [zero] + options.map { Array($0.utf8) } + start.arguments,
-            environment: self.environment + start.environment, descriptors: start.descriptors,
-            errors: directory.path + "/errors"
-        )
-        if let place = start.directory {
-            let script = ["sh", "-c", "cd \"$0\" && exec \"$@\"", place.path]
-            command.path = "/bin/sh"
-            command.arguments = script.map { Array($0.utf8) } + command.arguments
-        }
-        return command
-    }
-
-    /// As here, except for what this process may have been started with itself.
-    private static var environment: [[UInt8]] {
-        ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("TABLEFLIP") && $0.key != "SWIFT_BACKTRACE" }
-            .map { Array("\($0.key)=\($0.value)".utf8) }
+        self.first = try Self.run(start.command(variant, self.directory), self.log)
+        self.current = self.first
     }
 
     // MARK: Life
@@ -124,18 +82,17 @@ final class Server {
         }
     }
 
-    private static func run(_ command: Command, _ log: Log) throws -> (CInt, CInt) {
-        var ends: [CInt] = [-1, -1]
-        let process = try Command.lock.withLock { _ in
+    private static func run(_ command: Command, _ log: Log) throws -> CInt {
+        let (process, output) = try Command.alone {
+            var ends: [CInt] = [-1, -1]
             guard pipe(&ends) == 0 else { throw POSIXError(.EMFILE) }
-            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
             defer { close(ends[1]) }
-            return try command.start(output: ends[1])
+            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+            return (try command.start(output: ends[1]), ends[0])
         }
-        let reading = ends[0]
-        Thread.detachNewThread { Self.readLines(reading, log) }
+        Thread.detachNewThread { Self.readLines(output, log) }
         Thread.detachNewThread { Self.reap(process, log) }
-        return (process, process)
+        return process
     }
 
     private static func readLines(_ descriptor: CInt, _ log: Log) {
@@ -198,32 +155,55 @@ final class Server {
     /// Ends what is left. Only members of the process group that this server made are signalled, each by its id.
     private func end() async throws {
         while !self.log.history.childrenHaveEnded || !self.log.history.outputHasEnded {
-            for process in self.processes { kill(process, SIGKILL) }
             let seen = self.log.history.endings.count
+            for process in self.processes { kill(process, SIGKILL) }
             try await self.log.wait(for: "the end of all processes") { history in
                 history.endings.count > seen || (history.childrenHaveEnded && history.outputHasEnded) ? () : nil
             }
         }
+        for descriptor in self.fifos.values { close(descriptor) }
         #expect(!self.errorText.contains("Fatal error") && !self.errorText.contains("Sanitizer"), "\(self.transcript)")
         try FileManager.default.removeItem(at: self.directory)
     }
 
     /// Everything of this service that lives.
-    var processes: [CInt] {
-        guard !self.log.history.childrenHaveEnded else { return [] }
+    var processes: Set<CInt> {
+        let history = self.log.history
+        guard !history.childrenHaveEnded else { return [] }
         #if os(Linux)
         return ProcessFacts.processes(inGroup: self.first)
         #else
-        return Set(self.log.history.lines.map(\.process) + [self.first]).filter { getpgid($0) == self.first }
+        return Set(history.lines.map(\.process) + [self.first]).filter { getpgid($0) == self.first }
         #endif
     }
 
-    private var errorText: String { (try? String(contentsOf: self.errors, encoding: .utf8)) ?? "" }
+    /// A named pipe by which the probe can be let go on.
+    func fifo(_ name: String) throws -> URL {
+        let url = self.directory.appending(path: name)
+        self.fifos[name] = try Self.makeFifo(url)
+        return url
+    }
+
+    private static func makeFifo(_ url: URL) throws -> CInt {
+        guard mkfifo(url.path, 0o600) == 0 else { throw POSIXError(.EEXIST) }
+        // Open for both, it neither waits for the other side nor loses what nobody reads yet.
+        return open(url.path, O_RDWR | O_CLOEXEC)
+    }
+
+    func letGo(_ name: String) throws {
+        guard let descriptor = self.fifos[name], write(descriptor, "x", 1) == 1 else { throw POSIXError(.EPIPE) }
+    }
+
+    /// What all generations wrote to their standard error.
+    var errorText: String {
+        (try? String(contentsOf: self.directory.appending(path: "errors"), encoding: .utf8)) ?? ""
+    }
 
     /// For people who look for the reason of a failure.
-    private var transcript: String {
+    var transcript: String {
         let history = self.log.history
-        return (history.lines.map(\.description) + ["endings \(history.endings)", "answers \(history.answers)"])
-            .joined(separator: "\n") + "\n" + self.errorText
+        let lines = history.lines.map { $0.description(since: history.start) }
+        let counts = ["endings \(history.endings)", "answers \(history.answers)"]
+        return (lines + counts).joined(separator: "\n") + "\n" + self.errorText
     }
 }

@@ -7,7 +7,7 @@ import Testing
 /// other, past their deadlines.
 struct Slots: SuiteTrait, TestTrait, TestScoping {
     private actor Gate {
-        private var free = 8
+        private var free = 6
         private var waiting: [CheckedContinuation<Void, Never>] = []
 
         func enter() async {

@@ -13,8 +13,9 @@ import Darwin
 enum ForeignChild {
     /// The names in its environment and the numbers of its open descriptors, a line each.
     static func run() -> [String] {
-        // The colon at the end keeps the shell from becoming `ls`, which has a descriptor more.
-        let command = "env | cut -d= -f1 | sed 's/^/environment /'; ls /proc/$$/fd | sed 's/^/descriptor /'; :"
+        // The shell itself is looked at. No pipes in the second half, they would be descriptors of it; and the colon at
+        // the end keeps it from becoming `ls`, which has one more.
+        let command = "env | cut -d= -f1 | sed 's/^/environment /'; printf 'descriptors '; ls -x /proc/$$/fd; :"
         guard let output = popen(command, "r") else { return [] }
         var bytes = [UInt8](repeating: 0, count: 1 << 16)
         let count = fread(&bytes, 1, bytes.count, output)

@@ -36,7 +36,7 @@ struct Misbehaviour {
     func early() {
         switch self.word {
         case "exit": exit(CInt(self.parameter) ?? 0)
-        case "kill": kill(getpid(), CInt(self.parameter) ?? SIGKILL)
+        case "kill": self.die()
         case "hang": self.hang()
         case "wait": Fifo.takeByte(from: self.parameter)
         case "close-channel":
@@ -67,7 +67,7 @@ struct Misbehaviour {
     func late() async {
         switch self.word {
         case "late-exit": exit(CInt(self.parameter) ?? 0)
-        case "late-kill": kill(getpid(), CInt(self.parameter) ?? SIGKILL)
+        case "late-kill": self.die()
         case "late-hang": self.hang()
         case "late-wait": await Fifo.awaitByte(from: self.parameter)
         case "late-send":
@@ -75,6 +75,8 @@ struct Misbehaviour {
             self.hang()
         case "late-close-channel":
             close(ProcessEnvironment.channelNumber)
+            // poll(2) keeps the socket until it returns: the library has to be woken.
+            kill(getpid(), SIGHUP)
             self.hang()
         default: break
         }
@@ -83,7 +85,7 @@ struct Misbehaviour {
     /// After `ready()` has returned.
     func afterReady() {
         switch self.word {
-        case "kill-after-ready": kill(getpid(), SIGKILL)
+        case "kill-after-ready": self.die()
         case "close-channel-after-ready": close(ProcessEnvironment.channelNumber)
         default: break
         }
@@ -96,6 +98,12 @@ struct Misbehaviour {
             UInt8(String(decoding: digits[$0...$0 + 1], as: UTF8.self), radix: 16)
         }
         _ = tf_send(ProcessEnvironment.channelNumber, bytes, bytes.count, descriptors, descriptors.count)
+    }
+
+    /// By a signal. It may arrive on another thread first: this one does not go on meanwhile.
+    private func die() -> Never {
+        kill(getpid(), CInt(self.parameter) ?? SIGKILL)
+        self.hang()
     }
 
     /// Until somebody ends it. The loop is for signals that are handled.

@@ -31,7 +31,7 @@ struct Options {
         func milliseconds(_ text: String?) -> Duration { .milliseconds(text.flatMap { Int($0) } ?? 0) }
         while let flag = rest.popFirst() {
             switch flag {
-            case "--listen": if let address = rest.popFirst().flatMap({ SocketAddress($0) }) { self.listen.append(address) }
+            case "--listen": self.listen += rest.popFirst().flatMap { SocketAddress($0) }.map { [$0] } ?? []
             case "--pid-file": self.pidFile = rest.popFirst()
             case "--upgrade-timeout": self.upgradeTimeout = milliseconds(rest.popFirst())
             case "--drain-timeout": self.drainTimeout = milliseconds(rest.popFirst())

@@ -84,6 +84,7 @@ struct Probe {
         for loop in loops { await loop.end() }
         if let linger = options.linger { await Fifo.awaitByte(from: linger) }
         watching.cancel()
+        await watching.value  // what was said until now is still told
         self.say(generation, "done")
     }
 }

@@ -241,11 +241,6 @@ extension Mutation {
             "case .reportedCommitted where now.successor == .dead:"
         ),
         (
-            "gives its guess for the reason where the successor's words are known",
-            "if now.successor == .dismissed, now.failure.code == .successorClosedChannel { now.failure = failure }",
-            ""
-        ),
-        (
             "gives its guess for the reason where the exit status is known",
             "case .successorDied(let failure):\n"
                 + "            if now.failure.code == .successorClosedChannel { now.failure = failure }",
@@ -279,11 +274,15 @@ extension Mutation {
     private static let endings: [Edit] = [
         (
             "keeps its listeners when it is replaced",
-            ".go(.draining(.init()), .closeListeners, .reportSuccess", ".go(.draining(.init()), .reportSuccess"
+            ".closeListeners, .giveUpOwnership, .reportSuccess", ".giveUpOwnership, .reportSuccess"
+        ),
+        (
+            "stays the owner beside a successor that committed by itself",
+            ".closeListeners, .giveUpOwnership, .reportSuccess", ".closeListeners, .reportSuccess"
         ),
         (
             "does not report success",
-            ".closeListeners, .reportSuccess, .leave", ".closeListeners, .leave"
+            ".giveUpOwnership, .reportSuccess, .leave", ".giveUpOwnership, .leave"
         ),
         (
             "does not leave when it is replaced",
@@ -322,8 +321,7 @@ extension Mutation {
         ),
         (
             "leaves a successor behind that does not end",
-            "return stopping.successor == .ending ? .go(.finished, .killSuccessor, .exitNow) : .go(.finished, .exitNow)",
-            "return .go(.finished, .exitNow)"
+            "return stopping.successor == .ending ?", "return stopping.successor == .spawning ?"
         ),
         (
             "reports a failure again when it stops",
@@ -335,8 +333,7 @@ extension Mutation {
     private static let predecessorDeadlines: [Edit] = [
         (
             "waits for ever for ready",
-            "case .spawning, .greeting, .offering, .awaitingReady: .initialisation",
-            "case .spawning, .greeting, .offering, .awaitingReady: nil"
+            ".offering, .awaitingReady: .initialisation", ".offering, .awaitingReady: nil"
         ),
         ("waits for ever for its readers to pause", "case .pausing: .pause", "case .pausing: nil"),
         (
@@ -367,7 +364,9 @@ extension Mutation {
 // MARK: - The successor
 
 extension Mutation {
-    private static var successor: [Edit] { self.beforeServing + self.serving + self.handingBack + self.successorDeadlines }
+    private static var successor: [Edit] {
+        self.beforeServing + self.serving + self.handingBack + self.successorDeadlines
+    }
 
     private static let beforeServing: [Edit] = [
         (
@@ -382,12 +381,11 @@ extension Mutation {
         ),
         (
             "overlooks words out of turn before the inventory",
-            "case .greeted, .inventoryComplete, .went, .commitReceived, .byeReceived: self.fail(.outOfOrder)",
-            "case .greeted, .inventoryComplete, .went, .commitReceived, .byeReceived: []"
+            "self.fail(.predecessorOutOfOrder)", "[]"
         ),
         (
             "overlooks words out of turn before go",
-            "self.giveUp(.outOfOrder)", "[]"
+            "self.giveUp(.predecessorOutOfOrder)", "[]"
         ),
         (
             "overlooks a stop before go",
@@ -489,8 +487,8 @@ extension Mutation {
         ),
         (
             "hands back while it takes ownership",
-            "default: []  // also abort: too late, the answer is `committed` or our own abort",
-            "default: self.afterGo(event)"
+            "the answer is `committed`, or our own abort.\n        default: []",
+            "the answer is `committed`, or our own abort.\n        default: self.afterGo(event)"
         ),
         (
             "does not say that it is in charge",
@@ -513,10 +511,6 @@ extension Mutation {
             "case .predecessorDied: [.closeChannel, .noteDeparture]", "case .predecessorDied: [.closeChannel]"
         ),
         (
-            "forgets a stop that came while it took ownership",
-            "self.isStopping = true\n        return []", "return []"
-        ),
-        (
             "does not pass on a stop that came while it took ownership",
             "+ (self.isStopping ? [.forwardStop] : [])", ""
         ),
@@ -525,12 +519,8 @@ extension Mutation {
     private static let handingBack: [Edit] = [
         (
             "says that it paused before it has",
-            "self.go(.pausing(failure), .pauseReaders)", "self.go(.pausing(failure), .sendAbort(failure), .pauseReaders)"
-        ),
-        (
-            "says that it paused before it has, when it stops",
-            "return self.go(.pausing(.stopped), .pauseReaders)",
-            "return self.go(.pausing(.stopped), .sendAbort(.stopped), .pauseReaders)"
+            "self.go(.pausing(failure), .pauseReaders)",
+            "self.go(.pausing(failure), .sendAbort(failure), .pauseReaders)"
         ),
         (
             "says that it paused when it could not",
@@ -550,12 +540,12 @@ extension Mutation {
         ),
         (
             "leaves the service to a predecessor that died while it paused",
-            "case .readersPaused where self.link == .dead: self.standIn(failure)",
+            "case .readersPaused where self.link == .dead: self.standIn()",
             "case .readersPaused where self.link == .dead: self.giveUp(failure)"
         ),
         (
             "leaves the service to a predecessor that died when it had paused",
-            "case .predecessorDied: self.standIn(failure)", "case .predecessorDied: self.giveUp(failure)"
+            "case .predecessorDied: self.standIn()", "case .predecessorDied: self.giveUp(failure)"
         ),
         (
             "stays when its predecessor reads again",
@@ -566,15 +556,26 @@ extension Mutation {
             "guard !self.isStopping else { return self.go(.leaving, .closeListeners, .leave(.stopped)) }", ""
         ),
         (
-            "forgets a stop that comes while it hands back",
-            "if event == .stopRequested, self.isHandingBack { self.isStopping = true }", ""
+            "forgets a stop",
+            "if event == .stopRequested, self.phase != .leaving { self.isStopping = true }", ""
+        ),
+        (
+            "does not take a second stop for now",
+            "case .stopRequested where !self.isStopping:", "case .stopRequested:"
+        ),
+        (
+            "leaves the service to a dead predecessor when it cannot pause",
+            "case .readersFailedToPause where self.link == .dead, ", "case "
         ),
     ]
 
     private static let successorDeadlines: [Edit] = [
         ("leaves for ever", "case .leaving: .drain", "case .leaving: nil"),
         ("waits for ever for its readers to pause", "case .pausing: .pause", "case .pausing: nil"),
-        ("waits for ever for the inventory", "case .greeting, .receiving: .handshake", "case .greeting, .receiving: nil"),
+        (
+            "waits for ever for the inventory", "case .greeting, .receiving: .handshake",
+            "case .greeting, .receiving: nil"
+        ),
         ("waits for ever for bye", "case .handedBack: .bye", "case .handedBack: nil"),
         ("waits for ever for its readers to resume", "case .starting: .resume", "case .starting: nil"),
         (

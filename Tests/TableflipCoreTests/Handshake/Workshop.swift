@@ -31,7 +31,9 @@ struct Workshop: Sendable {
     }
 
     /// Optimised code takes longer to compile than a mutant takes to be found out.
-    func tryOut(_ mutation: Mutation? = nil, faults: Int, optimised: Bool = false) async throws -> (verdict: Verdict, output: String) {
+    func tryOut(
+        _ mutation: Mutation? = nil, faults: Int, optimised: Bool = false
+    ) async throws -> (verdict: Verdict, output: String) {
         let place = self.scratch.appending(path: UUID().uuidString)
         try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
         var sources = try self.sources()

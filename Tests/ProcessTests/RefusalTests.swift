@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Foundation
+import Testing
+
+@Suite(.fewAtATime)
+struct RefusalTests {
+    @Test(arguments: [Variant.plain, .portableReader])
+    func `Of two upgrades at once one runs and the other is refused`(_ variant: Variant) async throws {
+        try await Server.with(variant, ["--upgrade-timeout", "2000"]) { server in
+            try await server.unharmed(isShortOfTime: true) {
+                try server.misbehave("hang")
+                let mark = server.mark
+                server.requestUpgrade(of: server.current)
+                let spawned = try await server.line(of: server.current, from: mark, startingWith: "event spawned")
+                let second = try await server.upgrade()
+                #expect(second.phase == "refused" && second.code == "upgradeRunning")
+                // The refusal names the one that runs.
+                #expect(spawned.words == "event spawned \(second.peer)")
+                let first = try await server.line(of: server.current, from: mark, startingWith: "event failed")
+                #expect(first.words == "event failed \(second.peer) successorTimedOut")
+            }
+        }
+    }
+
+    @Test(arguments: [Variant.plain, .portableReader])
+    func `While the process before still drains, an upgrade is refused by both`(_ variant: Variant) async throws {
+        try await Server.with(variant, ["--linger", "FIFO"]) { server in
+            let old = server.current
+            let outcome = try await server.upgrade()
+            let new = outcome.peer
+            try #require(outcome.phase == "committed")
+            try await server.line(of: new, startingWith: "serving")
+            try await server.answer(from: new)
+
+            let mark = server.mark
+            server.requestUpgrade(of: new)
+            let refusal = try await server.outcome(of: new, from: mark)
+            #expect(refusal.phase == "refused" && refusal.code == "predecessorAlive" && refusal.peer == old)
+            server.requestUpgrade(of: old)
+            let late = try await server.outcome(of: old, from: mark)
+            #expect(late.phase == "refused" && late.code == "replaced" && late.peer == new)
+
+            // Two bytes: one for each that leaves from here on.
+            try server.letGo("FIFO")
+            try await server.follow(to: new, from: old)
+            try server.letGo("FIFO")
+            try await server.replace()
+        }
+    }
+
+    @Test
+    func `A reader that does not pause in time ends the upgrade, not the service`() async throws {
+        try await Server.with(.reader, ["--pause-wait", "FIFO", "--pause-timeout", "500"]) { server in
+            let before = server.facts(of: server.current)
+            let outcome = try await server.upgrade()
+            #expect(outcome.phase == "failed" && outcome.code == "pauseFailed")
+            try await server.answer(from: server.current)
+            // The first byte is for the call that has overrun.
+            try server.letGo("FIFO")
+            await server.expect(server.current, toBeAs: before)
+            try server.letGo("FIFO")
+            try await server.replace()
+        }
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipSystem
+import Testing
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+@Suite(.timeLimit(.minutes(2))) struct WakeUpTests {
+    @Test func `a signal makes it readable until it is cleared`() throws {
+        let wakeUp = try WakeUp()
+        #expect(!readable(wakeUp.descriptor, within: .zero))
+        wakeUp.signal()
+        wakeUp.signal()
+        #expect(readable(wakeUp.descriptor))
+        #expect(wakeUp.clear() == [0, 0])
+        #expect(!readable(wakeUp.descriptor, within: .zero))
+        #expect(wakeUp.clear() == [])
+    }
+
+    @Test func `a full pipe blocks nobody and still wakes`() async throws {
+        let wakeUp = try WakeUp()
+        // More bytes than any pipe holds, from several threads at once.
+        await withTaskGroup { group in
+            for _ in 0..<4 {
+                group.addTask { for _ in 0..<50_000 { wakeUp.signal() } }
+            }
+        }
+        #expect(readable(wakeUp.descriptor, within: .zero))
+        let count = wakeUp.clear().count
+        #expect(count > 1000 && count < 200_000)
+        #expect(!readable(wakeUp.descriptor, within: .zero))
+    }
+
+    @Test func `it is closed with its value`() async {
+        await #expect(processExitsWith: .success) {
+            let before = openDescriptors()
+            do { _ = try WakeUp() }
+            #expect(openDescriptors() == before)
+        }
+    }
+
+    @Test func `a signal of the process arrives as its number, and does nothing else`() async {
+        await #expect(processExitsWith: .success) {
+            let wakeUp = try WakeUp()
+            try wakeUp.receiveSignal(SIGHUP)
+            try wakeUp.receiveSignal(SIGTERM)
+            kill(getpid(), SIGHUP)
+            #expect(readable(wakeUp.descriptor))
+            #expect(wakeUp.clear() == [UInt8(SIGHUP)])
+            kill(getpid(), SIGTERM)
+            #expect(readable(wakeUp.descriptor))
+            #expect(wakeUp.clear() == [UInt8(SIGTERM)])
+        }
+    }
+
+    @Test func `a signal that cannot be caught is refused`() async {
+        await #expect(processExitsWith: .success) {
+            let wakeUp = try WakeUp()
+            #expect(throws: SystemCallError("sigaction", EINVAL)) { try wakeUp.receiveSignal(SIGKILL) }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+import Testing
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+@Suite struct DescriptorFactsTests {
+    private let directory: TemporaryDirectory
+
+    init() throws { self.directory = try TemporaryDirectory() }
+
+    @Test(arguments: [
+        SocketAddress.tcp(host: "127.0.0.1", port: 0), .tcp(host: "::1", port: 0), .unix(path: ""),
+    ])
+    func `a listener is a stream that listens`(_ address: SocketAddress) throws {
+        let address = address == .unix(path: "") ? .unix(path: self.directory("x.sock")) : address
+        let listener = try BoundSocket.bind(address)
+        let facts = try DescriptorFacts(of: listener.borrowed)
+        #expect(facts.isSocket)
+        #expect(facts.isListening)
+        #expect(facts.socketType == Platform.stream)
+        #expect(kinds(facts) == [.listener, .file, .state])
+    }
+
+    @Test func `a datagram socket does not listen`() throws {
+        let socket = try BoundSocket.bind(.udp(host: "127.0.0.1", port: 0))
+        let facts = try DescriptorFacts(of: socket.borrowed)
+        #expect(facts.isSocket)
+        #expect(!facts.isListening)
+        #expect(facts.socketType == Platform.datagram)
+        #expect(kinds(facts) == [.datagram, .connection, .file, .state])
+    }
+
+    @Test func `a connection is a stream that does not listen`() throws {
+        let pair = try ChannelSocket.pair()
+        let one = OwnedDescriptor(takingOwnershipOf: pair.ours)
+        let other = OwnedDescriptor(takingOwnershipOf: pair.theirs)
+        let facts = try DescriptorFacts(of: one.borrowed)
+        #expect(facts.socketType == Platform.stream)
+        #expect(kinds(facts) == [.connection, .file, .state])
+        #expect(try DescriptorFacts(of: other.borrowed).inode != facts.inode)
+    }
+
+    @Test func `a file is no socket`() throws {
+        let path = try self.directory.write("hello", to: "file")
+        let file = OwnedDescriptor(takingOwnershipOf: try check("open") { open(path, O_RDONLY | O_CLOEXEC) })
+        let facts = try DescriptorFacts(of: file.borrowed)
+        #expect(!facts.isSocket)
+        #expect(!facts.isListening)
+        #expect(facts.socketType == nil)
+        #expect(kinds(facts) == [.file, .state])
+    }
+
+    @Test func `a number that is not open has no facts`() {
+        #expect(throws: SystemCallError("fstat", EBADF)) { try DescriptorFacts(of: CInt.max - 1) }
+        #expect(throws: SystemCallError("fstat", EBADF)) { try DescriptorFacts(of: -1) }
+        #expect(throws: SystemCallError("fstat", EBADF)) {
+            try DescriptorFacts.identity(of: CInt.max - 1, .current)
+        }
+    }
+
+    @Test func `the identity tells two sockets apart and stays with a duplicate`() throws {
+        let one = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0))
+        let other = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0))
+        let duplicate = try one.duplicate()
+        var rich = Capabilities.portable
+        rich.identifiesSockets = true
+        let identity = try DescriptorFacts.identity(of: one.borrowed, rich)
+        #expect(try DescriptorFacts.identity(of: duplicate.borrowed, rich) == identity)
+        #expect(try DescriptorFacts.identity(of: other.borrowed, rich) != identity)
+    }
+
+    @Test func `where inodes say nothing every identity is the same`() throws {
+        let one = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0))
+        #expect(try DescriptorFacts.identity(of: one.borrowed, .portable) == 0)
+    }
+
+    private func kinds(_ facts: DescriptorFacts) -> [DescriptorKind] {
+        DescriptorKind.allCases.filter { facts.fits($0) }
+    }
+}

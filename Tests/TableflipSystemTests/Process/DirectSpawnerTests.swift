@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+import Testing
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+@Suite(.timeLimit(.minutes(2))) struct DirectSpawnerTests {
+    private let directory: TemporaryDirectory
+
+    init() throws { self.directory = try TemporaryDirectory() }
+
+    // MARK: What the new process has
+
+    @Test func `only the standard streams and the channel are open, whatever is open here`() async throws {
+        // As another part of the program may have opened them: without close-on-exec.
+        let numbers = (0..<50).map { _ in fcntl(2, F_DUPFD, 3) } + (0..<5).map { fcntl(2, F_DUPFD, 500 + $0 * 37) }
+        defer { for number in numbers { close(number) } }
+        let (output, ending) = try await Shell("exec ls /proc/self/fd >&3").run()
+        #expect(ending == .exited(0))
+        let open = String(decoding: output, as: UTF8.self).split(separator: "\n").compactMap { Int($0) }.sorted()
+        // The next free number is that of the directory which `ls` reads.
+        #expect(open == [0, 1, 2, 3, 4])
+    }
+
+    @Test func `the channel may already have the number that it is to get`() async {
+        await #expect(processExitsWith: .success) {
+            let directory = try TemporaryDirectory()
+            let path = try directory.write("", to: "output")
+            // Close-on-exec, as the channel is.
+            let output = open(path, O_RDWR | O_CLOEXEC)
+            #expect(dup2(output, ProcessEnvironment.channelNumber) == ProcessEnvironment.channelNumber)
+            _ = fcntl(ProcessEnvironment.channelNumber, F_SETFD, FD_CLOEXEC)
+            let process = try Shell("echo here >&3").start(channel: ProcessEnvironment.channelNumber)
+            #expect(try await process.ending == .exited(0))
+            #expect(text(of: path) == "here\n")
+            #expect(isCloseOnExec(ProcessEnvironment.channelNumber))
+        }
+    }
+
+    @Test func `signals that are blocked or ignored here are not in the new process`() async {
+        await #expect(processExitsWith: .success) {
+            for number in [SIGPIPE, SIGHUP, SIGTERM, SIGUSR1, SIGCHLD] { signal(number, SIG_IGN) }
+            signal(SIGCHLD, SIG_DFL)
+            var all = sigset_t()
+            sigfillset(&all)
+            pthread_sigmask(SIG_SETMASK, &all, nil)
+            let directory = try TemporaryDirectory()
+            let path = try directory.write("", to: "output")
+            let output = OwnedDescriptor(takingOwnershipOf: open(path, O_RDWR | O_CLOEXEC))
+            // `exec`: what is seen is what the process was started with.
+            let process = try Shell("exec grep -E '^Sig(Blk|Ign)' /proc/self/status >&3").start(
+                channel: output.borrowed
+            )
+            var empty = sigset_t()
+            sigemptyset(&empty)
+            pthread_sigmask(SIG_SETMASK, &empty, nil)
+            #expect(try await process.ending == .exited(0))
+            let seen = (text(of: path) ?? "").split(whereSeparator: \.isWhitespace)
+            try #require(seen.count == 4, "\(seen)")
+            #expect(seen[0] == "SigBlk:" && UInt64(seen[1], radix: 16) == 0, "\(seen)")
+            // glibc ignores two signals of its own, 32 and 33, in what it starts.
+            let ignored = UInt64(seen[3], radix: 16).map { $0 & ~0x1_8000_0000 }
+            #expect(seen[2] == "SigIgn:" && ignored == 0, "\(seen)")
+        }
+    }
+
+    @Test func `arguments arrive exactly, also empty ones and such that are no UTF-8`() async throws {
+        var shell = Shell("cat /proc/$$/cmdline >&3")
+        shell.arguments = [[], Array("two words".utf8), [0xff, 0xfe, 0x0a], [], Array("é".utf8), []]
+        let (output, ending) = try await shell.run()
+        #expect(ending == .exited(0))
+        let words = ["/bin/sh", "-c", shell.script, "sh"].map { Array($0.utf8) } + shell.arguments
+        #expect(output == Array(words.map { $0 + [0] }.joined()))
+    }
+
+    @Test func `the environment arrives exactly`() async throws {
+        let path = try self.directory.write("", to: "output")
+        let output = OwnedDescriptor(takingOwnershipOf: try check("open") { open(path, O_RDWR | O_CLOEXEC) })
+        let environment: [[UInt8]] = [
+            Array("A=1".utf8), Array("EMPTY=".utf8), [0x42, 0x3d, 0xff, 0x80], Array("no equals sign".utf8),
+            Array("A=2".utf8),
+        ]
+        // No shell, which would add to it.
+        let request = SpawnRequest(
+            executable: try ExecutablePath(finding: "/bin/cp", from: "/"),
+            arguments: CStrings(["cp", "/proc/self/environ", "/proc/self/fd/3"].map { Array($0.utf8) }),
+            environment: CStrings(environment), directory: "/"
+        )
+        let process = try DirectSpawner(capabilities: .current).spawn(request, channel: output.borrowed)
+        #expect(try await process.ending == .exited(0))
+        #expect(contents(of: path) == Array(environment.map { $0 + [0] }.joined()))
+    }
+
+    @Test func `the process starts in the directory that is given`() async throws {
+        var shell = Shell("pwd -P >&3")
+        shell.directory = try self.directory.makeDirectory("here")
+        let (output, ending) = try await shell.run()
+        #expect(ending == .exited(0))
+        #expect(String(decoding: output, as: UTF8.self) == shell.directory + "\n")
+    }
+
+    // MARK: What can go wrong
+
+    @Test func `a directory that is gone is told as such`() throws {
+        for path in [self.directory("gone"), try self.directory.write("", to: "file")] {
+            var shell = Shell("exit 0")
+            shell.directory = path
+            let error = try #require(throws: UpgradeError.self) { _ = try shell.start(channel: 2) }
+            #expect(error.code == .directoryMissing)
+            #expect(error.message.contains(path))
+        }
+    }
+
+    struct Unstartable: Sendable, CustomTestStringConvertible {
+        var name: String
+        var contents: String
+        var code: UpgradeError.Code
+        var words: String
+        var testDescription: String { self.name }
+    }
+
+    @Test(arguments: [
+        Unstartable(
+            name: "a script whose interpreter is missing", contents: "#!/no/such/interpreter\n", code: .executableMissing,
+            words: "No such file or directory"
+        ),
+        Unstartable(
+            name: "text that is no program", contents: "just text\n", code: .executableFormat, words: "Exec format error"
+        ),
+        Unstartable(name: "an empty file", contents: "", code: .executableFormat, words: "Exec format error"),
+        Unstartable(
+            name: "a program that is cut off", contents: "\u{7f}ELF\u{2}\u{1}\u{1}", code: .executableFormat,
+            words: "Exec format error"
+        ),
+        Unstartable(
+            name: "a script whose interpreter may not be executed", contents: "#!/etc/passwd\n",
+            code: .executableNotPermitted, words: "Permission denied"
+        ),
+    ])
+    func `a file that cannot be started is told as what it is`(_ file: Unstartable) throws {
+        let path = try self.directory.write(file.contents, to: "program", mode: 0o755)
+        let error = try #require(throws: UpgradeError.self) { _ = try self.spawn(path) }
+        #expect(error.code == file.code)
+        #expect(error.message.contains(path))
+        #expect(error.message.contains(file.words))
+        #expect(!error.cure.isEmpty)
+    }
+
+    @Test func `a file that may not be executed any more is told as such`() throws {
+        let path = try self.directory.write("#!/bin/sh\n", to: "program", mode: 0o755)
+        let executable = try ExecutablePath(finding: path, from: "/")
+        chmod(path, 0o644)
+        let error = try #require(throws: UpgradeError.self) { _ = try self.spawn(executable) }
+        #expect(error.code == .executableNotPermitted)
+        #expect(error.message.contains(path))
+        #expect(error.message.contains("Permission denied"))
+    }
+
+    @Test func `a file that is gone meanwhile is told as such`() throws {
+        let path = try self.directory.write("#!/bin/sh\n", to: "program", mode: 0o755)
+        let executable = try ExecutablePath(finding: path, from: "/")
+        unlink(path)
+        let error = try #require(throws: UpgradeError.self) { _ = try self.spawn(executable) }
+        #expect(error.code == .executableMissing)
+        #expect(error.message.contains(path))
+    }
+
+    #if os(Linux)
+    @Test func `a program that is being written is told as such`() throws {
+        let path = self.directory("program")
+        let source = try #require(contents(of: "/bin/true"))
+        let writing = OwnedDescriptor(
+            takingOwnershipOf: try check("open") { open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o755) }
+        )
+        try #require(write(writing.borrowed, source, source.count) == source.count)
+        let error = try #require(throws: UpgradeError.self) { _ = try self.spawn(path) }
+        #expect(error.code == .executableNotPermitted)
+        #expect(error.message.contains("open for writing"))
+        _ = consume writing
+    }
+    #endif
+
+    @Test func `a process that was not started leaves nothing behind`() async {
+        await #expect(processExitsWith: .success) {
+            let directory = try TemporaryDirectory()
+            let path = try directory.write("no program", to: "program", mode: 0o755)
+            let before = openDescriptors()
+            for kernel in Kernel.allCases {
+                let request = SpawnRequest(
+                    executable: try ExecutablePath(finding: path, from: "/"), arguments: CStrings([[]]),
+                    environment: CStrings([]), directory: "/"
+                )
+                #expect(throws: UpgradeError.self) {
+                    _ = try DirectSpawner(capabilities: kernel.capabilities).spawn(request, channel: 2)
+                }
+            }
+            #expect(openDescriptors() == before)
+            // No child, not even an ended one.
+            #expect(waitpid(-1, nil, WNOHANG) == -1)
+        }
+    }
+
+    private func spawn(_ path: String) throws -> SpawnedProcess {
+        try self.spawn(ExecutablePath(finding: path, from: "/"))
+    }
+
+    private func spawn(_ executable: ExecutablePath) throws -> SpawnedProcess {
+        let request = SpawnRequest(
+            executable: executable, arguments: CStrings([Array(executable.path.utf8)]), environment: CStrings([]),
+            directory: "/"
+        )
+        return try DirectSpawner(capabilities: .current).spawn(request, channel: 2)
+    }
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Synchronization
+import TableflipCore
+import TableflipSystem
+import Testing
+
+@testable import Tableflip
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// Live connections on their way from the predecessor.
+@Suite(.timeLimit(.minutes(3))) struct AdoptTests {
+    /// Plays with a successor that owns the service, and whose predecessor drains.
+    private func owner(
+        _ kernel: Kernel, _ readers: [FakeReader], _ play: (Stage, FakePredecessor) async throws -> Void
+    ) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        try await Stage.successor(kernel, of: predecessor) { stage in
+            for reader in readers { stage.upgrader.register(reader) }
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go, .commit)
+            try await ready.value
+            try await predecessor.peer.expect(.committed)
+            try await play(stage, predecessor)
+        }
+    }
+
+    private func send(
+        _ entries: [(listener: String, unread: [UInt8], state: [UInt8])], _ descriptors: [Held],
+        _ predecessor: FakePredecessor
+    ) async throws {
+        try await predecessor.peer.say(
+            .connections(
+                .init(
+                    announced: UInt32(entries.count),
+                    entries: entries.map { .init(listener: $0.listener, unread: $0.unread, state: $0.state) }
+                )
+            ),
+            with: descriptors.map(\.number)
+        )
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a connection is adopted with what was unread and what is remembered, then acknowledged`(
+        _ kernel: Kernel
+    ) async throws {
+        let reader = FakeReader()
+        let adopted = Latch<FakeReader.Adopted>()
+        let gate = Latch<Void>()
+        reader.script {
+            $0.adopt = { connection in
+                adopted.set(connection)
+                _ = await gate.wait()
+            }
+        }
+        try await self.owner(kernel, [reader]) { stage, predecessor in
+            let pair = try Pair()
+            try await self.send([("web", Array("GET /".utf8), [0, 1, 255])], [pair.one], predecessor)
+            let connection = try await adopted.value("adopt")
+            #expect(connection.listener == "web")
+            #expect(connection.unread == Array("GET /".utf8))
+            #expect(connection.state == [0, 1, 255])
+            #expect(try connection.descriptor.inode == pair.one.inode)
+            #expect(fcntl(connection.descriptor.number, F_GETFD) & FD_CLOEXEC != 0)
+            // The predecessor may let go of it only when it is in good hands.
+            try await stage.fence()
+            #expect(try await predecessor.peer.isQuiet)
+            gate.set(())
+            try await predecessor.peer.expect(.acknowledgement(.init(.connections, received: 1)))
+            // It works.
+            #expect(write(connection.descriptor.number, "hi", 2) == 2)
+            var heard: [UInt8] = [0, 0]
+            #expect(read(pair.other.number, &heard, 2) == 2)
+            #expect(heard == Array("hi".utf8))
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `300 connections in batches all arrive, and are counted`(_ kernel: Kernel) async throws {
+        ResourceLimits.allowDescriptors(4096)
+        let reader = FakeReader()
+        let seen = Mutex<[UInt8: Int]>([:])
+        reader.script {
+            $0.adopt = { connection in
+                let number = Int(connection.state.count)
+                seen.withLock { seen in
+                    for byte in connection.unread { seen[byte, default: 0] += number }
+                }
+            }
+        }
+        let batches = stride(from: 0, to: 300, by: 50).map { $0..<$0 + 50 }
+        try await self.owner(kernel, [reader]) { _, predecessor in
+            let pair = try Pair()
+            for batch in batches {
+                try await self.send(
+                    batch.map { ("web", [UInt8($0 % 3)], Array(repeating: 1, count: $0)) },
+                    Array(repeating: pair.one, count: batch.count), predecessor
+                )
+            }
+            var received: UInt32 = 0
+            while received < 300 {
+                let message = try await predecessor.peer.nextMessage().message
+                guard case .acknowledgement(let acknowledgement) = message else {
+                    throw TimedOut(what: "an acknowledgement, and heard \(message)")
+                }
+                #expect(acknowledgement.subject == .connections)
+                #expect(acknowledgement.received > received)
+                received = acknowledgement.received
+            }
+            #expect(received == 300)
+            #expect(reader.journal.all.count { $0 == "reader: adopted" } == 300)
+            let expected = Dictionary(grouping: 0..<300) { UInt8($0 % 3) }.mapValues { $0.reduce(0, +) }
+            #expect(seen.withLock { $0 } == expected)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a connection goes to the reader of its listener, else to one of any`(_ kernel: Kernel) async throws {
+        let journal = Journal()
+        let readers = [
+            FakeReader("any", for: nil, journal), FakeReader("web", for: "web", journal),
+            FakeReader("admin", for: "admin", journal),
+        ]
+        try await self.owner(kernel, readers) { _, predecessor in
+            let pair = try Pair()
+            try await self.send(
+                [("admin", [], []), ("web", [], []), ("other", [], [])], [pair.one, pair.one, pair.one], predecessor
+            )
+            try await predecessor.peer.expect(.acknowledgement(.init(.connections, received: 3)))
+            let adopted = journal.all.filter { $0.hasSuffix(": adopted") }
+            #expect(adopted.sorted() == ["admin: adopted", "any: adopted", "web: adopted"])
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a connection that nobody takes is closed and acknowledged`(_ kernel: Kernel) async throws {
+        let reader = FakeReader("web", for: "web")
+        try await self.owner(kernel, [reader]) { _, predecessor in
+            let tracer = try Tracer()
+            do {
+                let traced = Held(tracer.giveAway())
+                try await self.send([("admin", [], [])], [traced], predecessor)
+                try await predecessor.peer.expect(.acknowledgement(.init(.connections, received: 1)))
+            }
+            #expect(try await tracer.isClosedEverywhere)
+            #expect(!reader.journal.all.contains("web: adopt"))
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a connection that a reader does not want is closed and acknowledged`(_ kernel: Kernel) async throws {
+        let reader = FakeReader()
+        reader.script { $0.adopt = { _ in throw Unwilling() } }
+        try await self.owner(kernel, [reader]) { stage, predecessor in
+            let tracer = try Tracer()
+            do {
+                let traced = Held(tracer.giveAway())
+                try await self.send([("web", [], [])], [traced], predecessor)
+                try await predecessor.peer.expect(.acknowledgement(.init(.connections, received: 1)))
+            }
+            #expect(try await tracer.isClosedEverywhere)
+            #expect(stage.context.exit.current == nil)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `what a reader does not take out of a connection is closed`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        let reader = DefaultReader()
+        try await Stage.successor(kernel, of: predecessor) { stage in
+            stage.upgrader.register(reader)
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go, .commit)
+            try await ready.value
+            try await predecessor.peer.expect(.committed)
+            let tracer = try Tracer()
+            do {
+                let traced = Held(tracer.giveAway())
+                try await self.send([("web", [], [])], [traced], predecessor)
+                try await predecessor.peer.expect(.acknowledgement(.init(.connections, received: 1)))
+            }
+            #expect(try await tracer.isClosedEverywhere)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `connections that are on their way when the predecessor dies arrive`(_ kernel: Kernel) async throws {
+        let reader = FakeReader()
+        let adopted = Latch<FakeReader.Adopted>()
+        reader.script { $0.adopt = { adopted.set($0) } }
+        try await self.owner(kernel, [reader]) { stage, predecessor in
+            let pair = try Pair()
+            try await self.send([("web", [1, 2, 3], [])], [pair.one], predecessor)
+            try await predecessor.die()
+            let connection = try await adopted.value("adopt")
+            #expect(connection.unread == [1, 2, 3])
+            #expect(try connection.descriptor.inode == pair.one.inode)
+            _ = try await stage.events.first(.predecessorLeft)
+        }
+    }
+}
+
+/// A reader that knows of nothing but pausing.
+private struct DefaultReader: SocketReader {
+    func pause() async throws {}
+    func resume() async throws {}
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Synchronization
+import TableflipCore
+import TableflipSystem
+import Testing
+
+@testable import Tableflip
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// Live connections on their way to the successor.
+@Suite(.timeLimit(.minutes(3))) struct ExportTests {
+    /// Many live connections, and what became of each.
+    private final class Connections: Sendable {
+        let pairs: [Pair]
+        let outcomes = Mutex<[Int: UpgradeError?]>([:])
+        let areDone = Latch<Void>()
+
+        init(_ count: Int) throws {
+            // A test of its own size: other limits are not what is tested here.
+            ResourceLimits.allowDescriptors(4096)
+            self.pairs = try (0..<count).map { _ in try Pair() }
+        }
+
+        static func unread(_ number: Int) -> [UInt8] { Array("unread \(number)".utf8) }
+        static func state(_ number: Int) -> [UInt8] { Array(repeating: UInt8(number % 251), count: number) }
+
+        /// What a reader does with them.
+        func export(_ successor: ConnectionExporter) async {
+            successor.announce(self.pairs.count)
+            await withTaskGroup { group in
+                for (number, pair) in self.pairs.enumerated() {
+                    group.addTask {
+                        do throws(UpgradeError) {
+                            try await successor.send(
+                                pair.one.descriptor, listener: "web", unread: Self.unread(number),
+                                state: Self.state(number)
+                            )
+                            self.outcomes.withLock { $0[number] = .some(nil) }
+                        } catch {
+                            self.outcomes.withLock { $0[number] = .some(error) }
+                        }
+                    }
+                }
+            }
+            self.areDone.set(())
+        }
+
+        var succeeded: [Int] {
+            self.outcomes.withLock { $0.filter { $0.value == nil }.map(\.key) }
+        }
+        var failed: [Int: UpgradeError] { self.outcomes.withLock { $0.compactMapValues { $0 } } }
+
+        /// The connection still works: what is said at its other end arrives here.
+        func isOpen(_ number: Int) -> Bool {
+            let byte: [UInt8] = [UInt8(number % 256)]
+            guard send(self.pairs[number].other.number, byte, 1, 0) == 1 else { return false }
+            var heard: [UInt8] = [0]
+            return recv(self.pairs[number].one.number, &heard, 1, 0) == 1 && heard == byte
+        }
+    }
+
+    /// Takes connections and acknowledges them in steps.
+    /// - Returns: which connection came when.
+    private func take(
+        _ count: Int, _ successor: FakeSuccessor, _ connections: Connections, acknowledging step: Int
+    ) async throws -> [Int] {
+        var order: [Int] = []
+        var acknowledged = 0
+        while order.count < count {
+            let (message, descriptors) = try await successor.peer.nextMessage()
+            guard case .connections(let batch) = message else {
+                throw TimedOut(what: "connections, and heard \(message)")
+            }
+            #expect(batch.announced == connections.pairs.count)
+            #expect(batch.entries.count == descriptors.count)
+            for (entry, descriptor) in zip(batch.entries, descriptors) {
+                let words = String(decoding: entry.unread, as: UTF8.self)
+                let number = try #require(words.split(separator: " ").last.flatMap { Int($0) })
+                order.append(number)
+                #expect(entry.listener == "web")
+                #expect(entry.unread == Connections.unread(number))
+                #expect(entry.state == Connections.state(number))
+                #expect(try descriptor.inode == connections.pairs[number].one.inode)
+            }
+            if order.count - acknowledged >= step || order.count == count {
+                acknowledged = order.count
+                try await successor.peer.say(.acknowledgement(.init(.connections, received: UInt32(acknowledged))))
+            }
+        }
+        return order
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `300 connections move with what was unread and what is remembered`(_ kernel: Kernel) async throws {
+        let connections = try Connections(300)
+        let reader = FakeReader()
+        reader.script { $0.export = { await connections.export($0) } }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.takeOver()
+            _ = try await upgrade.value
+            let order = try await self.take(300, successor, connections, acknowledging: 7)
+            #expect(order.sorted() == Array(0..<300))
+            try await connections.areDone.value("the exports")
+            #expect(connections.succeeded.count == 300)
+            // The last word, when nothing more will move.
+            try await successor.peer.expect(.bye(.init(moved: 300)))
+            #expect(reader.journal.all.last == "reader: exported")
+            // They are still the exporter's to close.
+            #expect((0..<300).allSatisfy { connections.isOpen($0) })
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a send returns when its connection was acknowledged and not before`(_ kernel: Kernel) async throws {
+        let connections = try Connections(3)
+        let reader = FakeReader()
+        reader.script { $0.export = { await connections.export($0) } }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.takeOver()
+            _ = try await upgrade.value
+            var order: [Int] = []
+            while order.count < 3 {
+                guard case .connections(let batch) = try await successor.peer.nextMessage().message else {
+                    throw TimedOut(what: "connections")
+                }
+                order += batch.entries.map { $0.state.count }
+            }
+            try await stage.fence()
+            #expect(connections.succeeded.isEmpty)
+            try await successor.peer.say(.acknowledgement(.init(.connections, received: 2)))
+            // Which ones is known by the order in which they came.
+            try await eventually("two sends have returned") { connections.succeeded.count >= 2 }
+            #expect(Set(connections.succeeded) == Set(order.prefix(2)))
+            try await successor.peer.say(.acknowledgement(.init(.connections, received: 3)))
+            try await connections.areDone.value("the exports")
+            #expect(connections.failed.isEmpty)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `when the successor dies in the middle, what it did not acknowledge stays open here`(
+        _ kernel: Kernel
+    ) async throws {
+        let connections = try Connections(300)
+        let reader = FakeReader()
+        reader.script { $0.export = { await connections.export($0) } }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.takeOver()
+            _ = try await upgrade.value
+            let order = try await self.take(100, successor, connections, acknowledging: 10)
+            try await successor.end(.signalled(9))
+            try await connections.areDone.value("the exports")
+            #expect(Set(connections.succeeded) == Set(order.prefix(100)))
+            let failed = connections.failed
+            #expect(failed.count == 200)
+            #expect(failed.allSatisfy { $0.value.code == .wrongMoment })
+            #expect(failed.keys.allSatisfy { connections.isOpen($0) })
+            // It drains, and says that nothing more will move to nobody.
+            #expect(reader.journal.all.last == "reader: exported")
+            #expect(await stage.upgrader.exit == .replaced(successor: successor.id))
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `when the successor breaks the protocol, what it did not acknowledge stays open here`(
+        _ kernel: Kernel
+    ) async throws {
+        for nonsense in [
+            Message.acknowledgement(.init(.connections, received: 9)).encoded(), Array("nonsense, and no frame".utf8),
+        ] {
+            let connections = try Connections(5)
+            let reader = FakeReader()
+            reader.script { $0.export = { await connections.export($0) } }
+            try await Stage.serving(kernel, reader: reader) { stage in
+                let upgrade = stage.requestUpgrade()
+                let successor = try await stage.spawner.next()
+                _ = try await successor.takeOver()
+                _ = try await upgrade.value
+                _ = try await self.take(2, successor, connections, acknowledging: 2)
+                try await successor.peer.sayRaw(nonsense)
+                try await connections.areDone.value("the exports")
+                #expect(connections.succeeded.count == 2)
+                #expect(connections.failed.count == 3)
+                #expect(connections.failed.keys.allSatisfy { connections.isOpen($0) })
+                // The successor is in charge, whatever it says: it is not killed.
+                #expect(successor.isAlive)
+            }
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `without a successor nothing can be sent`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let pair = try Pair()
+            let exporter = ConnectionExporter(inbox: stage.context.inbox)
+            exporter.announce(1)
+            let error = try await Outcome { () throws(UpgradeError) in
+                try await exporter.send(pair.one.descriptor, listener: "web")
+            }.failure
+            #expect(error.code == .wrongMoment)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `what is too large to move stays, and what fits goes`(_ kernel: Kernel) async throws {
+        let limit = WireLimit.connectionState
+        let reader = FakeReader()
+        let pair = try Pair()
+        let codes = Mutex<[UpgradeError.Code?]>([])
+        reader.script {
+            $0.export = { successor in
+                for (listener, unread, state) in [
+                    ("web", limit + 1, 0), ("web", 0, limit + 1), (String(repeating: "x", count: 256), 0, 0),
+                    (String(repeating: "x", count: 255), limit, limit),
+                ] {
+                    do throws(UpgradeError) {
+                        try await successor.send(
+                            pair.one.descriptor, listener: listener, unread: Array(repeating: 1, count: unread),
+                            state: Array(repeating: 2, count: state)
+                        )
+                        codes.withLock { $0.append(nil) }
+                    } catch {
+                        codes.withLock { $0.append(error.code) }
+                    }
+                }
+            }
+        }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.takeOver()
+            _ = try await upgrade.value
+            guard case .connections(let batch) = try await successor.peer.nextMessage().message else {
+                throw TimedOut(what: "the connection that fits")
+            }
+            #expect(batch.entries.map(\.unread.count) == [limit])
+            #expect(batch.entries.map(\.state.count) == [limit])
+            #expect(batch.entries.map(\.listener.count) == [255])
+            try await successor.peer.say(.acknowledgement(.init(.connections, received: 1)))
+            try await successor.peer.expect(.bye(.init(moved: 1)))
+            #expect(codes.withLock { $0 } == [.wrongMoment, .wrongMoment, .wrongMoment, nil])
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a reader that cannot export keeps nobody from saying bye`(_ kernel: Kernel) async throws {
+        let journal = Journal()
+        let unwilling = FakeReader("unwilling", journal)
+        let willing = FakeReader("willing", journal)
+        unwilling.script { $0.export = { _ in throw Unwilling() } }
+        try await Stage.first(kernel) { stage in
+            stage.upgrader.register(unwilling)
+            stage.upgrader.register(willing)
+            try await stage.upgrader.ready()
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.takeOver()
+            _ = try await upgrade.value
+            try await successor.peer.expect(.bye(.init()))
+            #expect(journal.all.contains("willing: exported"))
+        }
+    }
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+import Testing
+
+@testable import Tableflip
+
+/// Upgrades that are not begun, and processes that stop.
+@Suite(.timeLimit(.minutes(3))) struct RefusalTests {
+    // MARK: Refusals
+
+    @Test(arguments: Kernel.allCases)
+    func `no upgrade before ready`(_ kernel: Kernel) async throws {
+        try await Stage.first(kernel) { stage in
+            let error = try await stage.requestUpgrade().failure
+            #expect(error.code == .notReady)
+            #expect(try await stage.events.first(.refused).error == error)
+            try await stage.upgrader.ready()
+            try await self.expectWholeUpgrade(stage)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `no upgrade while one is running`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.greet()
+            let error = try await stage.requestUpgrade().failure
+            #expect(error.code == .upgradeRunning)
+            #expect(error.message.contains("\(successor.id)"))
+            let inventory = try await successor.takeInventory()
+            try await successor.sayReady(inventory)
+            try await successor.peer.expect(.go)
+            #expect(try await stage.requestUpgrade().failure.code == .upgradeRunning)
+            try await successor.peer.expect(.commit)
+            try await successor.peer.say(.committed)
+            _ = try await upgrade.value
+        }
+    }
+
+    /// The engine takes both out of its inbox at once.
+    @Test(arguments: Kernel.allCases)
+    func `of two upgrades asked for at the same time one is refused`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let first = Latch<Result<UpgradeReport, UpgradeError>>()
+            let second = Latch<Result<UpgradeReport, UpgradeError>>()
+            try await stage.sendTogether([.upgrade { first.set($0) }, .upgrade { second.set($0) }])
+            let successor = try await stage.spawner.next()
+            _ = try await successor.takeOver()
+            // What the upgrade has led to is known when bye is said.
+            try await successor.peer.expect(.bye(.init()))
+            try await stage.fence()
+            let outcomes = [first.current, second.current].map { $0.map { $0.code } }
+            withKnownIssue("the second request overwrites the attempt of the first, which is never answered") {
+                #expect(outcomes == [.success, .failure(.upgradeRunning)])
+            }
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `an upgrade that is asked for at the same time as a stop is refused or given up`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let outcome = Latch<Result<UpgradeReport, UpgradeError>>()
+            try await stage.sendTogether([.stop, .upgrade { outcome.set($0) }])
+            #expect(await stage.upgrader.exit == .stopped)
+            try await stage.fence()
+            let verdict = outcome.current.map { $0.code }
+            withKnownIssue("a request that is refused between being looked at and being begun is never answered") {
+                #expect(verdict == .failure(.stopping))
+            }
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `no upgrade by a process that was replaced`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let successor = try await self.expectWholeUpgrade(stage)
+            let error = try await stage.requestUpgrade().failure
+            #expect(error.code == .replaced)
+            #expect(error.message.contains("\(successor.id)"))
+            #expect(error.serving == .successor)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `no upgrade by a process that is stopping`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            stage.upgrader.stop()
+            #expect(await stage.upgrader.exit == .stopped)
+            let error = try await stage.requestUpgrade().failure
+            #expect(error.code == .stopping)
+            #expect(error.serving == .nobody)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a process is ready only once`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let again = try await stage.requestReady().failure
+            #expect(again.code == .wrongMoment)
+            stage.upgrader.stop()
+            let stopping = try await stage.requestReady().failure
+            #expect(stopping.code == .wrongMoment)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `of two calls of ready at the same time one is refused`(_ kernel: Kernel) async throws {
+        let reader = FakeReader()
+        try await Stage.first(kernel) { stage in
+            stage.upgrader.register(reader)
+            let first = Latch<Result<Void, UpgradeError>>()
+            let second = Latch<Result<Void, UpgradeError>>()
+            try await stage.sendTogether([.ready { first.set($0) }, .ready { second.set($0) }])
+            #expect(try await first.value().code == .success)
+            #expect(try await second.value().code == .failure(.wrongMoment))
+            #expect(reader.journal.all.count { $0 == "reader: resume" } == 1)
+        }
+    }
+
+    // MARK: Stopping
+
+    @Test(arguments: Kernel.allCases)
+    func `a process that stops gives up everything`(_ kernel: Kernel) async throws {
+        let directory = try TemporaryDirectory()
+        let file = PIDFile(path: directory("service.pid"), process: 111)
+        let tracer = try Tracer()
+        try await Stage.first(kernel, pidFile: file) { stage in
+            let listener = try stage.upgrader.listen(on: .unix(path: directory("x.sock")))
+            _ = try stage.upgrader.carry("trace") { tracer.giveAway() }
+            try await stage.upgrader.ready()
+            #expect(directory.names == ["service.pid", "x.sock"])
+            stage.upgrader.stop()
+            #expect(await stage.upgrader.exit == .stopped)
+            #expect(directory.names.isEmpty)
+            #expect(throws: UpgradeError.self) { _ = try listener.duplicate() }
+            #expect(try await tracer.isClosedEverywhere)
+            #expect(stage.exited.current == nil)
+            // The second time means now.
+            stage.upgrader.stop()
+            #expect(try await stage.exited.value("the end") == 0)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a PID file that is another's is left to it`(_ kernel: Kernel) async throws {
+        let directory = try TemporaryDirectory()
+        try await Stage.serving(kernel, pidFile: PIDFile(path: directory("service.pid"), process: 111)) { stage in
+            try PIDFile(path: directory("service.pid"), process: 222).restore()
+            stage.upgrader.stop()
+            #expect(await stage.upgrader.exit == .stopped)
+        }
+        #expect(directory.text("service.pid") == "222\n")
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a process that is told to stop before it is ready stops`(_ kernel: Kernel) async throws {
+        let directory = try TemporaryDirectory()
+        let file = PIDFile(path: directory("service.pid"), process: 111)
+        try await Stage.first(kernel, pidFile: file) { stage in
+            _ = try stage.upgrader.listen(on: .unix(path: directory("x.sock")))
+            stage.upgrader.stop()
+            #expect(await stage.upgrader.exit == .stopped)
+            #expect(directory.names.isEmpty)
+            #expect(try await stage.requestReady().failure.code == .wrongMoment)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `stopping before go kills the successor`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.greet()
+            _ = try await successor.takeInventory()
+            stage.upgrader.stop()
+            let error = try await upgrade.failure
+            #expect(error.code == .stopping)
+            #expect(error.serving == .nobody)
+            #expect(await stage.upgrader.exit == .stopped)
+            #expect(try await successor.fate() == .signalled(ProcessID.killSignal))
+            successor.tell(.signalled(ProcessID.killSignal))
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `stopping after go asks the successor to stop as well`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
+            try await successor.peer.expect(.go)
+            stage.upgrader.stop()
+            #expect(try await upgrade.failure.code == .stopping)
+            #expect(try await successor.fate() == .signalled(ProcessID.terminate))
+            successor.tell(.signalled(ProcessID.terminate))
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `the drain time-out ends a process that stops`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel, { $0.drainTimeout = .milliseconds(100) }) { stage in
+            stage.upgrader.stop()
+            #expect(try await stage.exited.value("the end") == 0)
+            _ = try await stage.events.first(.drainOverran)
+        }
+    }
+
+    @discardableResult
+    private func expectWholeUpgrade(_ stage: Stage) async throws -> FakeSuccessor {
+        let upgrade = stage.requestUpgrade()
+        let successor = try await stage.spawner.next()
+        _ = try await successor.takeOver()
+        #expect(try await upgrade.value.successor == successor.id)
+        return successor
+    }
+}
+
+/// What a result was, without what came of it.
+enum Verdict: Equatable {
+    case success
+    case failure(UpgradeError.Code)
+}
+
+extension Result where Failure == UpgradeError {
+    fileprivate var code: Verdict {
+        switch self {
+        case .success: .success
+        case .failure(let error): .failure(error.code)
+        }
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+import Testing
+
+@testable import Tableflip
+
+@Suite struct SocketRegistryTests {
+    private let registry = SocketRegistry()
+
+    @Test func `what was inherited keeps its order, whatever is claimed first`() throws {
+        try self.inherit(["a", "b", "c"])
+        _ = try self.ask("c")
+        _ = try self.ask("new")
+        _ = try self.ask("a")
+        let claims = self.registry.claims(.portable)
+        #expect(claims.claimed == [true, false, true])
+        #expect(claims.fresh == 1)
+        // The digest goes by the order of the predecessor, what is handed on by that of the program.
+        var digest = InventoryDigest()
+        for name in ["a", "c"] { digest.combine(.init(name: name, kind: .file, address: ""), identity: 0) }
+        #expect(claims.digest == digest.value)
+        #expect(self.registry.carried.map(\.entry.name) == ["c", "new", "a"])
+    }
+
+    @Test func `what was not claimed is closed and named`() throws {
+        let tracer = try Tracer()
+        try self.registry.inherit(
+            [.init(name: "traced", kind: .file, address: "")],
+            DescriptorBatch(takingOwnershipOf: [tracer.giveAway().release()])
+        )
+        try self.inherit(["a", "b"])
+        _ = try self.ask("b")
+        let closed = self.registry.closeUnclaimed()
+        #expect(closed.names == ["traced", "a"])
+        #expect(closed.paths.isEmpty)
+        #expect(!tracer.isOpenSomewhere)
+        #expect(self.registry.closeUnclaimed().names.isEmpty)
+    }
+
+    @Test func `an inventory may come in several batches`() throws {
+        try self.inherit(["a", "b"])
+        try self.inherit(["c"])
+        #expect(self.registry.inheritedCount == 3)
+        let error = try #require(throws: UpgradeError.self) { try self.inherit(["d", "a"]) }
+        #expect(error.code == .predecessorMisbehaved)
+        // Nothing of the batch was taken.
+        #expect(self.registry.inheritedCount == 3)
+    }
+
+    @Test func `of a batch with one name twice nothing is taken`() throws {
+        #expect(throws: UpgradeError.self) { try self.inherit(["a", "b", "a"]) }
+        withKnownIssue("the entries before the second of one name stay in the registry") {
+            #expect(self.registry.inheritedCount == 0)
+        }
+    }
+
+    @Test func `a descriptor that is closed here counts as another one than any`() throws {
+        try self.inherit(["a"])
+        let (socket, _) = try self.ask("a")
+        let open = self.registry.claims(.portable).digest
+        socket.close()
+        #expect(self.registry.claims(.portable).digest != open)
+    }
+
+    @Test func `a relative path counts from the directory that is given`() {
+        let entry = InventoryEntry(name: "x", kind: .listener, address: "unix:run/x.sock")
+        #expect(entry.unixPath(from: "/srv") == "/srv/run/x.sock")
+        let absolute = InventoryEntry(name: "x", kind: .listener, address: "unix:/run/x.sock")
+        #expect(absolute.unixPath(from: "/srv") == "/run/x.sock")
+        let other = InventoryEntry(name: "x", kind: .listener, address: "tcp://127.0.0.1:80")
+        #expect(other.unixPath(from: "/srv") == nil)
+    }
+
+    private func inherit(_ names: [String]) throws(UpgradeError) {
+        let numbers = names.map { _ in (try? OwnedDescriptor(duplicating: 2))?.release() ?? -1 }
+        try self.registry.inherit(
+            names.map { .init(name: $0, kind: .file, address: "") }, DescriptorBatch(takingOwnershipOf: numbers)
+        )
+    }
+
+    private func ask(_ name: String) throws(UpgradeError) -> (CarriedSocket, isInherited: Bool) {
+        try self.registry.socket(for: .init(name: name, kind: .file, address: ""), unixPath: nil) {
+            () throws(UpgradeError) in
+            try UpgradeError.wrapping("dup") { () throws(SystemCallError) in try OwnedDescriptor(duplicating: 2) }
+        }
+    }
+}
