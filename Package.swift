@@ -85,7 +85,8 @@ let package = Package(
         .testTarget(
             name: "TableflipTests",
             dependencies: [
-                "CTableflip", "Tableflip", "TableflipSystem", "TableflipCore", .product(name: "Logging", package: "swift-log"),
+                "CTableflip", "Tableflip", "TableflipSystem", "TableflipCore",
+                .product(name: "Logging", package: "swift-log"),
             ]
         ),
         .testTarget(name: "ProcessTests", dependencies: ["tableflip-probe"]),

@@ -11,9 +11,13 @@ cd "$(dirname "$0")/.."
 
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
-echo 'exploreAndExit(CommandLine.arguments)' >"$place/main.swift"
 core=Sources/TableflipCore
-swiftc -O -wmo -swift-version 6 -D SINGLE_MODULE -package-name explore -module-name Explore -o "$place/explore" \
-    "$core"/Predecessor/*.swift "$core"/Successor/*.swift "$core"/UpgradeError*.swift "$core"/Probation.swift \
-    Tests/HandshakeExplorer/*.swift "$place/main.swift"
+common=(-O -wmo -swift-version 6 -package-name explore -I "$place")
+printf '%s\n' 'import HandshakeExplorer' 'exploreAndExit(CommandLine.arguments)' >"$place/main.swift"
+swiftc "${common[@]}" -parse-as-library -emit-module -module-name TableflipCore -c -o "$place/core.o" \
+    -emit-module-path "$place/TableflipCore.swiftmodule" \
+    "$core"/Predecessor/*.swift "$core"/Successor/*.swift "$core"/UpgradeError*.swift "$core"/Probation.swift
+swiftc "${common[@]}" -parse-as-library -emit-module -module-name HandshakeExplorer -c -o "$place/explorer.o" \
+    -emit-module-path "$place/HandshakeExplorer.swiftmodule" Tests/HandshakeExplorer/*.swift
+swiftc "${common[@]}" -module-name Explore -o "$place/explore" "$place/main.swift" "$place/core.o" "$place/explorer.o"
 "$place/explore" "${1:-2}"

@@ -207,6 +207,8 @@ int tf_signal_to_descriptor(int signal, int descriptor) {
     return pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
+void tf_signal_default(int number) { signal(number, SIG_DFL); }
+
 // MARK: Facts
 
 static atomic_bool process_claimed;

@@ -69,6 +69,12 @@ extension Upgrader {
                     cure: "Give it a path such as /run/hello.pid, or nil for none.", serving: .nobody
                 )
             }
+            for signal in self.signals.upgrade + self.signals.stop where !ProcessID.canHandle(signal: signal) {
+                throw UpgradeError(
+                    .invalidConfiguration, "signal \(signal) cannot be handled",
+                    cure: "Name signals of signal(7), other than SIGKILL and SIGSTOP.", serving: .nobody
+                )
+            }
             if let overlap = Set(self.signals.upgrade).intersection(self.signals.stop).first {
                 throw UpgradeError(
                     .invalidConfiguration, "signal \(overlap) is to upgrade and to stop", serving: .nobody

@@ -32,7 +32,8 @@ struct ProcessStart: Sendable {
     func program(_ configuration: Upgrader.Configuration) throws(UpgradeError) -> SpawnRequest {
         SpawnRequest(
             executable: try ExecutablePath(
-                finding: configuration.executable ?? self.arguments.texts.first ?? "", from: self.directory
+                finding: configuration.executable.map { Array($0.utf8) } ?? self.arguments.strings.first ?? [],
+                from: self.directory
             ),
             arguments: self.arguments, environment: ProcessEnvironment.inheritable(), directory: self.directory
         )

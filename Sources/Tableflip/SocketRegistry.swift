@@ -31,9 +31,14 @@ final class SocketRegistry: Sendable {
         for entry: InventoryEntry, unixPath: String?, make: () throws(UpgradeError) -> OwnedDescriptor
     ) throws(UpgradeError) -> (CarriedSocket, isInherited: Bool) {
         if let found = try self.claim(entry) { return (found, true) }
-        let socket = CarriedSocket(entry, try make(), unixPath: unixPath.flatMap { UnixPath($0) })
-        self.state.withLock { $0.carried.append(socket) }
-        return (socket, false)
+        do throws(UpgradeError) {
+            let socket = CarriedSocket(entry, try make(), unixPath: unixPath.flatMap { UnixPath($0) })
+            self.state.withLock { $0.carried.append(socket) }
+            return (socket, false)
+        } catch {
+            self.state.withLock { _ = $0.names.remove(entry.name) }  // the caller may try again
+            throw error
+        }
     }
 
     /// Takes an inherited socket; nil where there is none of this name. The name is taken in either case.
@@ -88,14 +93,13 @@ final class SocketRegistry: Sendable {
                 CarriedSocket(entry, descriptor, unixPath: entry.unixPath(from: directory).flatMap { UnixPath($0) }))
         }
         try self.state.withLock { state throws(UpgradeError) in
-            for entry in entries where state.indexByName[entry.name] != nil {
+            var names: Set<String> = []
+            for entry in entries where state.indexByName[entry.name] != nil || !names.insert(entry.name).inserted {
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) was offered twice")
             }
             for socket in sockets {
                 let index = state.inherited.count
-                guard state.indexByName.updateValue(index, forKey: socket.entry.name) == nil else {
-                    throw UpgradeError(.predecessorMisbehaved, "\(socket.entry.name) was offered twice")
-                }
+                state.indexByName[socket.entry.name] = index
                 state.inherited.append(socket.entry)
                 state.unclaimed[index] = socket
             }

@@ -40,10 +40,9 @@ public final class Upgrader: Sendable {
         try configuration.validate()
         let claim = try ProcessClaim()
         let start = try ProcessStart()
+        let numbers = configuration.signals.upgrade + configuration.signals.stop
         let signals = try UpgradeError.wrapping("signals cannot be received") { () throws(SystemCallError) in
-            let pipe = try WakeUp()
-            for signal in configuration.signals.upgrade + configuration.signals.stop { try pipe.receiveSignal(signal) }
-            return pipe
+            try WakeUp(receiving: numbers)
         }
         self.context = try EngineContext(
             configuration: configuration, logger: logger, capabilities: capabilities,
@@ -52,7 +51,13 @@ public final class Upgrader: Sendable {
             exitNow: { ProcessID.exitNow(status: $0) },
             pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }, directory: start.directory
         )
-        try Self.start(self.context, ProcessEnvironment.takeChannel(), signals)
+        do throws(UpgradeError) {
+            try Self.start(self.context, ProcessEnvironment.takeChannel(), signals)
+        } catch {
+            // Nobody would read the pipe that their handlers write to.
+            WakeUp.stopReceiving(numbers)
+            throw error
+        }
         claim.keep()
     }
 

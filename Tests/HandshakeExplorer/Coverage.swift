@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
-#if !SINGLE_MODULE
 import TableflipCore
-#endif
 
 /// Something that a machine was told, and where it stood.
 enum Told: Hashable {

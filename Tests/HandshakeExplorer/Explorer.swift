@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
-#if !SINGLE_MODULE
 import TableflipCore
-#endif
 
 /// Walks every world that can be reached, with at most `faults` things going wrong on the way, breadth first: what it
 /// reports is a shortest way to break a rule. Deadlines are no faults.

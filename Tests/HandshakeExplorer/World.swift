@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
-#if !SINGLE_MODULE
 import TableflipCore
-#endif
 
 /// When deadlines pass.
 package enum Pace: Hashable, Sendable, CaseIterable {
@@ -149,10 +147,11 @@ struct Upgrade: Hashable {
     /// Nothing can be expected of the successor any more: it was told to leave, or something befell it.
     var successorIsReleased = false
 
+    var goWasSent = false
+
     // These matter only as long as the successor lives.
     var isChecked = false
     var inventoriesDiffer = false
-    var goWasSent = false
     var commitWasOrdered = false
     var commitWasSent = false
     var committedWasRead = false
@@ -175,6 +174,7 @@ struct Upgrade: Hashable {
         var upgrade = Upgrade(self.outcome)
         upgrade.ownerWasEnded = self.ownerWasEnded
         upgrade.successorIsReleased = self.successorIsReleased
+        upgrade.goWasSent = self.goWasSent
         return upgrade
     }
 }

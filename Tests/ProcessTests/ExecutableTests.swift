@@ -140,11 +140,9 @@ struct ExecutableTests {
             let name: [UInt8] = Array("./".utf8) + [0xfe, 0xff]
             let path = Array(directory.path.utf8) + name.dropFirst() + [0]
             #expect(rename(directory.path + "/program", path.map { CChar(bitPattern: $0) }) == 0)
-            await withKnownIssue("argv[0] is decoded as UTF-8 before it is looked up") {
-                try await Server.with(.reader, Server.Start(program: name, directory: directory)) { server in
-                    try await server.replace()
-                    #expect(ProcessFacts.arguments(of: server.current).starts(with: name + [0]))
-                }
+            try await Server.with(.reader, Server.Start(program: name, directory: directory)) { server in
+                try await server.replace()
+                #expect(ProcessFacts.arguments(of: server.current).starts(with: name + [0]))
             }
         }
     }

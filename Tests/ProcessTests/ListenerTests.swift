@@ -61,9 +61,7 @@ struct ListenerTests {
         try await Server.withProcess(Self.unix, start) { server in
             try await server.line("an error, or not") { $0.hasPrefix("error ") || $0 == "serving" }
             let contents = try? Data(contentsOf: server.socket)
-            withKnownIssue("it counts as a stale socket: connect(2) refuses both") {
-                #expect(contents == Data("precious".utf8))
-            }
+            #expect(contents == Data("precious".utf8))
         }
     }
 

@@ -104,11 +104,7 @@ struct MisbehavingSuccessorTests {
                 #expect(outcome.phase == "failed")
                 // Half of the upgrade time-out.
                 #expect(ContinuousClock.now - began < .seconds(30), "\(server.transcript)")
-                withKnownIssue("the SIGKILL that follows hides it") {
-                    #expect(outcome.code == misdeed.code)
-                } when: {
-                    misdeed.code == "successorClosedChannel"
-                }
+                #expect(outcome.code == misdeed.code)
             }
         }
     }

@@ -57,9 +57,7 @@ struct PredecessorDeathTests {
             let before = ProcessFacts.processorTime(of: successor)
             // Time has to pass: there is nothing to wait for.
             try await Task.sleep(for: .milliseconds(500))
-            withKnownIssue("poll(2) goes on waiting for a channel that has ended", isIntermittent: true) {
-                #expect(ProcessFacts.processorTime(of: successor) - before < .milliseconds(20))
-            }
+            #expect(ProcessFacts.processorTime(of: successor) - before < .milliseconds(20))
             try server.letGo("late")
             try await self.expectAlone(successor, after: old, server)
         }

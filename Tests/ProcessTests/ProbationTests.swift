@@ -39,9 +39,7 @@ struct ProbationTests {
                 // A shell in between says 137 for it.
                 #expect(outcome.code == (variant.isWrapped ? "successorExited" : "successorKilled"))
                 let files = try FileManager.default.contentsOfDirectory(atPath: server.directory.path)
-                withKnownIssue("the PID file that it had prepared stays") {
-                    #expect(files.filter { $0.hasPrefix("pid") } == ["pid"])
-                }
+                #expect(files.filter { $0.hasPrefix("pid") } == ["pid"])
             }
         }
     }
@@ -59,9 +57,7 @@ struct ProbationTests {
                 #expect(ProcessFacts.state(of: outcome.peer) == nil)
                 server.client?.release()
                 #expect(outcome.phase == "failed")
-                withKnownIssue("the SIGKILL that follows hides it") {
-                    #expect(outcome.code == "successorClosedChannel")
-                }
+                #expect(outcome.code == "successorClosedChannel")
             }
         }
     }

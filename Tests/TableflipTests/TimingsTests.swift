@@ -45,6 +45,7 @@ import Testing
         #expect(timings.duration(of: SuccessorMachine.Deadline.drain, probation: .zero) == .seconds(12))
         #expect(timings.duration(of: PredecessorMachine.Deadline.pause, probation: .zero) == .seconds(13))
         #expect(timings.duration(of: SuccessorMachine.Deadline.pause, probation: .zero) == .seconds(13))
-        #expect(timings.duration(of: PredecessorMachine.Deadline.probation(.timed), probation: .seconds(9)) == .seconds(9))
+        #expect(
+            timings.duration(of: PredecessorMachine.Deadline.probation(.timed), probation: .seconds(9)) == .seconds(9))
     }
 }

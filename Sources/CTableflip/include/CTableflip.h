@@ -96,6 +96,8 @@ int tf_start_thread(void (*body)(void *), void *context, const char *name);
 /// From now on `signal` does nothing but write its number as one byte to `descriptor` (non-blocking).
 /// One descriptor serves all signals of the process; it must stay open. Unblocks the signal in the calling thread.
 int tf_signal_to_descriptor(int signal, int descriptor);
+/// Gives the signal its default action again.
+void tf_signal_default(int signal);
 
 // MARK: Facts
 

@@ -67,7 +67,8 @@ extension Engine {
             return reply(.failure(failure))
         }
         self.emitProgress(.requested)
-        self.feed(PredecessorMachine.Event.upgradeRequested)
+        // At once: between looking and beginning nothing else may happen.
+        self.tell(PredecessorMachine.Event.upgradeRequested)
     }
 
     /// A successor that was sent SIGKILL and that the kernel still holds counts as dead; it is reaped when it ends.
@@ -347,6 +348,10 @@ extension Engine {
         self.emit(
             .failed, peer: attempt.successor, elapsed: attempt.began.duration(to: self.clock.now), error: failure
         )
+        // A successor that was killed could not remove what it had prepared.
+        if let path = self.context.pidFile?.path, attempt.successor > 0 {
+            PIDFile(path: path, process: attempt.successor).discard()
+        }
         attempt.reply?(.failure(failure))
     }
 

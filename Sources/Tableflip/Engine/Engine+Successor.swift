@@ -101,12 +101,15 @@ extension Engine {
             switch consume arrival {
             case .message(let message, let descriptors): self.heard(message, descriptors)
             case .violation(let error):
+                self.upstreamIsOver = true
                 self.feed(
                     SuccessorMachine.Event.violated(
                         UpgradeError(.predecessorMisbehaved, "the predecessor sent \(error)", cure: error.cure)
                     )
                 )
-            case .ended: self.feed(SuccessorMachine.Event.channelEnded)
+            case .ended:
+                self.upstreamIsOver = true
+                self.feed(SuccessorMachine.Event.channelEnded)
             }
         }
         if self.successor.link != .open { self.upstream?.flush() }

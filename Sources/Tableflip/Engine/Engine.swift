@@ -62,6 +62,8 @@ final class Engine {
 
     // As a successor.
     var upstream: ChannelSocket?
+    /// Nothing more is to be read from it.
+    var upstreamIsOver = false
     var predecessorLife: OwnedDescriptor?
     var predecessorID: CInt = 0
     var received = 0
@@ -136,7 +138,7 @@ final class Engine {
         }
     }
 
-    private func tell(_ event: PredecessorMachine.Event) {
+    func tell(_ event: PredecessorMachine.Event) {
         let before = self.predecessor.state
         let actions = self.predecessor.handle(event)
         self.noteProgress(from: before, to: self.predecessor.state)
@@ -158,7 +160,8 @@ final class Engine {
         var poll = Poll<Source>()
         poll.add(.inbox, self.context.inbox.wakeUp.descriptor, Poll<Source>.readable)
         poll.add(.signals, self.signals.descriptor, Poll<Source>.readable)
-        if let upstream { poll.add(.upstream, upstream.descriptor, upstream.interest) }
+        // A channel that has ended polls readable for ever.
+        if let upstream, !self.upstreamIsOver { poll.add(.upstream, upstream.descriptor, upstream.interest) }
         if let number = self.predecessorLifeNumber { poll.add(.predecessorLife, number, Poll<Source>.readable) }
         if let attempt {
             if let channel = attempt.channel, !attempt.channelIsOver {

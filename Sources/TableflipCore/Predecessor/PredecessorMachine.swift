@@ -275,7 +275,8 @@ extension PredecessorMachine {
         case (.inventoryAcknowledged, .offering): .go(.awaitingReady)
         case (.reportedReady(agreed: false, _), .awaitingReady): dismiss(.inventoriesDiffer)
         case (.reportedReady(agreed: true, let probation), .awaitingReady): .go(.pausing(probation), .pauseReaders)
-        case (.greeted, _), (.reportedReady, _), (.reportedCommitted, _), (.checkPassed, _), (.inventoryAcknowledged, _):
+        case (.greeted, _), (.reportedReady, _), (.reportedCommitted, _), (.checkPassed, _),
+            (.inventoryAcknowledged, _):
             dismiss(.outOfOrder)
         case (.violated(let failure), _): dismiss(failure)
         case (.aborted(let failure), _):
@@ -457,7 +458,8 @@ extension PredecessorMachine {
             actions += now.resume()
 
         case .successorDied(let failure):
-            if now.failure.code == .successorClosedChannel { now.failure = failure }
+            // How it ended says why the channel did; but not if it ended by our own hand.
+            if now.successor == .dismissed, now.failure.code == .successorClosedChannel { now.failure = failure }
             now.successor = .dead
             actions.append(.closeChannel)
             if now.readers == .paused { actions += now.resume() }

@@ -50,7 +50,7 @@ extension Message {
             writer.write(hello.generation)
             writer.write(hello.process)
             writer.write(hello.features)
-            writer.write(hello.label.utf8.prefix(WireLimit.label), countedBy: UInt16.self)
+            writer.write(hello.label.cut(to: WireLimit.label).utf8, countedBy: UInt16.self)
         case .offer(let offer):
             writer.write(offer.stage.rawValue)
             writer.write(offer.first)
@@ -88,7 +88,7 @@ extension Message {
                 writer.write(entry.state, countedBy: UInt32.self)
             }
         case .abort(let abort):
-            writer.write(abort.code.utf8.prefix(WireLimit.name), countedBy: UInt16.self)
+            writer.write(abort.code.cut(to: WireLimit.name).utf8, countedBy: UInt16.self)
             writer.write(abort.message.cut(to: WireLimit.words).utf8, countedBy: UInt16.self)
             writer.write(abort.cure.cut(to: WireLimit.words).utf8, countedBy: UInt16.self)
         case .bye(let bye):
@@ -155,7 +155,8 @@ extension Message.Hello {
         self.process = try reader.read()
         self.features = try reader.read()
         self.label = try reader.readString(atMost: WireLimit.label, "label")
-        try reader.require(self.generation > 0, "generation")
+        // The receiver's own is one more.
+        try reader.require(self.generation > 0 && self.generation < .max, "generation")
     }
 }
 

@@ -44,9 +44,19 @@ package final class WakeUp: Sendable {
         }
     }
 
-    /// From now on the signal does nothing but arrive here as a byte (sigaction(2)).
-    package func receiveSignal(_ signal: CInt) throws(SystemCallError) {
+    /// A pipe in which each of these signals arrives as a byte, and does nothing else any more (sigaction(2)). It must
+    /// live until ``stopReceiving(_:)``.
+    package convenience init(receiving signals: [CInt]) throws(SystemCallError) {
+        try self.init()
         let descriptor = self.writing.borrowed
-        try check("sigaction") { tf_signal_to_descriptor(signal, descriptor) }
+        do throws(SystemCallError) {
+            for signal in signals { try check("sigaction") { tf_signal_to_descriptor(signal, descriptor) } }
+        } catch {
+            Self.stopReceiving(signals)
+            throw error
+        }
     }
+
+    /// Gives the signals their default actions again.
+    package static func stopReceiving(_ signals: [CInt]) { for signal in signals { tf_signal_default(signal) } }
 }

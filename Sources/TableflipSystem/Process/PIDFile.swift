@@ -30,6 +30,10 @@ package struct PIDFile: Hashable, Sendable {
     /// Writes everything but the name: what can fail for want of rights or room fails here, before anything is handed
     /// over.
     package func prepare() throws(UpgradeError) {
+        var status = stat()
+        if lstat(self.path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+            throw self.failure("rename", EISDIR)
+        }
         let descriptor = open(self.temporaryPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw self.failure("open") }
         let file = OwnedDescriptor(takingOwnershipOf: descriptor)
@@ -81,6 +85,7 @@ package struct PIDFile: Hashable, Sendable {
             case ENOENT: "Create its directory first."
             case EACCES, EPERM, EROFS: "Make its directory writable for the user that the service runs as."
             case ENOSPC, EDQUOT: "Make room on its file system."
+            case EISDIR: "A directory is in its place; give the file another name."
             default: ""
             }
         return UpgradeError(

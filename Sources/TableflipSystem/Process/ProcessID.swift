@@ -22,6 +22,11 @@ package enum ProcessID {
     package static let terminate = SIGTERM
     package static let killSignal = SIGKILL
 
+    /// Whether a program may have a handler for it (sigaction(2)).
+    package static func canHandle(signal: CInt) -> Bool {
+        (1..<65).contains(signal) && signal != SIGKILL && signal != SIGSTOP
+    }
+
     /// `SIGKILL`, or `signal 42`.
     package static func name(ofSignal signal: CInt) -> String {
         switch signal {

@@ -53,10 +53,11 @@ package struct DirectSpawner: ProcessSpawner {
         // SAFETY: every pointer in the C request outlives the call; posix_spawn copies what the child needs.
         let error = request.arguments.withList { arguments in
             request.environment.withList { environment in
-                request.executable.path.withCString { path in
+                request.executable.cString.withUnsafeBufferPointer { path in
                     request.directory.withCString { directory in
                         var spawn = tf_spawn(
-                            path: path, arguments: arguments, environment: environment, directory: directory,
+                            path: path.baseAddress, arguments: arguments, environment: environment,
+                            directory: directory,
                             channel: channel, channel_number: ProcessEnvironment.channelNumber
                         )
                         return tf_spawn_process(&spawn, &process)

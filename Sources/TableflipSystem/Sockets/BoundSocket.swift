@@ -21,7 +21,7 @@ package enum BoundSocket {
         switch address.kind {
         case .tcp(let host, let port): try self.bindInternet(host, port, Platform.stream, address)
         case .udp(let host, let port): try self.bindInternet(host, port, Platform.datagram, address)
-        case .unix(let path): try self.bindUnix(path.hasPrefix("/") ? path : directory + "/" + path, address)
+        case .unix(let path): try self.bindUnix(path, from: directory, address)
         }
     }
 
@@ -88,7 +88,7 @@ package enum BoundSocket {
             guard info.pointee.ai_family == AF_INET6 else { continue }
             do throws(SystemCallError) {
                 return try self.bind(info.pointee, type, takesIPv4: true)
-            } catch where error.number == EAFNOSUPPORT || error.number == EADDRNOTAVAIL {
+            } catch  where error.number == EAFNOSUPPORT || error.number == EADDRNOTAVAIL {
                 break
             }
         }
@@ -122,7 +122,10 @@ package enum BoundSocket {
 
     // MARK: Unix
 
-    private static func bindUnix(_ path: String, _ address: SocketAddress) throws(UpgradeError) -> OwnedDescriptor {
+    private static func bindUnix(
+        _ words: String, from directory: String, _ address: SocketAddress
+    ) throws(UpgradeError) -> OwnedDescriptor {
+        let path = words.isEmpty || words.hasPrefix("/") ? words : directory + "/" + words
         guard let socketAddress = UnixAddress(path) else {
             throw UpgradeError(
                 .invalidAddress,
@@ -138,8 +141,9 @@ package enum BoundSocket {
             do throws(SystemCallError) {
                 try socketAddress.bind(number)
             } catch  where error.number == EADDRINUSE {
-                // A file without a listener behind it was left by a crash: it is in nobody's use.
-                guard try socketAddress.isStale() else { throw error }
+                // A socket without a listener behind it was left by a crash: it is in nobody's use. Any other file is
+                // somebody's, though connect(2) refuses it with the same error.
+                guard UnixPath(path) != nil, try socketAddress.isStale() else { throw error }
                 unlink(path)
                 try socketAddress.bind(number)
             }

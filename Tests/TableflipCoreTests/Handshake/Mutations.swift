@@ -242,9 +242,8 @@ extension Mutation {
         ),
         (
             "gives its guess for the reason where the exit status is known",
-            "case .successorDied(let failure):\n"
-                + "            if now.failure.code == .successorClosedChannel { now.failure = failure }",
-            "case .successorDied:"
+            "by our own hand.\n            if now.successor == .dismissed,",
+            "by our own hand.\n            if now.successor == .recalled,"
         ),
         (
             "reports an outcome twice",
@@ -562,10 +561,6 @@ extension Mutation {
         (
             "does not take a second stop for now",
             "case .stopRequested where !self.isStopping:", "case .stopRequested:"
-        ),
-        (
-            "leaves the service to a dead predecessor when it cannot pause",
-            "case .readersFailedToPause where self.link == .dead, ", "case "
         ),
     ]
 

@@ -3,7 +3,10 @@
 
 import Foundation
 
-/// Compiles the two machines and the explorer to one program, with or without a mutation, and runs it.
+/// Compiles the two machines, with or without a mutation, and runs the explorer with them.
+///
+/// The explorer is compiled once, optimised, against the machines as they are. So a mutation may change what functions
+/// do, but not what types look like.
 struct Workshop: Sendable {
     enum Verdict: Equatable, Sendable {
         case holds
@@ -12,70 +15,96 @@ struct Workshop: Sendable {
         case untried(String)
     }
 
-    private let core: URL
-    private let explorer: URL
-    private let scratch: URL
+    private struct Failure: Error {
+        let output: String
+    }
 
-    init() throws {
+    private let core: URL
+    private let scratch: URL
+    private let common = ["-swift-version", "6", "-package-name", "explore", "-wmo"]
+
+    init() async throws {
         let tests = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent()
         self.core = tests.deletingLastPathComponent().appending(path: "Sources/TableflipCore")
-        self.explorer = tests.appending(path: "HandshakeExplorer")
         self.scratch = FileManager.default.temporaryDirectory.appending(path: "tableflip-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: self.scratch, withIntermediateDirectories: true)
-        try Data("exploreAndExit(CommandLine.arguments)\n".utf8).write(to: self.scratch.appending(path: "main.swift"))
+
+        let main = self.scratch.appending(path: "main.swift")
+        try Data("import HandshakeExplorer\nexploreAndExit(CommandLine.arguments)\n".utf8).write(to: main)
+        let explorer = try self.swiftFiles(tests.appending(path: "HandshakeExplorer"))
+        try await self.compile("TableflipCore", self.coreSources(), ["-parse-as-library", "-emit-module"])
+        try await self.compile("HandshakeExplorer", explorer, ["-parse-as-library", "-emit-module", "-O"])
+        try await self.compile("Explore", [main])
     }
 
     func close() {
         try? FileManager.default.removeItem(at: self.scratch)  // litter in a temporary directory fails no test
     }
 
-    /// Optimised code takes longer to compile than a mutant takes to be found out.
-    func tryOut(
-        _ mutation: Mutation? = nil, faults: Int, optimised: Bool = false
-    ) async throws -> (verdict: Verdict, output: String) {
+    /// - Returns: what comes of it, and all that the explorer printed.
+    func tryOut(_ mutation: Mutation?, faults: Int) async throws -> (verdict: Verdict, output: String) {
         let place = self.scratch.appending(path: UUID().uuidString)
         try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
-        var sources = try self.sources()
+        var sources = try self.coreSources()
         if let mutation {
             let original = self.core.appending(path: mutation.file)
             let text = try String(contentsOf: original, encoding: .utf8)
             let occurrences = text.components(separatedBy: mutation.text).count - 1
-            guard occurrences == 1 else {
-                return (.untried("the text to replace occurs \(occurrences) times"), "")
-            }
+            guard occurrences == 1 else { return (.untried("the text to replace occurs \(occurrences) times"), "") }
             let copy = place.appending(path: original.lastPathComponent)
-            let mutated = text.replacingOccurrences(of: mutation.text, with: mutation.replacement)
-            try Data(mutated.utf8).write(to: copy)
+            try Data(text.replacingOccurrences(of: mutation.text, with: mutation.replacement).utf8).write(to: copy)
             sources = sources.map { $0.path == original.path ? copy : $0 }
         }
 
         let program = place.appending(path: "explore").path
-        let flags = [optimised ? "-O" : "-Onone", "-wmo", "-swift-version", "6", "-D", "SINGLE_MODULE"]
-        let names = ["-package-name", "explore", "-module-name", "Explore", "-o", program]
-        let compiled = try await self.run(["swiftc"] + flags + names + sources.map(\.path), in: place)
-        guard compiled.status == 0 else { return (.untried("it does not compile:\n\(compiled.output)"), "") }
+        do {
+            try await self.compile("TableflipCore", sources, ["-parse-as-library"], in: place)
+            let rest = ["HandshakeExplorer.o", "Explore.o"].map { self.scratch.appending(path: $0).path }
+            try await self.require(
+                ["swiftc", "-o", program, place.appending(path: "TableflipCore.o").path] + rest, in: place)
+        } catch let failure as Failure {
+            return (.untried("it does not compile:\n\(failure.output)"), "")
+        }
 
         let explored = try await self.run([program, "\(faults)"], in: place)
-        let lastLine = explored.output.split(separator: "\n").last.map(String.init) ?? ""
         switch explored.status {
         case 0: return (.holds, explored.output)
-        case 1: return (.broken(lastLine), explored.output)
+        case 1: return (.broken(explored.output.split(separator: "\n").last.map(String.init) ?? ""), explored.output)
         default: return (.untried("it crashes:\n\(explored.output)"), explored.output)
         }
     }
 
-    /// The machines with all that they need, the explorer, and the main program.
-    private func sources() throws -> [URL] {
-        func swiftFiles(_ folder: URL) throws -> [URL] {
-            try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
-                .filter { $0.pathExtension == "swift" }
-        }
-        let machines = try ["Predecessor", "Successor"].flatMap { try swiftFiles(self.core.appending(path: $0)) }
-        let values = try swiftFiles(self.core).filter {
+    /// The machines with all that they need.
+    private func coreSources() throws -> [URL] {
+        let machines = try ["Predecessor", "Successor"].flatMap { try self.swiftFiles(self.core.appending(path: $0)) }
+        let values = try self.swiftFiles(self.core).filter {
             $0.lastPathComponent == "Probation.swift" || $0.lastPathComponent.hasPrefix("UpgradeError")
         }
-        return try machines + values + swiftFiles(self.explorer) + [self.scratch.appending(path: "main.swift")]
+        return machines + values
+    }
+
+    private func swiftFiles(_ folder: URL) throws -> [URL] {
+        try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
+            .filter { $0.pathExtension == "swift" }
+    }
+}
+
+// MARK: - Running the compiler, and what it makes
+
+extension Workshop {
+    private func compile(
+        _ module: String, _ sources: [URL], _ flags: [String] = [], in place: URL? = nil
+    ) async throws {
+        let place = place ?? self.scratch
+        let object = place.appending(path: "\(module).o").path
+        let names = ["-module-name", module, "-I", self.scratch.path, "-c", "-o", object]
+        try await self.require(["swiftc"] + self.common + flags + names + sources.map(\.path), in: place)
+    }
+
+    private func require(_ command: [String], in place: URL) async throws {
+        let (status, output) = try await self.run(command, in: place)
+        if status != 0 { throw Failure(output: output) }
     }
 
     private func run(_ command: [String], in place: URL) async throws -> (status: Int32, output: String) {
@@ -86,6 +115,7 @@ struct Workshop: Sendable {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")
         process.arguments = command
+        process.currentDirectoryURL = place
         process.standardOutput = handle
         process.standardError = handle
         let status = try await withCheckedThrowingContinuation { (ended: CheckedContinuation<Int32, any Error>) in

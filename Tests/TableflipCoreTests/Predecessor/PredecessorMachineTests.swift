@@ -271,9 +271,9 @@ private let waysBack: [Story<PredecessorMachine>] = [
         Step(.channelEnded, [.killSuccessor], unwinding(.channelClosed, .killed, .paused))
         Step(
             .successorDied(death), [.closeChannel] + takingBack,
-            unwinding(death, .dead, .resuming)
+            unwinding(.channelClosed, .dead, .resuming)
         )
-        Step(.readersResumed, [.reportFailure(death)], .serving)
+        Step(.readersResumed, [.reportFailure(.channelClosed)], .serving)
     },
     Story("it sends garbage, and the kernel does not let go of it", after: probation(.checked)) {
         Step(.violated(failure), [.killSuccessor], unwinding(failure, .killed, .paused))

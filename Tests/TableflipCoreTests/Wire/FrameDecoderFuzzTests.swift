@@ -26,7 +26,7 @@ import Darwin
                 return
             }
             // Other tests want the thread as well.
-            if number % 500 == 499 { await Task.yield() }
+            if number % 200 == 199 { await Task.yield() }
         }
         // Both ways through the decoder have been gone, else the fuzzer tests nothing.
         #expect(run.decoded > frames / 20, "FUZZ_SEED=\(seed)")
@@ -120,7 +120,9 @@ private struct FuzzRun {
     private mutating func header() -> [UInt8] {
         let kind = UInt8(self.random.below(12))
         let descriptors = UInt8([0, 0, 1, 2, 253, 254][self.random.below(6)])
-        return [0x54, 0x46, kind, UInt8(self.random.below(2)), descriptors, 0, 0, 0, UInt8(self.random.below(60)), 0, 0, 0]
+        return [
+            0x54, 0x46, kind, UInt8(self.random.below(2)), descriptors, 0, 0, 0, UInt8(self.random.below(60)), 0, 0, 0,
+        ]
     }
 
     private mutating func mutated() -> [UInt8] {

@@ -122,7 +122,7 @@ extension Sample {
                 "the greatest hello",
                 .hello(
                     .init(
-                        versions: highest, generation: .max, process: .max, features: .max,
+                        versions: highest, generation: .max - 1, process: .max, features: .max,
                         label: String(repeating: "l", count: WireLimit.label)
                     )
                 )

@@ -134,7 +134,9 @@ import Darwin
     }
 
     #if os(Linux)
-    @Test func `when the kernel refuses more descriptors in flight, sending goes on after the next acknowledgement`() async {
+    @Test func `when the kernel refuses more descriptors in flight, sending goes on after the next acknowledgement`()
+        async
+    {
         await #expect(processExitsWith: .success) {
             let (ours, theirs) = try ChannelSocket.connected(.current)
             let tracer = try Tracer()
@@ -226,7 +228,8 @@ import Darwin
                 let theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
                 send(Array(bytes[..<size]), [tracer.descriptor], on: theirs.borrowed)
             }
-            let ours = ChannelSocket(takingOwnershipOf: .init(takingOwnershipOf: pair.ours), capabilities: kernel.capabilities)
+            let ours = ChannelSocket(
+                takingOwnershipOf: .init(takingOwnershipOf: pair.ours), capabilities: kernel.capabilities)
             #expect(ours.hear() == [.violation(.endedInsideFrame)], "after \(size) bytes")
             tracer.letGo()
             _ = consume ours

@@ -48,9 +48,7 @@ import Darwin
 
     @Test func `a signal of the process arrives as its number, and does nothing else`() async {
         await #expect(processExitsWith: .success) {
-            let wakeUp = try WakeUp()
-            try wakeUp.receiveSignal(SIGHUP)
-            try wakeUp.receiveSignal(SIGTERM)
+            let wakeUp = try WakeUp(receiving: [SIGHUP, SIGTERM])
             kill(getpid(), SIGHUP)
             #expect(readable(wakeUp.descriptor))
             #expect(wakeUp.clear() == [UInt8(SIGHUP)])
@@ -62,8 +60,7 @@ import Darwin
 
     @Test func `a signal that cannot be caught is refused`() async {
         await #expect(processExitsWith: .success) {
-            let wakeUp = try WakeUp()
-            #expect(throws: SystemCallError("sigaction", EINVAL)) { try wakeUp.receiveSignal(SIGKILL) }
+            #expect(throws: SystemCallError("sigaction", EINVAL)) { _ = try WakeUp(receiving: [SIGKILL]) }
         }
     }
 }

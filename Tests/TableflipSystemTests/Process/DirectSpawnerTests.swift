@@ -130,11 +130,13 @@ import Darwin
 
     @Test(arguments: [
         Unstartable(
-            name: "a script whose interpreter is missing", contents: "#!/no/such/interpreter\n", code: .executableMissing,
+            name: "a script whose interpreter is missing", contents: "#!/no/such/interpreter\n",
+            code: .executableMissing,
             words: "No such file or directory"
         ),
         Unstartable(
-            name: "text that is no program", contents: "just text\n", code: .executableFormat, words: "Exec format error"
+            name: "text that is no program", contents: "just text\n", code: .executableFormat,
+            words: "Exec format error"
         ),
         Unstartable(name: "an empty file", contents: "", code: .executableFormat, words: "Exec format error"),
         Unstartable(

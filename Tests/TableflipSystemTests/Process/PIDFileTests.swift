@@ -115,15 +115,24 @@ import Darwin
         #expect(error.cure == "Create its directory first.")
     }
 
-    @Test func `a directory in place of the file is noticed, at the latest when publishing`() throws {
+    @Test func `a directory in place of the file is noticed when preparing`() throws {
         let path = try self.directory.makeDirectory("service.pid")
         let file = PIDFile(path: path)
-        withKnownIssue("prepare() does not look at what is at the path, so this fails only after go") {
-            #expect(throws: UpgradeError.self) { try file.prepare() }
-        }
-        let error = try #require(throws: UpgradeError.self) { try file.publish() }
+        let error = try #require(throws: UpgradeError.self) { try file.prepare() }
         #expect(error.code == .pidFile)
         #expect(error.message == "the PID file \(path) cannot be written: rename: Is a directory")
+        #expect(!error.cure.isEmpty)
+        #expect(self.directory.names == ["service.pid"])
+    }
+
+    @Test func `a directory that takes its place meanwhile is noticed when publishing`() throws {
+        let file = PIDFile(path: self.path)
+        try file.prepare()
+        _ = try self.directory.makeDirectory("service.pid")
+        let error = try #require(throws: UpgradeError.self) { try file.publish() }
+        #expect(error.code == .pidFile)
+        #expect(error.message == "the PID file \(self.path) cannot be written: rename: Is a directory")
+        // What was prepared is not left behind.
         #expect(self.directory.names == ["service.pid"])
     }
 

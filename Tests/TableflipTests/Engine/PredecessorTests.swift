@@ -90,9 +90,10 @@ import Testing
             #expect(
                 stage.events.phases == [
                     .owner, .serving, .requested, .spawned, .handedOver, .ready, .go, .committed,
-                ] || stage.events.phases == [
-                    .serving, .owner, .requested, .spawned, .handedOver, .ready, .go, .committed,
                 ]
+                    || stage.events.phases == [
+                        .serving, .owner, .requested, .spawned, .handedOver, .ready, .go, .committed,
+                    ]
             )
             let upgrading = stage.events.all.dropFirst(2)
             #expect(upgrading.map(\.elapsed) == upgrading.map(\.elapsed).sorted())

@@ -54,23 +54,20 @@ import Testing
             try await successor.peer.expect(.bye(.init()))
             try await stage.fence()
             let outcomes = [first.current, second.current].map { $0.map { $0.code } }
-            withKnownIssue("the second request overwrites the attempt of the first, which is never answered") {
-                #expect(outcomes == [.success, .failure(.upgradeRunning)])
-            }
+            #expect(outcomes == [.success, .failure(.upgradeRunning)])
         }
     }
 
     @Test(arguments: Kernel.allCases)
-    func `an upgrade that is asked for at the same time as a stop is refused or given up`(_ kernel: Kernel) async throws {
+    func `an upgrade that is asked for at the same time as a stop is refused or given up`(_ kernel: Kernel) async throws
+    {
         try await Stage.serving(kernel) { stage in
             let outcome = Latch<Result<UpgradeReport, UpgradeError>>()
             try await stage.sendTogether([.stop, .upgrade { outcome.set($0) }])
             #expect(await stage.upgrader.exit == .stopped)
             try await stage.fence()
             let verdict = outcome.current.map { $0.code }
-            withKnownIssue("a request that is refused between being looked at and being begun is never answered") {
-                #expect(verdict == .failure(.stopping))
-            }
+            #expect(verdict == .failure(.stopping))
         }
     }
 

@@ -29,7 +29,8 @@ import Darwin
 
         init(
             _ name: String, _ code: UpgradeError.Code = .predecessorMisbehaved,
-            serving: UpgradeError.Serving = .predecessor, _ act: @escaping @Sendable (FakePredecessor) async throws -> Void
+            serving: UpgradeError.Serving = .predecessor,
+            _ act: @escaping @Sendable (FakePredecessor) async throws -> Void
         ) {
             self.name = name
             self.code = code
@@ -194,14 +195,12 @@ import Darwin
     }
 
     @Test func `a generation that cannot be counted on is an error and no trap`() async {
-        await withKnownIssue("UInt32(generation) traps in sendHello when the predecessor says generation UInt32.max") {
-            await #expect(processExitsWith: .success) {
-                let predecessor = try FakePredecessor(.current, generation: .max)
-                async let failure = Stage.failureOfSuccessor(.current, of: predecessor)
-                try await predecessor.sayHello()
-                try await hearAbort(.predecessorMisbehaved, predecessor)
-                #expect(try await failure.code == .predecessorMisbehaved)
-            }
+        await #expect(processExitsWith: .success) {
+            let predecessor = try FakePredecessor(.current, generation: .max)
+            async let failure = Stage.failureOfSuccessor(.current, of: predecessor)
+            try await predecessor.sayHello()
+            try await hearAbort(.predecessorMisbehaved, predecessor)
+            #expect(try await failure.code == .predecessorMisbehaved)
         }
     }
 
@@ -211,7 +210,8 @@ import Darwin
         arguments: Kernel.allCases,
         [
             (.go, .predecessorMisbehaved), (.commit, .predecessorMisbehaved), (.bye(.init()), .predecessorMisbehaved),
-            (.committed, .predecessorMisbehaved), (.connections(.init(announced: 0, entries: [])), .predecessorMisbehaved),
+            (.committed, .predecessorMisbehaved),
+            (.connections(.init(announced: 0, entries: [])), .predecessorMisbehaved),
             (.acknowledgement(.init(.initialOffer, received: 0)), .predecessorMisbehaved),
             (.offer(.init(stage: .initial, first: 0, total: 0, entries: [])), .predecessorMisbehaved),
             (.abort(.init(code: "stopping", message: "told to stop", cure: "")), .predecessorAborted),
@@ -241,7 +241,10 @@ import Darwin
         arguments: Kernel.allCases,
         [
             (.commit, .predecessorMisbehaved), (.bye(.init()), .predecessorMisbehaved),
-            (.ready(.init(digest: 0, claimed: [], fresh: 0, probation: .none, probationMilliseconds: 0)), .predecessorMisbehaved),
+            (
+                .ready(.init(digest: 0, claimed: [], fresh: 0, probation: .none, probationMilliseconds: 0)),
+                .predecessorMisbehaved
+            ),
             (.connections(.init(announced: 0, entries: [])), .predecessorMisbehaved),
             (.abort(.init(code: "pauseFailed", message: "a reader did not pause", cure: "")), .predecessorAborted),
         ] as [(Message, UpgradeError.Code)]
@@ -339,19 +342,15 @@ import Darwin
     /// In a process of its own, whose time can be measured.
     @Test(arguments: Kernel.allCases)
     func `waiting for the death of a predecessor whose channel has ended costs nothing`(_ kernel: Kernel) async {
-        await withKnownIssue(
-            "Engine.wait() goes on polling a channel that has ended: the thread spins", isIntermittent: true
-        ) {
-            await #expect(processExitsWith: .success) { [kernel] in
-                let predecessor = try FakePredecessor(kernel)
-                        try await Stage.successor(kernel, of: predecessor) { stage in
-                    let before = processorTime()
-                    try await predecessor.peer.close()
-                    // It waits for a second.
-                    guard case .failed = await stage.upgrader.exit else { throw TimedOut(what: "a failure") }
-                    let spent = processorTime() - before
-                    #expect(spent < .milliseconds(100), "\(spent)")
-                }
+        await #expect(processExitsWith: .success) { [kernel] in
+            let predecessor = try FakePredecessor(kernel)
+            try await Stage.successor(kernel, of: predecessor) { stage in
+                let before = processorTime()
+                try await predecessor.peer.close()
+                // It waits for a second.
+                guard case .failed = await stage.upgrader.exit else { throw TimedOut(what: "a failure") }
+                let spent = processorTime() - before
+                #expect(spent < .milliseconds(100), "\(spent)")
             }
         }
     }
@@ -361,7 +360,8 @@ import Darwin
     @Test(
         arguments: Kernel.allCases,
         [
-            .abort(.init(code: "rolledBack", message: "the operator says so", cure: "")), .go, .bye(.init()), .committed,
+            .abort(.init(code: "rolledBack", message: "the operator says so", cure: "")), .go, .bye(.init()),
+            .committed,
         ] as [Message]
     )
     func `a successor that is called back pauses, says so, and leaves when it may`(

@@ -43,10 +43,12 @@ final class FakePeer: @unchecked Sendable {
         }
     }
 
-    func close() async throws {
+    /// Closes the channel, and does at once what comes next.
+    func close(then next: @escaping @Sendable () -> Void = {}) async throws {
         try await self.onQueue { peer in
             peer.hearAll()
             peer.channel = nil
+            next()
         }
     }
 
@@ -129,7 +131,8 @@ final class FakePeer: @unchecked Sendable {
         }
     }
 
-    private func onQueue<Value: Sendable>(_ body: @escaping @Sendable (FakePeer) throws -> Value) async throws -> Value {
+    private func onQueue<Value: Sendable>(_ body: @escaping @Sendable (FakePeer) throws -> Value) async throws -> Value
+    {
         try await withCheckedThrowingContinuation { continuation in
             self.queue.async { continuation.resume(with: Result { try body(self) }) }
         }

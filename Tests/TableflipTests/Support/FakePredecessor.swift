@@ -31,7 +31,11 @@ final class FakePredecessor: Sendable {
     }
 
     /// The end that its successor inherits.
-    func takeOtherEnd() -> OwnedDescriptor? { self.otherEnd.withLock { $0.take() } }
+    func takeOtherEnd() -> OwnedDescriptor {
+        let otherEnd = self.otherEnd.withLock { $0.take() }
+        guard let otherEnd else { preconditionFailure("it was inherited before") }
+        return otherEnd
+    }
 
     // MARK: Its part of the handshake
 
@@ -84,8 +88,7 @@ final class FakePredecessor: Sendable {
 
     /// Dies, which its successor sees.
     func die() async throws {
-        self.life.withLock { $0 = nil }
-        try await self.peer.close()
+        try await self.peer.close { self.life.withLock { $0 = nil } }
     }
 }
 

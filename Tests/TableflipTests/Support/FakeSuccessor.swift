@@ -198,8 +198,7 @@ final class FakeSuccessor: Sendable {
     /// Ends, and its predecessor learns of it: first from the channel, then how.
     func end(_ ending: SpawnedProcess.Ending = .exited(1)) async throws {
         ProcessID.signal(self.id, ProcessID.killSignal)
-        try await self.peer.close()
-        self.tell(ending)
+        try await self.peer.close { self.tell(ending) }
     }
 
     /// Waits until somebody has killed it. Its predecessor is not told before ``tell(_:)``.

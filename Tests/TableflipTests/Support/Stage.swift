@@ -34,6 +34,18 @@ final class Stage: Sendable {
         self.upgrader = try Upgrader(context: surroundings.context, upstream: upstream)
     }
 
+    /// Readers are called on the threads of Swift's pool, and have deadlines: while hundreds of other tests crowd it, none
+    /// of these begins.
+    private static func waitForCalm() async {
+        let end = ContinuousClock.now + patience
+        while true {
+            let asked = ContinuousClock.now
+            await Task {}.value
+            let answered = ContinuousClock.now
+            if asked.duration(to: answered) < .milliseconds(250) || answered >= end { return }
+        }
+    }
+
     // MARK: A first process
 
     /// Plays with a process that nobody has started to replace anybody. Ends it in any case.
@@ -41,6 +53,7 @@ final class Stage: Sendable {
         _ kernel: Kernel, pidFile: PIDFile? = nil, _ configure: (inout Upgrader.Configuration) -> Void = { _ in },
         _ play: (Stage) async throws -> Void
     ) async throws {
+        await self.waitForCalm()
         let stage = try Stage(Surroundings(kernel, pidFile, configure), upstream: nil)
         try await stage.finish(after: play)
     }
@@ -66,6 +79,7 @@ final class Stage: Sendable {
         _ configure: (inout Upgrader.Configuration) -> Void = { _ in },
         greeting: ((FakePredecessor) async throws -> Void)? = nil, _ play: (Stage) async throws -> Void
     ) async throws {
+        await self.waitForCalm()
         let surroundings = try Surroundings(kernel, pidFile, configure)
         // Making one waits for the predecessor.
         let making = Task { try await Self.make(surroundings, predecessor) }
