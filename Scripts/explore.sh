@@ -3,7 +3,7 @@
 # Copyright (c) the swift-tableflip authors
 #
 # Explores every interleaving of the two machines of the handshake, optimised, with up to FAULTS things going wrong
-# (2 if not said: seconds; 3 takes half a minute and 2 GB), and prints what it visited. Fails if a rule is broken.
+# (2 if not said: seconds; 3 takes half a minute and 1.5 GB), and prints what it visited. Fails if a rule is broken.
 #
 # usage: Scripts/explore.sh [FAULTS]
 set -euo pipefail

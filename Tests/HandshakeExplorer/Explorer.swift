@@ -25,7 +25,7 @@ package struct Explorer {
         var move: Move?
     }
 
-    /// Ten times what is needed for three faults, or a third of what fits into memory.
+    /// Several times what three faults need: a machine that sends or queues without end must not fill the memory.
     private static let mostStates = 6_000_000
 
     private let roots: [World]

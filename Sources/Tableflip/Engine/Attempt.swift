@@ -24,6 +24,7 @@ final class Attempt {
     /// By the kernel's word; our child's id until it has said hello.
     var successor: CInt = 0
     var childIsGone = false
+    var deathIsTold = false
     var ending = SpawnedProcess.Ending.unknown
 
     /// Entries offered, and acknowledged.

@@ -150,8 +150,41 @@ extension Engine {
                 )
             case .ended:
                 attempt.channelIsOver = true
-                self.feed(PredecessorMachine.Event.channelEnded)
+                self.channelEnded(attempt)
             }
+        }
+    }
+
+    /// A process that dies closes its channel a moment before its end can be seen. That moment is waited for here, so
+    /// that the way it ended is told, and not that we sent SIGKILL to one that was dead already.
+    private func channelEnded(_ attempt: Attempt) {
+        let deadline = self.clock.now + .milliseconds(20)
+        while !attempt.isDead {
+            var poll = Poll<Source>()
+            if let process = attempt.process {
+                poll.add(.successorProcess, process.watchDescriptor, Poll<Source>.readable)
+            }
+            if let number = attempt.lifeNumber { poll.add(.successorLife, number, Poll<Source>.readable) }
+            let left = self.clock.now.duration(to: deadline)
+            guard left > .zero else { return self.feed(PredecessorMachine.Event.channelEnded) }
+            for source in poll.wait(left) { self.noteEnd(source, attempt) }
+        }
+        self.tellDeath(attempt)
+    }
+
+    private func tellDeath(_ attempt: Attempt) {
+        guard !attempt.deathIsTold else { return }
+        attempt.deathIsTold = true
+        self.feed(PredecessorMachine.Event.successorDied(attempt.endingError))
+    }
+
+    private func noteEnd(_ source: Source, _ attempt: Attempt) {
+        if source == .successorLife {
+            attempt.life = nil
+        } else if let ending = attempt.process?.collect() {
+            attempt.ending = ending
+            attempt.childIsGone = true
+            attempt.process = nil
         }
     }
 
@@ -231,18 +264,12 @@ extension Engine {
 
     /// The process that we started, or the one that said hello in its place, may have ended.
     func successorMayHaveDied(_ source: Source) {
-        guard let attempt else { return }
-        if source == .successorProcess {
-            guard let ending = attempt.process?.collect() else { return }
-            attempt.ending = ending
-            attempt.childIsGone = true
-            attempt.process = nil
-        } else {
-            attempt.life = nil
-        }
+        guard let attempt, !attempt.isDead else { return }
+        self.noteEnd(source, attempt)
+        guard attempt.isDead else { return }
         // What it had still said comes first.
         self.readDownstream()
-        if attempt.isDead { self.feed(PredecessorMachine.Event.successorDied(attempt.endingError)) }
+        self.tellDeath(attempt)
     }
 
     // MARK: Actions
@@ -343,15 +370,15 @@ extension Engine {
 
     private func reportFailure(_ failure: UpgradeError) {
         guard let attempt else { return }
+        // A successor that was killed could not remove what it had prepared.
+        if let path = self.context.pidFile?.path, attempt.successor > 0 {
+            PIDFile(path: path, process: attempt.successor).discard()
+        }
         let stops = failure.code == .stopping
         let failure = failure.whileServing(stops ? .nobody : .predecessor)
         self.emit(
             .failed, peer: attempt.successor, elapsed: attempt.began.duration(to: self.clock.now), error: failure
         )
-        // A successor that was killed could not remove what it had prepared.
-        if let path = self.context.pidFile?.path, attempt.successor > 0 {
-            PIDFile(path: path, process: attempt.successor).discard()
-        }
         attempt.reply?(.failure(failure))
     }
 

@@ -8,7 +8,7 @@ import Testing
 /// All interleavings of the two machines, with everything that can go wrong.
 @Suite struct ExplorerTests {
     /// The floors are a little below what was found: an exploration that visits less explores something else.
-    @Test(arguments: [(Pace.calm, 0, 60), (.calm, 1, 2800), (.free, 0, 3000), (.free, 1, 30_000)])
+    @Test(arguments: [(Pace.calm, 0, 60), (.calm, 1, 2800), (.free, 0, 2700), (.free, 1, 30_000)])
     func `every rule holds`(_ pace: Pace, faults: Int, atLeast floor: Int) async {
         let result = await aside { Explorer.explore(pace, faults: faults) }
         print(result.summary(pace, faults: faults))
@@ -27,7 +27,7 @@ import Testing
         #expect(coverage.successorPhases == Set(SuccessorMachine.reachable.map { caseName($0.phase) }))
         #expect(Set(coverage.predecessorPairs.map(\.event)) == Set(PredecessorMachine.Event.all.map(caseName)))
         #expect(Set(coverage.successorPairs.map(\.event)) == Set(SuccessorMachine.Event.all.map(caseName)))
-        #expect(coverage.predecessorPairs.count >= 150)
-        #expect(coverage.successorPairs.count >= 120)
+        #expect(coverage.predecessorPairs.count >= 140)
+        #expect(coverage.successorPairs.count >= 115)
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CTableflip
 import TableflipCore
 import TableflipSystem
 import Testing
@@ -31,19 +32,30 @@ import Darwin
         #expect(open == [0, 1, 2, 3, 4])
     }
 
-    @Test func `the channel may already have the number that it is to get`() async {
-        await #expect(processExitsWith: .success) {
-            let directory = try TemporaryDirectory()
-            let path = try directory.write("", to: "output")
-            // Close-on-exec, as the channel is.
-            let output = open(path, O_RDWR | O_CLOEXEC)
-            #expect(dup2(output, ProcessEnvironment.channelNumber) == ProcessEnvironment.channelNumber)
-            _ = fcntl(ProcessEnvironment.channelNumber, F_SETFD, FD_CLOEXEC)
-            let process = try Shell("echo here >&3").start(channel: ProcessEnvironment.channelNumber)
-            #expect(try await process.ending == .exited(0))
-            #expect(text(of: path) == "here\n")
-            #expect(isCloseOnExec(ProcessEnvironment.channelNumber))
+    /// dup2(2) of a number onto itself does nothing, so it would stay close-on-exec.
+    @Test func `the channel may already have the number that it is to get`() async throws {
+        let path = try self.directory.write("", to: "output")
+        let number = try check("open") { open(path, O_RDWR | O_CLOEXEC) }
+        let output = OwnedDescriptor(takingOwnershipOf: number)
+        let words = ["/bin/sh", "-c", "exec ls /proc/self/fd >/proc/self/fd/\(number)"].map { Array($0.utf8) }
+        var process: CInt = 0
+        let error = CStrings(words).withList { arguments in
+            CStrings([]).withList { environment in
+                "/bin/sh".withCString { path in
+                    var spawn = tf_spawn(
+                        path: path, arguments: arguments, environment: environment, directory: nil, channel: number,
+                        channel_number: number
+                    )
+                    return tf_spawn_process(&spawn, &process)
+                }
+            }
         }
+        try #require(error == 0)
+        #expect(try await SpawnedProcess(child: process, capabilities: .current).ending == .exited(0))
+        #expect(isCloseOnExec(output.borrowed))
+        // Everything below it is closed as well.
+        let seen = (text(of: path) ?? "").split(separator: "\n").compactMap { CInt($0) }.sorted()
+        #expect(seen == [0, 1, 2, number == 3 ? 4 : 3, number].sorted())
     }
 
     @Test func `signals that are blocked or ignored here are not in the new process`() async {
@@ -195,7 +207,7 @@ import Darwin
         await #expect(processExitsWith: .success) {
             let directory = try TemporaryDirectory()
             let path = try directory.write("no program", to: "program", mode: 0o755)
-            let before = openDescriptors()
+            let census = Census()
             for kernel in Kernel.allCases {
                 let request = SpawnRequest(
                     executable: try ExecutablePath(finding: path, from: "/"), arguments: CStrings([[]]),
@@ -205,7 +217,7 @@ import Darwin
                     _ = try DirectSpawner(capabilities: kernel.capabilities).spawn(request, channel: 2)
                 }
             }
-            #expect(openDescriptors() == before)
+            #expect(census.isClean)
             // No child, not even an ended one.
             #expect(waitpid(-1, nil, WNOHANG) == -1)
         }

@@ -30,6 +30,20 @@ extension ChannelSocket {
         )
     }
 
+    /// Everything that arrives until nothing more can. An end may be late: a program that another test is just starting
+    /// has a copy of the other end for a moment.
+    func hearToTheEnd() -> [Heard] {
+        var all: [Heard] = []
+        while readable(self.descriptor) {
+            all += self.hear()
+            switch all.last {
+            case .violation, .ended: return all
+            default: continue
+            }
+        }
+        return all
+    }
+
     /// Everything that has arrived. The descriptors are looked at and closed.
     func hear() -> [Heard] {
         var all: [Heard] = []

@@ -96,15 +96,23 @@ func onItsOwnThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Va
     }
 }
 
-/// The numbers of all open descriptors. Means something only in a process in which nothing else happens: an exit test.
-/// Those without a type are left out: they are timers and the like, which Dispatch opens when it pleases.
-func openDescriptors() -> Set<CInt> {
-    Set(
-        (0..<4096).filter { number in
-            var status = stat()
-            return fstat(number, &status) == 0 && status.st_mode & S_IFMT != 0
-        }
-    )
+/// What is open in a process, to find out what stays open. Means something only in a process in which nothing else
+/// happens: an exit test.
+struct Census {
+    private let before = Self.numbers()
+
+    /// What is open by now that was not open before. Other parts of the process may be about to close something.
+    var isClean: Bool { eventually { Self.numbers().subtracting(self.before).isEmpty } }
+
+    /// What has no type is left out: timers and the like, which Dispatch opens when it pleases.
+    private static func numbers() -> Set<CInt> {
+        Set(
+            (0..<4096).filter { number in
+                var status = stat()
+                return fstat(number, &status) == 0 && status.st_mode & S_IFMT != 0
+            }
+        )
+    }
 }
 
 func isCloseOnExec(_ descriptor: CInt) -> Bool { fcntl(descriptor, F_GETFD) & FD_CLOEXEC != 0 }
