@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Foundation
 import Testing
 
 /// The explorer says that the machines keep the rules. Would it notice if they did not?
 @Suite struct MutationTests {
     private typealias Trial = (mutation: Mutation?, verdict: Workshop.Verdict, output: String)
 
-    @Test(.timeLimit(.minutes(20)))
+    /// Takes minutes of both cores, so it is asked for.
+    @Test(
+        .enabled(if: ProcessInfo.processInfo.environment["TABLEFLIP_MUTATIONS"] != nil, "run by Scripts/mutate.sh"),
+        .timeLimit(.minutes(30))
+    )
     func `two faults break no rule, but do where any one guard is missing`() async throws {
         let workshop = try await Workshop()
         defer { workshop.close() }

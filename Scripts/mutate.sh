@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) the swift-tableflip authors
+#
+# Applies each mutation of the two machines and requires that the explorer notices. Takes minutes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+TABLEFLIP_MUTATIONS=1 swift test --filter MutationTests
