@@ -7,36 +7,50 @@ import TableflipCore
 
 extension World {
     var brokenRule: String? {
+        self.brokenRuleAboutSharing ?? self.brokenRuleAboutAnswers ?? self.brokenRuleAboutEnds
+            ?? self.brokenRuleAboutWaiting
+    }
+
+    private var brokenRuleAboutSharing: String? {
         if self.predecessor.reads, self.successor.reads { return "two processes read from one listener" }
-        if self.predecessor.owns, self.successor.owns, self.successor.lives, !self.isOwnedTwiceForGoodReason {
-            return "two owners"
-        }
-        if !self.stopWasAsked, self.predecessor.lives, self.successor.lives, !self.predecessor.holds,
-            !self.successor.holds
-        {
+        let bothOwn = self.predecessor.owns && self.successor.owns && self.successor.lives
+        if bothOwn, !self.isOwnedTwiceForGoodReason { return "two owners" }
+        let bothLive = self.predecessor.lives && self.successor.lives
+        if bothLive, !self.predecessor.holds, !self.successor.holds, !self.stopWasAsked {
             return "nobody holds the listeners"
         }
-        if self.predecessor.isFlooded || self.successor.isFlooded { return "messages or work pile up" }
         if self.succeeded > 0, self.predecessor.holds { return "a replaced predecessor keeps its listeners" }
-        if self.open > 1 { return "a second request is left without an answer" }
-        if self.open < 0 { return "an outcome was reported twice" }
-        if self.predecessor.machine.state == .finished, self.predecessor.lives {
-            return "a finished predecessor lives on"
-        }
-        if self.predecessorStops > 1, self.predecessor.runs { return "a second stop did not mean now" }
         let successorMayRead = self.successor.reads || self.successor.work.contains(.resume)
         if self.upgrade.predecessorIsWarned, self.predecessor.holds, self.successor.lives, successorMayRead {
             return "the predecessor cannot trust the channel any more, and lets the successor read"
         }
-        if self.predecessorStops > 0, self.succeeded == 0, self.successor.lives, !self.upgrade.successorWasToldToEnd {
+        return nil
+    }
+
+    private var brokenRuleAboutAnswers: String? {
+        if self.open > 1 { return "a second request is left without an answer" }
+        if self.open < 0 { return "an outcome was reported twice" }
+        return self.predecessor.isFlooded || self.successor.isFlooded ? "messages or work pile up" : nil
+    }
+
+    private var brokenRuleAboutEnds: String? {
+        if self.predecessor.machine.state == .finished, self.predecessor.lives {
+            return "a finished predecessor lives on"
+        }
+        guard self.predecessorStops > 0 else { return nil }
+        if self.predecessorStops > 1, self.predecessor.runs { return "a second stop did not mean now" }
+        if self.succeeded == 0, self.successor.lives, !self.upgrade.successorWasToldToEnd {
             return "a stopping predecessor lets its successor run on"
         }
-        if self.pace == .calm, !self.somebodyIsSilent, self.ownMoves.isEmpty, !self.lateMoves.isEmpty,
-            self.predecessor.machine.deadline != .probation(.timed)
-        {
-            return "only a deadline brings this on, though everybody is quick"
-        }
         return nil
+    }
+
+    private var brokenRuleAboutWaiting: String? {
+        guard self.pace == .calm, !self.somebodyIsSilent, self.ownMoves.isEmpty, !self.lateMoves.isEmpty else {
+            return nil
+        }
+        return self.predecessor.machine.deadline == .probation(.timed)
+            ? nil : "only a deadline brings this on, though everybody is quick"
     }
 
     /// A successor that has waited long enough is the owner from then on. The predecessor, which was suspended or slow,
@@ -75,7 +89,8 @@ extension World {
         return self.brokenRuleAboutWhoServes
     }
 
-    /// The promise: whatever becomes of the upgrade, somebody serves.
+    /// The promise: whatever becomes of the upgrade, somebody serves. So does a predecessor whose successor was killed
+    /// before it was the owner; and as success may not be reported of such a successor, failure was.
     private var brokenRuleAboutWhoServes: String? {
         if self.predecessor.process == .absent {
             let mustServe = !self.somethingWentWrong && self.pace == .calm

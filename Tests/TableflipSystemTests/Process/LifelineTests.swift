@@ -64,7 +64,12 @@ import Darwin
             let socket = OwnedDescriptor(takingOwnershipOf: try check("accept") { accept(number, nil, nil) })
             let channel = ChannelSocket(takingOwnershipOf: socket, capabilities: kernel.capabilities)
             let hello = try heardHello(on: channel)
-            defer { ProcessID.signal(hello.process, ProcessID.killSignal) }
+            // An exit test is over when nobody has what it opened any more, and no process of it is left: its orphan may
+            // fall to this process (other tests make it the one that orphans fall to), and nobody else would reap it.
+            defer {
+                ProcessID.signal(hello.process, ProcessID.killSignal)
+                #expect(eventually { waitpid(hello.process, nil, WNOHANG) > 0 || kill(hello.process, 0) != 0 })
+            }
             return readable(hello.lifeline.borrowed)
         }
         await #expect(processExitsWith: .signal(SIGKILL)) { [kernel, path = path as String] in

@@ -57,17 +57,26 @@ final class FakePeer: @unchecked Sendable {
     /// The next thing that arrives.
     func next() async throws -> Heard {
         try await self.onQueue { peer in
-            let end = ContinuousClock.now + patience
-            while true {
-                if !peer.heard.isEmpty { return peer.heard.removeFirst() }
-                guard let channel = peer.channel, ContinuousClock.now < end else {
-                    throw TimedOut(what: "the other side of the channel")
-                }
-                var poll = Poll<Bool>()
-                poll.add(true, channel.descriptor, channel.interest)
-                _ = poll.wait(ContinuousClock.now.duration(to: end))
-                peer.hearAll()
+            try peer.waitForWord()
+            return peer.heard.removeFirst()
+        }
+    }
+
+    /// Waits until there is something to hear, and leaves it there.
+    func word() async throws {
+        try await self.onQueue { try $0.waitForWord() }
+    }
+
+    private func waitForWord() throws {
+        let end = ContinuousClock.now + patience
+        while self.heard.isEmpty {
+            guard let channel, ContinuousClock.now < end else {
+                throw TimedOut(what: "the other side of the channel")
             }
+            var poll = Poll<Bool>()
+            poll.add(true, channel.descriptor, channel.interest)
+            _ = poll.wait(ContinuousClock.now.duration(to: end))
+            self.hearAll()
         }
     }
 

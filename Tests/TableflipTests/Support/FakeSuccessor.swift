@@ -81,6 +81,7 @@ final class FakeSuccessor: Sendable {
     let request: SpawnRequest
     private let kernel: Kernel
     private let real: SpawnedProcess
+    private let saysHello: Bool
     /// Where its predecessor is told how it ended; nil once it was.
     private let report: Mutex<OwnedDescriptor?>
     /// What its lifeline hangs on.
@@ -91,12 +92,13 @@ final class FakeSuccessor: Sendable {
     var id: CInt { self.real.id }
 
     private init(
-        _ request: SpawnRequest, _ kernel: Kernel, real: SpawnedProcess, channel: consuming OwnedDescriptor,
+        _ request: SpawnRequest, _ kernel: Kernel, real: SpawnedProcess, saysHello: Bool, channel: consuming OwnedDescriptor,
         report: consuming OwnedDescriptor, life: consuming OwnedDescriptor
     ) {
         self.request = request
         self.kernel = kernel
         self.real = real
+        self.saysHello = saysHello
         self.peer = FakePeer(takingOwnershipOf: channel, kernel)
         self.report = Mutex(report)
         self.life = Mutex(life)
@@ -126,14 +128,17 @@ final class FakeSuccessor: Sendable {
         let end = try Pipe()
         let report = try end.writing.duplicate()
         return (
-            FakeSuccessor(request, kernel, real: real, channel: ours, report: report, life: hold),
+            FakeSuccessor(
+                request, kernel, real: real, saysHello: hello != nil, channel: ours, report: report, life: hold
+            ),
             SpawnedProcess(id: real.id, watch: end.takeReading())
         )
     }
 
     // MARK: Its part of the handshake
 
-    /// Hears its predecessor's hello. Its own was said at the start.
+    /// Hears its predecessor's hello. Its own was said at the start, byte by byte by two processes: it has arrived when
+    /// it was answered. Until then neither may anything else be said, nor the process be ended.
     func greet() async throws -> Message.Hello {
         guard case (.hello(let hello), let lifeline) = try await self.peer.nextMessage() else {
             throw TimedOut(what: "a hello")
@@ -141,6 +146,7 @@ final class FakeSuccessor: Sendable {
         #expect(lifeline.count == 1)
         // A descriptor that polls readable would mean that its predecessor is dead.
         for descriptor in lifeline { #expect(!readable(descriptor.number, within: .zero)) }
+        if self.saysHello { try await self.peer.word() }
         return hello
     }
 
