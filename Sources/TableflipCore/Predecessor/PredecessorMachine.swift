@@ -450,10 +450,7 @@ extension PredecessorMachine {
             now.readers = .accepting
             if now.successor == .handedBack { actions.append(.sendBye) }
 
-        case .aborted(let failure):
-            // Words about the failure beat our guess at it; an answer to our own abort does not.
-            if now.successor == .dismissed, now.failure.code == .successorClosedChannel { now.failure = failure }
-            guard now.successor == .recalled else { break }
+        case .aborted where now.successor == .recalled:
             now.successor = .handedBack
             actions += now.resume()
 

@@ -284,7 +284,6 @@ extension SuccessorMachine {
             // Some of it may be taken already, and the rest still be on its way: only our end is an honest answer.
             case .open, .ended: self.go(.finished, .exitNow)
             }
-        case .stopRequested where self.link == .none: self.go(.leaving, .closeListeners, .leave(.stopped))
         // A stop is remembered and forwarded. Abort comes too late: the answer is `committed`, or our own abort.
         default: []
         }

@@ -35,10 +35,15 @@ struct Command {
         #if canImport(Darwin)
         flags |= POSIX_SPAWN_CLOEXEC_DEFAULT
         #else
-        // Whatever else is open here, now or in a moment. Closing what is not open is no error.
-        for number in CInt(3)..<512 where self.descriptors[number] == nil {
+        // Whatever else is open here, now or in a moment, whatever its number (glibc 2.34).
+        let first = 1 + (self.descriptors.keys.max() ?? 2)
+        for number in 3..<max(3, first) where self.descriptors[number] == nil {
             posix_spawn_file_actions_addclose(&actions, number)
         }
+        typealias CloseFrom = @convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, CInt) -> CInt
+        guard let symbol = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np") else { throw POSIXError(.ENOSYS) }
+        // SAFETY: spawn.h declares it with these types; the Glibc module leaves GNU's additions out.
+        guard unsafeBitCast(symbol, to: CloseFrom.self)(&actions, first) == 0 else { throw POSIXError(.ENOMEM) }
         #endif
 
         posix_spawnattr_init(&attributes)

@@ -152,7 +152,8 @@ private let firstProcesses: [Story<SuccessorMachine>] = [
         Step(.stopRequested, [.closeListeners, .leave(.stopped)], .leaving)
     },
     Story(first: "it is stopped while it takes ownership", after: [.readied, .readersResumed]) {
-        Step(.stopRequested, [.closeListeners, .leave(.stopped)], .leaving)
+        Step(.stopRequested, [], .taking(taken: false))
+        Step(.ownershipTaken, [.settle, .sendCommitted, .reportServing, .becomeOwner, .forwardStop], .owner)
     },
 ]
 
