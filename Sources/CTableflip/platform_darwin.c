@@ -82,4 +82,12 @@ void tf_platform_exclude_signals(sigset_t *set) {
 }
 
 void tf_platform_name_thread(const char *name) { pthread_setname_np(name); }
+int tf_vsock_family(void) { return -1; }
+
+int tf_bind_vsock(int socket, uint32_t context_id, uint32_t port) {
+    (void)socket, (void)context_id, (void)port;
+    errno = EAFNOSUPPORT;
+    return -1;
+}
+
 #endif // __APPLE__

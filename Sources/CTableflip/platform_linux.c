@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vm_sockets.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -57,4 +58,12 @@ int tf_platform_close_others(posix_spawn_file_actions_t *actions, int keep, shor
 void tf_platform_exclude_signals(sigset_t *set) { (void)set; }
 
 void tf_platform_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int tf_vsock_family(void) { return AF_VSOCK; }
+
+int tf_bind_vsock(int socket, uint32_t context_id, uint32_t port) {
+    struct sockaddr_vm address = {.svm_family = AF_VSOCK, .svm_cid = context_id, .svm_port = port};
+    return bind(socket, (const struct sockaddr *)&address, sizeof address);
+}
+
 #endif // __linux__

@@ -11,63 +11,125 @@ final class SocketRegistry: Sendable {
         /// In the order in which the predecessor offered it; that order is what `ready` speaks of.
         var inherited: [InventoryEntry] = []
         /// By index into `inherited`, until claimed.
-        var unclaimed: [Int: CarriedSocket] = [:]
+        var unclaimed: [Int: CarriedDescriptor] = [:]
         var indexByName: [String: Int] = [:]
         /// What was claimed, by index into `inherited`.
-        var claimed: [Int: CarriedSocket] = [:]
+        var claimed: [Int: CarriedDescriptor] = [:]
         /// What the next generation gets, in the order in which it was asked for.
-        var carried: [CarriedSocket] = []
+        var carried: [CarriedDescriptor] = []
         var names: Set<String> = []
+        /// ready() has been called: what was inherited and not asked for is closed.
         var isSealed = false
+        /// A successor has been promised what is carried now.
+        var isFrozen = false
+        /// It has been handed on, or the service has stopped.
+        var isClosed = false
+
+        mutating func take(_ name: String) throws(UpgradeError) {
+            guard self.names.insert(name).inserted else {
+                throw UpgradeError(
+                    .duplicateName, "two descriptors are asked for under the name \(name)",
+                    cure: "Give each a name of its own: listen(on:name:).", serving: .nobody
+                )
+            }
+        }
     }
 
     private let state = Mutex(State())
 
     // MARK: What the application asks for
 
-    /// The inherited socket of this name, or a new one.
-    /// - Returns: the socket, and whether it was inherited.
-    func socket(
+    /// The inherited descriptor of this name, or a new one.
+    func descriptor(
         for entry: InventoryEntry, unixPath: String?, make: () throws(UpgradeError) -> OwnedDescriptor
-    ) throws(UpgradeError) -> (CarriedSocket, isInherited: Bool) {
-        if let found = try self.claim(entry) { return (found, true) }
+    ) throws(UpgradeError) -> CarriedDescriptor {
+        if let found = try self.claim(entry) { return found }
         do throws(UpgradeError) {
-            let socket = CarriedSocket(entry, try make(), unixPath: unixPath.flatMap { UnixPath($0) })
-            self.state.withLock { $0.carried.append(socket) }
-            return (socket, false)
+            let made = CarriedDescriptor(entry, try make(), unixPath: unixPath.flatMap { UnixPath($0) })
+            self.state.withLock { $0.carried.append(made) }
+            return made
         } catch {
             self.state.withLock { _ = $0.names.remove(entry.name) }  // the caller may try again
             throw error
         }
     }
 
-    /// Takes an inherited socket; nil where there is none of this name. The name is taken in either case.
-    private func claim(_ entry: InventoryEntry) throws(UpgradeError) -> CarriedSocket? {
-        try self.state.withLock { state throws(UpgradeError) -> CarriedSocket? in
+    /// The inherited descriptor of this name; nil where there is none, and the name stays free.
+    func inherited(_ entry: InventoryEntry) throws(UpgradeError) -> CarriedDescriptor? {
+        let found = try self.claim(entry)
+        if found == nil { self.state.withLock { _ = $0.names.remove(entry.name) } }
+        return found
+    }
+
+    /// Everything inherited of this kind that has not been asked for, in the order in which it was carried.
+    func allInherited(_ kind: DescriptorKind) throws(UpgradeError) -> [CarriedDescriptor] {
+        let entries = self.state.withLock { state in
+            state.unclaimed.sorted { $0.key < $1.key }.map(\.value.entry).filter { $0.kind == kind }
+        }
+        var found: [CarriedDescriptor] = []
+        for entry in entries { if let descriptor = try self.claim(entry) { found.append(descriptor) } }
+        return found
+    }
+
+    /// Carries what the application made: also after ready(), but not while a successor is being given everything.
+    func add(
+        _ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor
+    ) throws(UpgradeError) -> CarriedDescriptor {
+        let added = CarriedDescriptor(entry, descriptor)
+        try self.state.withLock { state throws(UpgradeError) in
+            if state.isFrozen || state.isClosed {
+                throw UpgradeError(
+                    .wrongMoment,
+                    "\(entry.name) was added "
+                        + (state.isClosed ? "after the service was handed on" : "during an upgrade"),
+                    cure: state.isClosed
+                        ? "" : "Wait for the upgrade's outcome: it carries what was there when it began.",
+                    serving: state.isClosed ? .successor : .predecessor
+                )
+            }
+            if state.indexByName[entry.name].map({ state.unclaimed[$0] != nil }) == true {
+                throw UpgradeError(
+                    .duplicateName, "\(entry.name) was inherited and has not been asked for",
+                    cure: "Ask for it, or give the new one another name.", serving: .nobody
+                )
+            }
+            try state.take(entry.name)
+            state.carried.append(added)
+        }
+        return added
+    }
+
+    /// Carries it no further; its name is free again.
+    func remove(_ descriptor: CarriedDescriptor) {
+        self.state.withLock { state in
+            guard !state.isFrozen, let index = state.carried.firstIndex(where: { $0 === descriptor }) else { return }
+            state.carried.remove(at: index)
+            state.names.remove(descriptor.name)
+        }
+    }
+
+    /// Takes an inherited descriptor; nil where there is none of this name. The name is taken in either case.
+    private func claim(_ entry: InventoryEntry) throws(UpgradeError) -> CarriedDescriptor? {
+        try self.state.withLock { state throws(UpgradeError) -> CarriedDescriptor? in
             guard !state.isSealed else {
                 throw UpgradeError(
                     .wrongMoment, "\(entry.name) was asked for after ready()",
                     cure: "Ask for every socket before ready(): what is not asked for by then is closed."
                 )
             }
-            guard state.names.insert(entry.name).inserted else {
+            try state.take(entry.name)
+            guard let index = state.indexByName[entry.name], let found = state.unclaimed[index] else { return nil }
+            guard found.kind == entry.kind else {
+                state.names.remove(entry.name)
                 throw UpgradeError(
-                    .duplicateName, "two sockets are asked for under the name \(entry.name)",
-                    cure: "Give each a name of its own: listen(on:name:).", serving: .nobody
-                )
-            }
-            guard let index = state.indexByName[entry.name], let socket = state.unclaimed[index] else { return nil }
-            guard socket.entry.kind == entry.kind else {
-                throw UpgradeError(
-                    .duplicateName,
-                    "\(entry.name) is a \(socket.entry.kind) in the predecessor and a \(entry.kind) here",
+                    .duplicateName, "\(entry.name) is a \(found.kind) in the predecessor and a \(entry.kind) here",
                     cure: "Give the new one another name."
                 )
             }
             state.unclaimed[index] = nil
-            state.claimed[index] = socket
-            state.carried.append(socket)
-            return socket
+            state.claimed[index] = found
+            state.carried.append(found)
+            return found
         }
     }
 
@@ -77,7 +139,7 @@ final class SocketRegistry: Sendable {
     func inherit(
         _ entries: [InventoryEntry], _ descriptors: consuming DescriptorBatch, directory: String = "."
     ) throws(UpgradeError) {
-        var sockets: [CarriedSocket] = []
+        var sockets: [CarriedDescriptor] = []
         for entry in entries {
             guard let descriptor = descriptors.takeFirst() else {
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) came without a descriptor")
@@ -90,7 +152,11 @@ final class SocketRegistry: Sendable {
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) is no \(entry.kind)")
             }
             sockets.append(
-                CarriedSocket(entry, descriptor, unixPath: entry.unixPath(from: directory).flatMap { UnixPath($0) }))
+                CarriedDescriptor(
+                    entry, descriptor, unixPath: entry.unixPath(from: directory).flatMap { UnixPath($0) },
+                    isInherited: true
+                )
+            )
         }
         try self.state.withLock { state throws(UpgradeError) in
             var names: Set<String> = []
@@ -138,9 +204,26 @@ final class SocketRegistry: Sendable {
 
     // MARK: As a predecessor
 
-    var carried: [CarriedSocket] { self.state.withLock { $0.carried } }
+    var carried: [CarriedDescriptor] { self.state.withLock { $0.carried } }
 
-    func close() { for socket in self.carried { socket.close() } }
+    /// What an upgrade hands over. Until ``thaw()`` nothing is added or taken away.
+    func freeze() -> [CarriedDescriptor] {
+        self.state.withLock { state in
+            state.isFrozen = true
+            return state.carried
+        }
+    }
+
+    /// The upgrade has failed.
+    func thaw() { self.state.withLock { $0.isFrozen = false } }
+
+    func close() {
+        let all = self.state.withLock { state in
+            state.isClosed = true
+            return state.carried
+        }
+        for descriptor in all { descriptor.close() }
+    }
 
     /// Removes the paths of Unix listeners: for the last owner.
     func unlink() { for socket in self.carried { socket.unixPath?.remove() } }
@@ -148,7 +231,7 @@ final class SocketRegistry: Sendable {
 
 extension InventoryDigest {
     /// A descriptor that cannot be looked at counts as another one than any.
-    mutating func combine(_ socket: CarriedSocket, _ capabilities: Capabilities) {
+    mutating func combine(_ socket: CarriedDescriptor, _ capabilities: Capabilities) {
         let identity = socket.withDescriptor { number -> UInt64 in
             guard let number else { return .max }
             // An error here is what the digest is for: the two sides will differ.
@@ -160,7 +243,7 @@ extension InventoryDigest {
 
 extension InventoryEntry {
     func unixPath(from directory: String) -> String? {
-        guard let address = SocketAddress(self.address), case .unix(let path) = address.kind else { return nil }
+        guard let path = SocketAddress(self.address)?.unixPath else { return nil }
         return path.hasPrefix("/") ? path : directory + "/" + path
     }
 }

@@ -18,7 +18,7 @@ import TableflipSystem
 /// Make one, early, in `main`: it takes over from a predecessor if there is one, which takes well under a millisecond
 /// when there are few sockets, and waits at most ten seconds. All its methods may be called from any task or thread.
 public final class Upgrader: Sendable {
-    private let context: EngineContext
+    let context: EngineContext
 
     /// Takes over what a predecessor offers, or starts as the first process.
     ///
@@ -98,44 +98,6 @@ public final class Upgrader: Sendable {
     }
 
     // MARK: Sockets
-
-    /// A socket on this address: the predecessor's, if it had one under this name, else bound anew.
-    ///
-    /// To be called before ``ready()``. What was inherited and has not been asked for by then is closed.
-    /// - Parameters:
-    ///   - address: where to listen.
-    ///   - name: what the socket is known by across upgrades; by default the address in words. Needed where two sockets
-    ///     ask for the same address.
-    /// - Returns: the socket, listening: its accept queue fills from here on.
-    /// - Throws: ``UpgradeError`` with the code `addressInUse`, `listenFailed`, `invalidAddress`, `duplicateName`, or
-    ///   `wrongMoment` after ``ready()``.
-    public func listen(on address: SocketAddress, name: String? = nil) throws(UpgradeError) -> Listener {
-        let name = name ?? address.description
-        guard !name.isEmpty, name.utf8.count <= WireLimit.name else {
-            throw UpgradeError(
-                .invalidAddress, "a socket's name has 1 to \(WireLimit.name) bytes; \"\(name)\" has \(name.utf8.count)",
-                cure: "Give it a shorter name: listen(on:name:).", serving: .nobody
-            )
-        }
-        let entry = InventoryEntry(
-            name: name, kind: address.isStream ? .listener : .datagram, address: address.description
-        )
-        let directory = self.context.directory
-        let (socket, isInherited) = try self.context.sockets.socket(
-            for: entry, unixPath: entry.unixPath(from: directory)
-        ) {
-            () throws(UpgradeError) in try BoundSocket.bind(address, from: directory)
-        }
-        return Listener(socket, address: address, isInherited: isInherited)
-    }
-
-    /// Any other descriptor that should reach every generation: the predecessor's, or what `make` returns.
-    package func carry(
-        _ name: String, make: () throws(UpgradeError) -> OwnedDescriptor
-    ) throws(UpgradeError) -> CarriedSocket {
-        let entry = InventoryEntry(name: name, kind: .file, address: "")
-        return try self.context.sockets.socket(for: entry, unixPath: nil, make: make).0
-    }
 
     /// Registers what reads from the sockets; see ``SocketReader``. To be called before ``ready()``.
     /// - Parameter reader: the reader, paused.

@@ -57,7 +57,7 @@ import Testing
 
     @Test func `a descriptor that is closed here counts as another one than any`() throws {
         try self.inherit(["a"])
-        let (socket, _) = try self.ask("a")
+        let socket = try self.ask("a")
         let open = self.registry.claims(.portable).digest
         socket.close()
         #expect(self.registry.claims(.portable).digest != open)
@@ -79,8 +79,8 @@ import Testing
         )
     }
 
-    private func ask(_ name: String) throws(UpgradeError) -> (CarriedSocket, isInherited: Bool) {
-        try self.registry.socket(for: .init(name: name, kind: .file, address: ""), unixPath: nil) {
+    private func ask(_ name: String) throws(UpgradeError) -> CarriedDescriptor {
+        try self.registry.descriptor(for: .init(name: name, kind: .file, address: ""), unixPath: nil) {
             () throws(UpgradeError) in
             try UpgradeError.wrapping("dup") { () throws(SystemCallError) in try OwnedDescriptor(duplicating: 2) }
         }

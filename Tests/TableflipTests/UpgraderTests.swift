@@ -33,7 +33,9 @@ import Darwin
                 _ = try stage.upgrader.listen(on: .udp(host: "::1", port: 0), name: "second")
             }
             #expect(throws: UpgradeError.self) {
-                _ = try stage.upgrader.carry("second") { () throws(UpgradeError) in throw UpgradeError(.system, "") }
+                _ = try stage.upgrader.carry(.file, name: "second") { () throws(UpgradeError) in
+                    throw UpgradeError(.system, "")
+                }
             }
         }
     }

@@ -31,6 +31,11 @@ int tf_set_nonblocking(int descriptor);
 /// Opens /dev/null on those of 0, 1 and 2 that are closed, so that no socket lands on a standard stream's number.
 int tf_fill_standard_streams(void);
 
+/// The address family of sockets between virtual machines (vsock(7)), or one that socket(2) refuses.
+int tf_vsock_family(void);
+/// bind(2) to such an address; UINT32_MAX stands for every address of this machine. EAFNOSUPPORT where there is none.
+int tf_bind_vsock(int socket, uint32_t context_id, uint32_t port);
+
 // MARK: SCM_RIGHTS
 
 /// Linux accepts at most 253 descriptors in a message (SCM_MAX_FD in include/net/scm.h); more is EINVAL.

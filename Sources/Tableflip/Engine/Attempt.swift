@@ -10,7 +10,7 @@ final class Attempt {
     let reply: Reply<UpgradeReport>?
     let began: SuspendingClock.Instant
     /// What is handed over, in the order in which `ready` speaks of it.
-    let inventory: [CarriedSocket]
+    let inventory: [CarriedDescriptor]
     /// nil once it is closed.
     var channel: ChannelSocket?
     /// The successor's end of the channel, until it has been given away.
@@ -41,7 +41,8 @@ final class Attempt {
     var moved = 0
 
     init(
-        reply: Reply<UpgradeReport>?, began: SuspendingClock.Instant, inventory: [CarriedSocket], channel: ChannelSocket
+        reply: Reply<UpgradeReport>?, began: SuspendingClock.Instant, inventory: [CarriedDescriptor],
+        channel: ChannelSocket
     ) {
         self.reply = reply
         self.began = began

@@ -58,7 +58,7 @@ extension Engine {
             )
             self.keepWatchingLeftover()
             self.attempt = Attempt(
-                reply: reply, began: self.clock.now, inventory: self.context.sockets.carried, channel: channel
+                reply: reply, began: self.clock.now, inventory: self.context.sockets.freeze(), channel: channel
             )
             self.attempt?.theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
         } catch {
@@ -370,6 +370,7 @@ extension Engine {
 
     private func reportFailure(_ failure: UpgradeError) {
         guard let attempt else { return }
+        self.context.sockets.thaw()
         // A successor that was killed could not remove what it had prepared.
         if let path = self.context.pidFile?.path, attempt.successor > 0 {
             PIDFile(path: path, process: attempt.successor).discard()

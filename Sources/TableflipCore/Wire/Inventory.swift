@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
-/// What kind of thing a carried descriptor is.
-package enum DescriptorKind: UInt8, Hashable, Sendable, CaseIterable {
+/// What kind of thing a carried descriptor is. The raw values are those of the wire format.
+public enum DescriptorKind: UInt8, Hashable, Sendable, CaseIterable {
     /// Connections are accepted from it.
     case listener = 1
     /// Datagrams arrive on it.

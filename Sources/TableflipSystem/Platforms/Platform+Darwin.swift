@@ -3,11 +3,23 @@
 
 #if canImport(Darwin)
 package import Darwin
+package import TableflipCore
 
 /// Constants and types that have other Swift types elsewhere. `Platform+Linux.swift` has the same names.
 package enum Platform {
     package static let stream = SOCK_STREAM
     package static let datagram = SOCK_DGRAM
+    /// Unix sockets may have names without files.
+    package static let hasAbstractNames = false
+
+    package static func type(_ kind: SocketAddress.UnixKind) -> CInt {
+        switch kind {
+        case .stream: self.stream
+        case .datagram: self.datagram
+        case .seqpacket: SOCK_SEQPACKET
+        }
+    }
+
     /// The room for a path in `sockaddr_un`, less the zero at its end.
     package static let unixPathLimit = 103
     /// The longest accept queue that listen(2) takes; the kernel cuts it to kern.ipc.somaxconn.

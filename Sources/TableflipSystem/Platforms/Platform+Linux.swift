@@ -7,16 +7,30 @@ package import Glibc
 #else
 package import Musl
 #endif
+package import TableflipCore
 
 /// Constants and types that have other Swift types elsewhere. `Platform+Darwin.swift` has the same names.
 package enum Platform {
     #if canImport(Glibc)
     package static let stream = CInt(SOCK_STREAM.rawValue)
     package static let datagram = CInt(SOCK_DGRAM.rawValue)
+    private static let seqpacket = CInt(SOCK_SEQPACKET.rawValue)
     #else
     package static let stream = SOCK_STREAM
     package static let datagram = SOCK_DGRAM
+    private static let seqpacket = SOCK_SEQPACKET
     #endif
+    /// Unix sockets may have names without files.
+    package static let hasAbstractNames = true
+
+    package static func type(_ kind: SocketAddress.UnixKind) -> CInt {
+        switch kind {
+        case .stream: self.stream
+        case .datagram: self.datagram
+        case .seqpacket: self.seqpacket
+        }
+    }
+
     /// The room for a path in `sockaddr_un`, less the zero at its end.
     package static let unixPathLimit = 107
     /// The longest accept queue that listen(2) takes; the kernel cuts it to net.core.somaxconn.

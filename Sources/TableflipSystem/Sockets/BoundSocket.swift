@@ -16,12 +16,17 @@ import Darwin
 package enum BoundSocket {
     /// Binds and listens. The socket is close-on-exec and non-blocking. A relative path counts from `directory`.
     package static func bind(
-        _ address: SocketAddress, from directory: String = "."
+        _ address: SocketAddress, _ options: ListenOptions = .init(), from directory: String = "."
     ) throws(UpgradeError) -> OwnedDescriptor {
-        switch address.kind {
-        case .tcp(let host, let port): try self.bindInternet(host, port, Platform.stream, address)
-        case .udp(let host, let port): try self.bindInternet(host, port, Platform.datagram, address)
-        case .unix(let path): try self.bindUnix(path, from: directory, address)
+        try options.validate(for: address)
+        return switch address.kind {
+        case .tcp(let host, let port, let family):
+            try self.bindInternet(host, port, family, Platform.stream, address, options)
+        case .udp(let host, let port, let family):
+            try self.bindInternet(host, port, family, Platform.datagram, address, options)
+        case .unix(let path, let kind): try self.bindPath(path, kind, from: directory, address, options)
+        case .abstract(let name, let kind): try self.bindAbstract(name, kind, address, options)
+        case .vsock(let contextID, let port): try self.bindVirtual(contextID, port, address, options)
         }
     }
 
@@ -39,8 +44,8 @@ package enum BoundSocket {
     }
 
     /// listen(2) on a socket that listens already changes only the length of its queue.
-    package static func restoreBacklog(of descriptor: CInt) -> SystemCallError? {
-        listen(descriptor, Platform.longestBacklog) == 0 ? nil : SystemCallError("listen")
+    package static func restoreBacklog(of descriptor: CInt, to backlog: Int32? = nil) -> SystemCallError? {
+        listen(descriptor, backlog ?? Platform.longestBacklog) == 0 ? nil : SystemCallError("listen")
     }
 
     private static func localAddress<Result>(of descriptor: CInt, _ body: (sockaddr_storage) -> Result?) -> Result? {
@@ -53,64 +58,59 @@ package enum BoundSocket {
         return result == 0 ? body(storage) : nil
     }
 
-    // MARK: Internet
-
-    private static func bindInternet(
-        _ host: String, _ port: UInt16, _ type: CInt, _ address: SocketAddress
-    ) throws(UpgradeError) -> OwnedDescriptor {
-        var hints = addrinfo()
-        hints.ai_socktype = type
-        hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
-        var list: UnsafeMutablePointer<addrinfo>?
-        let result = getaddrinfo(host.isEmpty ? nil : host, String(port), &hints, &list)
-        guard result == 0, let first = list else {
-            // SAFETY: gai_strerror returns a static string.
-            throw UpgradeError(
-                .invalidAddress, "\(address) cannot be looked up: \(String(cString: gai_strerror(result)))",
-                cure: "Write the address as a number, such as 127.0.0.1 or ::1."
-            )
+    /// What is the same for every kind of socket: made, configured, bound, and listening if it accepts.
+    private static func make(
+        _ domain: CInt, _ type: CInt, _ options: ListenOptions,
+        bind: (CInt) throws(SystemCallError) -> Void
+    ) throws(BindingError) -> OwnedDescriptor {
+        let socket = try self.attempt { () throws(SystemCallError) in
+            OwnedDescriptor(takingOwnershipOf: try check("socket") { tf_socket(domain, type, 0) })
         }
-        defer { freeaddrinfo(list) }
-        do throws(SystemCallError) {
-            return try host.isEmpty ? self.bindEverything(first, type) : self.bind(first.pointee, type)
-        } catch {
-            throw .listen(address, error)
+        let number = socket.borrowed
+        if options.reusesPort {
+            try self.attempt { () throws(SystemCallError) in try self.set(number, SOL_SOCKET, SO_REUSEPORT, 1) }
         }
-    }
-
-    /// An IPv6 socket takes IPv4 as well (ipv6(7)); where there is no IPv6, every IPv4 address is everything.
-    private static func bindEverything(
-        _ first: UnsafeMutablePointer<addrinfo>, _ type: CInt
-    ) throws(SystemCallError) -> OwnedDescriptor {
-        var next: UnsafeMutablePointer<addrinfo>? = first
-        while let info = next {
-            next = info.pointee.ai_next
-            guard info.pointee.ai_family == AF_INET6 else { continue }
-            do throws(SystemCallError) {
-                return try self.bind(info.pointee, type, takesIPv4: true)
-            } catch  where error.number == EAFNOSUPPORT || error.number == EADDRNOTAVAIL {
-                break
+        if let configure = options.configure {
+            do throws(UpgradeError) { try configure(number) } catch { throw .refused(error) }
+        }
+        try self.attempt { () throws(SystemCallError) in
+            try bind(number)
+            if type != Platform.datagram {
+                try check("listen") { listen(number, options.backlog ?? Platform.longestBacklog) }
             }
         }
-        return try self.bind(first.pointee, type)
+        return socket
     }
 
-    private static func bind(
-        _ info: addrinfo, _ type: CInt, takesIPv4: Bool = false
-    ) throws(SystemCallError) -> OwnedDescriptor {
-        let socket = OwnedDescriptor(
-            takingOwnershipOf: try check("socket") { tf_socket(info.ai_family, type, info.ai_protocol) }
-        )
-        let number = socket.borrowed
-        if type == Platform.stream {
-            // A restart must not wait for connections in TIME_WAIT (socket(7)); every server sets it.
-            try self.set(number, SOL_SOCKET, SO_REUSEADDR, 1)
+    private enum BindingError: Error {
+        case system(SystemCallError)
+        /// The caller's own configuration said no.
+        case refused(UpgradeError)
+
+        var isLackOfIPv6: Bool {
+            guard case .system(let error) = self else { return false }
+            return error.number == EAFNOSUPPORT || error.number == EADDRNOTAVAIL
         }
-        if info.ai_family == AF_INET6 { try self.set(number, CInt(IPPROTO_IPV6), IPV6_V6ONLY, takesIPv4 ? 0 : 1) }
-        // SAFETY: getaddrinfo made address and length; they live until freeaddrinfo.
-        try check("bind") { bindSocket(number, info.ai_addr, info.ai_addrlen) }
-        if type == Platform.stream { try check("listen") { listen(number, Platform.longestBacklog) } }
-        return socket
+    }
+
+    private static func attempt<Result: ~Copyable>(
+        _ body: () throws(SystemCallError) -> Result
+    ) throws(BindingError) -> Result {
+        do throws(SystemCallError) { return try body() } catch { throw .system(error) }
+    }
+
+    /// Puts words to a failure.
+    private static func wording<Result: ~Copyable>(
+        _ address: SocketAddress, _ body: () throws(BindingError) -> Result
+    ) throws(UpgradeError) -> Result {
+        do throws(BindingError) {
+            return try body()
+        } catch {
+            switch error {
+            case .system(let error): throw UpgradeError.listen(address, error)
+            case .refused(let error): throw error
+            }
+        }
     }
 
     private static func set(
@@ -120,37 +120,144 @@ package enum BoundSocket {
         try check("setsockopt") { setsockopt(socket, level, option, &value, socklen_t(MemoryLayout<CInt>.size)) }
     }
 
+    // MARK: Internet
+
+    private static func bindInternet(
+        _ host: String, _ port: UInt16, _ family: SocketAddress.Family, _ type: CInt, _ address: SocketAddress,
+        _ options: ListenOptions
+    ) throws(UpgradeError) -> OwnedDescriptor {
+        var hints = addrinfo()
+        hints.ai_family =
+            switch family {
+            case .any: AF_UNSPEC
+            case .v4: AF_INET
+            case .v6: AF_INET6
+            }
+        hints.ai_socktype = type
+        hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
+        var list: UnsafeMutablePointer<addrinfo>?
+        let result = getaddrinfo(host.isEmpty ? nil : host, String(port), &hints, &list)
+        guard result == 0, let first = list else {
+            // SAFETY: gai_strerror returns a static string.
+            throw UpgradeError(
+                .invalidAddress, "\(address) cannot be looked up: \(String(cString: gai_strerror(result)))",
+                cure: "Write the address as a number, such as 127.0.0.1 or ::1.", serving: .nobody
+            )
+        }
+        defer { freeaddrinfo(list) }
+        return try self.wording(address) { () throws(BindingError) in
+            host.isEmpty && family == .any
+                ? try self.bindEverything(first, type, options) : try self.bind(first.pointee, type, options)
+        }
+    }
+
+    /// An IPv6 socket takes IPv4 as well (ipv6(7)); where there is no IPv6, every IPv4 address is everything.
+    private static func bindEverything(
+        _ first: UnsafeMutablePointer<addrinfo>, _ type: CInt, _ options: ListenOptions
+    ) throws(BindingError) -> OwnedDescriptor {
+        var next: UnsafeMutablePointer<addrinfo>? = first
+        while let info = next {
+            next = info.pointee.ai_next
+            guard info.pointee.ai_family == AF_INET6 else { continue }
+            do throws(BindingError) {
+                return try self.bind(info.pointee, type, options, takesIPv4: true)
+            } catch  where error.isLackOfIPv6 {
+                break
+            }
+        }
+        return try self.bind(first.pointee, type, options)
+    }
+
+    private static func bind(
+        _ info: addrinfo, _ type: CInt, _ options: ListenOptions, takesIPv4: Bool = false
+    ) throws(BindingError) -> OwnedDescriptor {
+        try self.make(info.ai_family, type, options) { number throws(SystemCallError) in
+            if type == Platform.stream {
+                // A restart must not wait for connections in TIME_WAIT (socket(7)); every server sets it.
+                try self.set(number, SOL_SOCKET, SO_REUSEADDR, 1)
+            }
+            if info.ai_family == AF_INET6 {
+                try self.set(number, CInt(IPPROTO_IPV6), IPV6_V6ONLY, options.isIPv6Only ?? !takesIPv4 ? 1 : 0)
+            }
+            // SAFETY: getaddrinfo made address and length; they live until freeaddrinfo.
+            try check("bind") { bindSocket(number, info.ai_addr, info.ai_addrlen) }
+        }
+    }
+
     // MARK: Unix
 
-    private static func bindUnix(
-        _ words: String, from directory: String, _ address: SocketAddress
+    private static func bindPath(
+        _ words: String, _ kind: SocketAddress.UnixKind, from directory: String, _ address: SocketAddress,
+        _ options: ListenOptions
     ) throws(UpgradeError) -> OwnedDescriptor {
         let path = words.isEmpty || words.hasPrefix("/") ? words : directory + "/" + words
         guard let socketAddress = UnixAddress(path) else {
             throw UpgradeError(
                 .invalidAddress,
                 "\(address): a path of \(path.utf8.count) bytes; the system has room for 1 to \(Platform.unixPathLimit)",
-                cure: "Use a shorter path, such as one below /run."
+                cure: "Use a shorter path, such as one below /run.", serving: .nobody
             )
         }
-        do throws(SystemCallError) {
-            let socket = OwnedDescriptor(
-                takingOwnershipOf: try check("socket") { tf_socket(AF_UNIX, Platform.stream, 0) }
+        let type = Platform.type(kind)
+        return try self.wording(address) { () throws(BindingError) in
+            try self.make(AF_UNIX, type, options) { number throws(SystemCallError) in
+                // Linux gives the file the mode of the socket; elsewhere this fails, and nobody can connect to a stream
+                // before listen(2).
+                if let mode = options.unixMode { _ = fchmod(number, mode_t(mode)) }
+                do throws(SystemCallError) {
+                    try socketAddress.bind(number)
+                } catch  where error.number == EADDRINUSE {
+                    // A socket without a process behind it was left by a crash: it is in nobody's use. Any other file is
+                    // somebody's, though connect(2) refuses it with the same error.
+                    guard UnixPath(path) != nil, try socketAddress.isStale(type) else { throw error }
+                    unlink(path)
+                    try socketAddress.bind(number)
+                }
+                do throws(SystemCallError) {
+                    // The umask may have cut it.
+                    if let mode = options.unixMode { try check("chmod") { chmod(path, mode_t(mode)) } }
+                    if let owner = options.unixOwner {
+                        try check("chown") { lchown(path, owner.user ?? uid_t.max, owner.group ?? gid_t.max) }
+                    }
+                } catch {
+                    unlink(path)
+                    throw error
+                }
+            }
+        }
+    }
+
+    private static func bindAbstract(
+        _ name: String, _ kind: SocketAddress.UnixKind, _ address: SocketAddress, _ options: ListenOptions
+    ) throws(UpgradeError) -> OwnedDescriptor {
+        guard Platform.hasAbstractNames else {
+            throw UpgradeError(
+                .invalidAddress, "\(address): this system has no abstract names", cure: "Use a path.", serving: .nobody
             )
-            let number = socket.borrowed
-            do throws(SystemCallError) {
-                try socketAddress.bind(number)
-            } catch  where error.number == EADDRINUSE {
-                // A socket without a listener behind it was left by a crash: it is in nobody's use. Any other file is
-                // somebody's, though connect(2) refuses it with the same error.
-                guard UnixPath(path) != nil, try socketAddress.isStale() else { throw error }
-                unlink(path)
+        }
+        guard let socketAddress = UnixAddress(abstract: name) else {
+            throw UpgradeError(
+                .invalidAddress,
+                "\(address): a name of \(name.utf8.count) bytes; the system has room for 1 to \(Platform.unixPathLimit)",
+                cure: "Use a shorter name.", serving: .nobody
+            )
+        }
+        return try self.wording(address) { () throws(BindingError) in
+            try self.make(AF_UNIX, Platform.type(kind), options) { number throws(SystemCallError) in
                 try socketAddress.bind(number)
             }
-            try check("listen") { listen(number, Platform.longestBacklog) }
-            return socket
-        } catch {
-            throw .listen(address, error)
+        }
+    }
+
+    // MARK: Virtual machines
+
+    private static func bindVirtual(
+        _ contextID: UInt32?, _ port: UInt32, _ address: SocketAddress, _ options: ListenOptions
+    ) throws(UpgradeError) -> OwnedDescriptor {
+        try self.wording(address) { () throws(BindingError) in
+            try self.make(tf_vsock_family(), Platform.stream, options) { number throws(SystemCallError) in
+                try check("bind") { tf_bind_vsock(number, contextID ?? .max, port) }
+            }
         }
     }
 }
@@ -163,32 +270,43 @@ private func bindSocket(_ socket: CInt, _ address: UnsafePointer<sockaddr>, _ le
 /// An AF_UNIX address (unix(7)).
 private struct UnixAddress {
     private var storage = sockaddr_un()
+    private let length: socklen_t
 
     /// nil: the path does not fit. It is never cut: a cut path is another path.
     init?(_ path: String) {
-        let bytes = Array(path.utf8)
+        self.init(Array(path.utf8), length: socklen_t(MemoryLayout<sockaddr_un>.size))
+    }
+
+    /// A name after a zero byte; it ends where the address does, not at another zero.
+    init?(abstract name: String) {
+        let start = MemoryLayout<sockaddr_un>.offset(of: \.sun_path) ?? 0
+        self.init(Array(name.utf8), skipping: 1, length: socklen_t(start + 1 + name.utf8.count))
+    }
+
+    private init?(_ bytes: [UInt8], skipping first: Int = 0, length: socklen_t) {
         guard !bytes.isEmpty, bytes.count <= Platform.unixPathLimit, !bytes.contains(0) else { return nil }
+        self.length = length
         Platform.fill(&self.storage)
-        withUnsafeMutableBytes(of: &self.storage.sun_path) { $0.copyBytes(from: bytes) }
+        withUnsafeMutableBytes(of: &self.storage.sun_path) { room in
+            UnsafeMutableRawBufferPointer(rebasing: room[first...]).copyBytes(from: bytes)
+        }
     }
 
     func bind(_ socket: CInt) throws(SystemCallError) {
         try check("bind") { self.withAddress { bindSocket(socket, $0, $1) } }
     }
 
-    /// Whether nobody listens behind the path. Connecting does not block: a full queue answers EAGAIN, which is alive.
-    func isStale() throws(SystemCallError) -> Bool {
-        let probe = OwnedDescriptor(takingOwnershipOf: try check("socket") { tf_socket(AF_UNIX, Platform.stream, 0) })
+    /// Whether nobody is behind the path. Connecting does not block: a full queue answers EAGAIN, which is alive.
+    func isStale(_ type: CInt) throws(SystemCallError) -> Bool {
+        let probe = OwnedDescriptor(takingOwnershipOf: try check("socket") { tf_socket(AF_UNIX, type, 0) })
         let result = self.withAddress { connect(probe.borrowed, $0, $1) }
         return result < 0 && errno == ECONNREFUSED
     }
 
     private func withAddress<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
-        // SAFETY: sockaddr_un starts as every sockaddr does; the size says where it ends.
+        // SAFETY: sockaddr_un starts as every sockaddr does; the length says where it ends.
         withUnsafePointer(to: self.storage) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, self.length) }
         }
     }
 }
@@ -205,6 +323,11 @@ extension UpgradeError {
             UpgradeError(
                 .listenFailed, "\(address) may not be bound: \(error)",
                 cure: "A port below 1024 wants CAP_NET_BIND_SERVICE; a path wants a writable directory.",
+                serving: .nobody
+            )
+        case EAFNOSUPPORT, EPROTONOSUPPORT, EOPNOTSUPP, ENODEV:
+            UpgradeError(
+                .listenFailed, "\(address) is a kind of socket that this system does not have: \(error)",
                 serving: .nobody
             )
         case EADDRNOTAVAIL:

@@ -115,7 +115,7 @@ struct Serve: AsyncParsableCommand {
     /// Descriptors and memory that only make the upgrade's work larger.
     private func hold(_ upgrader: Upgrader) async throws {
         for number in 0..<self.extraFiles {
-            _ = try upgrader.carry("extra file \(number)") { () throws(UpgradeError) in
+            _ = try upgrader.carry(.file, name: "extra file \(number)") { () throws(UpgradeError) in
                 let descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC)
                 guard descriptor >= 0 else {
                     throw UpgradeError(

@@ -64,7 +64,7 @@ struct Probe {
             loops.append(loop)
         }
         for number in 0..<options.files {
-            _ = try upgrader.carry("file \(number)") { () throws(UpgradeError) in
+            _ = try upgrader.carry(.file, name: "file \(number)") { () throws(UpgradeError) in
                 OwnedDescriptor(takingOwnershipOf: open("/dev/null", O_RDONLY | O_CLOEXEC))
             }
         }

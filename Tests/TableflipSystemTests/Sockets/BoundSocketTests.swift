@@ -262,6 +262,155 @@ import Darwin
         #expect(error.message.contains("No such file or directory"))
     }
 
+    // MARK: Kinds and options
+
+    @Test func `tcp4 and tcp6 keep to their family`() throws {
+        let six = try BoundSocket.bind(.tcp(host: "", port: 0, family: .v6))
+        let port = try #require(BoundSocket.port(of: six.borrowed))
+        let four = try BoundSocket.bind(.tcp(host: "", port: port, family: .v4))
+        try expectAccepts(four.borrowed, host: "127.0.0.1", port: port)
+        try expectAccepts(six.borrowed, host: "::1", port: port)
+        let error = try #require(throws: UpgradeError.self) {
+            _ = try BoundSocket.bind(.tcp(host: "::1", port: 0, family: .v4))
+        }
+        #expect(error.code == .invalidAddress)
+    }
+
+    @Test func `an empty host takes IPv6 only when told to`() throws {
+        let six = try BoundSocket.bind(.tcp(host: "", port: 0), .init(isIPv6Only: true))
+        let port = try #require(BoundSocket.port(of: six.borrowed))
+        #expect(try !Client(host: "127.0.0.1", port: port, type: Platform.stream).isConnected)
+        try expectAccepts(six.borrowed, host: "::1", port: port)
+    }
+
+    @Test func `the sockets of a group share a port, and others do not get it`() throws {
+        let group = ListenOptions(reusesPort: true)
+        let first = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0), group)
+        let port = try #require(BoundSocket.port(of: first.borrowed))
+        let second = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: port), group)
+        #expect(BoundSocket.port(of: second.borrowed) == port)
+        let error = try #require(throws: UpgradeError.self) {
+            _ = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: port))
+        }
+        #expect(error.code == .addressInUse)
+    }
+
+    @Test(arguments: [0o600, 0o660, 0o777, 0o222] as [UInt16])
+    func `a Unix socket's file has exactly the mode that is asked for`(_ mode: UInt16) throws {
+        let path = self.directory("mode.sock")
+        _ = try BoundSocket.bind(.unix(path: path), .init(unixMode: mode, unixOwner: .init(user: getuid())))
+        var status = stat()
+        #expect(lstat(path, &status) == 0)
+        #expect(UInt16(status.st_mode) & 0o777 == mode)
+        #expect(status.st_uid == getuid())
+    }
+
+    @Test(.enabled(if: getuid() == 0, "only root may give files away"))
+    func `a Unix socket's file can be given away`() throws {
+        let path = self.directory("owner.sock")
+        _ = try BoundSocket.bind(.unix(path: path), .init(unixOwner: .init(user: 65534, group: 65533)))
+        var status = stat()
+        #expect(lstat(path, &status) == 0)
+        #expect(status.st_uid == 65534 && status.st_gid == 65533)
+    }
+
+    @Test func `the caller's own options are set before the socket is bound, and may refuse it`() throws {
+        let listener = try BoundSocket.bind(
+            .tcp(host: "127.0.0.1", port: 0),
+            .init(configure: { number throws(UpgradeError) in
+                var size: CInt = 300_000
+                _ = setsockopt(number, SOL_SOCKET, SO_RCVBUF, &size, 4)
+                if BoundSocket.port(of: number) ?? 0 != 0 { throw UpgradeError(.system, "it is bound already") }
+            })
+        )
+        var size: CInt = 0
+        var length = socklen_t(4)
+        #expect(getsockopt(listener.borrowed, SOL_SOCKET, SO_RCVBUF, &size, &length) == 0)
+        #expect(size >= 300_000)
+
+        let path = self.directory("refused.sock")
+        let error = try #require(throws: UpgradeError.self) {
+            _ = try BoundSocket.bind(
+                .unix(path: path),
+                .init(configure: { _ throws(UpgradeError) in throw UpgradeError(.invalidConfiguration, "not today") })
+            )
+        }
+        #expect(error.message == "not today")
+        #expect(UnixPath(path) == nil)
+    }
+
+    @Test(
+        arguments: [
+            (.tcp(host: "127.0.0.1", port: 0), .init(backlog: 0), "backlog of 0"),
+            (.tcp(host: "127.0.0.1", port: 0), .init(unixMode: 0o600), "no file"),
+            (.abstract(name: "x"), .init(unixOwner: .init(user: 0)), "no file"),
+            (.unix(path: "/x"), .init(unixMode: 0o1777), "0o1777"),
+        ] as [(SocketAddress, ListenOptions, String)]
+    )
+    func `options that cannot work are told as such`(
+        _ address: SocketAddress, _ options: ListenOptions, _ words: String
+    ) throws {
+        let error = try #require(throws: UpgradeError.self) { _ = try BoundSocket.bind(address, options) }
+        #expect(error.code == .invalidConfiguration)
+        #expect(error.message.contains(words))
+        #expect(!error.cure.isEmpty)
+    }
+
+    @Test func `Unix datagrams arrive`() throws {
+        let path = self.directory("gram.sock")
+        let socket = try BoundSocket.bind(.unix(path: path, kind: .datagram))
+        #expect(try DescriptorFacts(of: socket.borrowed).fits(.datagram))
+        // The path of a datagram socket that is in use is nobody's to take; one that a crash left is.
+        let error = try #require(throws: UpgradeError.self) {
+            _ = try BoundSocket.bind(.unix(path: path, kind: .datagram))
+        }
+        #expect(error.code == .addressInUse)
+        socket.close()
+        let next = try BoundSocket.bind(.unix(path: path, kind: .datagram))
+        #expect(try DescriptorFacts(of: next.borrowed).fits(.datagram))
+    }
+
+    #if os(Linux)
+    @Test func `a queue is as long as it is asked to be`() throws {
+        let path = self.directory("x.sock")
+        let listener = try BoundSocket.bind(.unix(path: path), .init(backlog: 1))
+        // Linux queues one more than the number.
+        let clients = try (0..<3).map { _ in try Client(unix: path) }
+        #expect(clients.map(\.isConnected) == [true, true, false])
+        _ = consume listener
+    }
+
+    @Test(arguments: SocketAddress.UnixKind.allCases)
+    func `an abstract name needs no file and is free when its socket is closed`(_ kind: SocketAddress.UnixKind) throws {
+        let address = SocketAddress.abstract(name: "tableflip test \(getpid()) \(kind)", kind: kind)
+        let first = try BoundSocket.bind(address)
+        #expect(try DescriptorFacts(of: first.borrowed).fits(address.descriptorKind))
+        #expect(throws: UpgradeError.self) { _ = try BoundSocket.bind(address) }
+        first.close()
+        _ = try BoundSocket.bind(address)
+        #expect(throws: UpgradeError.self) {
+            _ = try BoundSocket.bind(.abstract(name: String(repeating: "x", count: 108)))
+        }
+        #expect(throws: UpgradeError.self) { _ = try BoundSocket.bind(.abstract(name: "a\0b")) }
+    }
+
+    @Test func `a seqpacket listener is a listener`() throws {
+        let path = self.directory("packet.sock")
+        let listener = try BoundSocket.bind(.unix(path: path, kind: .seqpacket))
+        #expect(try DescriptorFacts(of: listener.borrowed).fits(.listener))
+    }
+
+    @Test func `a listener for virtual machines is bound, or the system has none and says so`() throws {
+        do {
+            let listener = try BoundSocket.bind(.vsock(port: UInt32.max - 1 - UInt32(getpid() % 1000)))
+            #expect(try DescriptorFacts(of: listener.borrowed).fits(.listener))
+        } catch let error as UpgradeError {
+            #expect(error.code == .listenFailed)
+            #expect(error.message.contains("does not have"), "\(error)")
+        }
+    }
+    #endif
+
     // MARK: -
 
     private func expectAccepts(
@@ -278,9 +427,9 @@ import Darwin
 extension SocketAddress {
     fileprivate func withPort(_ port: UInt16) -> SocketAddress {
         switch self.kind {
-        case .tcp(let host, _): .tcp(host: host, port: port)
-        case .udp(let host, _): .udp(host: host, port: port)
-        case .unix: self
+        case .tcp(let host, _, let family): .tcp(host: host, port: port, family: family)
+        case .udp(let host, _, let family): .udp(host: host, port: port, family: family)
+        case .unix, .abstract, .vsock: self
         }
     }
 }

@@ -24,7 +24,7 @@ import Testing
         try await Stage.first(kernel) { stage in
             let listener = try stage.upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0), name: "web")
             let datagrams = try stage.upgrader.listen(on: .udp(host: "127.0.0.1", port: 0))
-            let traced = try stage.upgrader.carry("trace") { tracer.giveAway() }
+            let traced = try stage.upgrader.carry(.file, name: "trace") { tracer.giveAway() }
             stage.upgrader.register(reader)
             try await stage.upgrader.ready()
             #expect(reader.journal.all == ["reader: resume", "reader: resumed"])
@@ -146,7 +146,7 @@ import Testing
         ResourceLimits.allowDescriptors(2000)
         try await Stage.first(kernel) { stage in
             for number in 0..<count {
-                _ = try stage.upgrader.carry("file \(number)") { () throws(UpgradeError) in
+                _ = try stage.upgrader.carry(.file, name: "file \(number)") { () throws(UpgradeError) in
                     try UpgradeError.wrapping("dup") { () throws(SystemCallError) in
                         try OwnedDescriptor(duplicating: 2)
                     }
@@ -337,7 +337,7 @@ import Testing
     }
 }
 
-extension CarriedSocket {
+extension CarriedDescriptor {
     fileprivate var inode: UInt64 {
         get throws {
             let number = self.withDescriptor { $0 ?? -1 }

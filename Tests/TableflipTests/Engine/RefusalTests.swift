@@ -127,7 +127,7 @@ import Testing
         let tracer = try Tracer()
         try await Stage.first(kernel, pidFile: file) { stage in
             let listener = try stage.upgrader.listen(on: .unix(path: directory("x.sock")))
-            _ = try stage.upgrader.carry("trace") { tracer.giveAway() }
+            _ = try stage.upgrader.carry(.file, name: "trace") { tracer.giveAway() }
             try await stage.upgrader.ready()
             #expect(directory.names == ["service.pid", "x.sock"])
             stage.upgrader.stop()

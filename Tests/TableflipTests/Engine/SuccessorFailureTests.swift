@@ -263,7 +263,9 @@ import Darwin
                 try await predecessor.handOver(inventory)
             }
         ) { stage in
-            _ = try stage.upgrader.carry("trace") { () throws(UpgradeError) in throw UpgradeError(.system, "") }
+            _ = try stage.upgrader.carry(.file, name: "trace") { () throws(UpgradeError) in
+                throw UpgradeError(.system, "")
+            }
             stage.upgrader.register(reader)
             let ready = stage.requestReady()
             _ = try await predecessor.hearReady()

@@ -53,7 +53,9 @@ import Darwin
             // What was not there is bound.
             let fresh = try stage.upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0), name: "fresh")
             #expect(!fresh.isInherited)
-            _ = try stage.upgrader.carry("log") { () throws(UpgradeError) in throw UpgradeError(.system, "not called") }
+            _ = try stage.upgrader.carry(.file, name: "log") { () throws(UpgradeError) in
+                throw UpgradeError(.system, "not called")
+            }
 
             stage.upgrader.register(reader)
             let ready = stage.requestReady()

@@ -92,7 +92,8 @@ final class FakeSuccessor: Sendable {
     var id: CInt { self.real.id }
 
     private init(
-        _ request: SpawnRequest, _ kernel: Kernel, real: SpawnedProcess, saysHello: Bool, channel: consuming OwnedDescriptor,
+        _ request: SpawnRequest, _ kernel: Kernel, real: SpawnedProcess, saysHello: Bool,
+        channel: consuming OwnedDescriptor,
         report: consuming OwnedDescriptor, life: consuming OwnedDescriptor
     ) {
         self.request = request

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+public import TableflipCore
+public import TableflipSystem
+
+/// What reaches every generation. Names are unique among everything that is carried, whatever its kind.
+extension Upgrader {
+    // MARK: Listening
+
+    /// A socket on this address: the predecessor's, if it had one under this name, else bound anew.
+    ///
+    /// To be called before ``ready()``. What was inherited and has not been asked for by then is closed.
+    /// - Parameters:
+    ///   - address: where to listen.
+    ///   - name: what the socket is known by across upgrades; by default the address in words. Needed where two sockets
+    ///     ask for the same address.
+    ///   - options: how a new socket is bound; an inherited one keeps what it has.
+    /// - Returns: the socket, listening: its accept queue fills from here on.
+    /// - Throws: ``UpgradeError`` with the code `addressInUse`, `listenFailed`, `invalidAddress`,
+    ///   `invalidConfiguration`, `duplicateName`, or `wrongMoment` after ``ready()``.
+    public func listen(
+        on address: SocketAddress, name: String? = nil, options: ListenOptions = .init()
+    ) throws(UpgradeError) -> Listener {
+        let directory = self.context.directory
+        return try self.listen(on: address, name: name, backlog: options.backlog) { () throws(UpgradeError) in
+            try BoundSocket.bind(address, options, from: directory)
+        }
+    }
+
+    /// As ``listen(on:name:options:)``, for a socket that only the caller knows how to make.
+    /// - Parameters:
+    ///   - address: where it will listen.
+    ///   - name: what it is known by across upgrades; by default the address in words.
+    ///   - binding: makes the socket, bound and listening, close-on-exec. It is called only if none was inherited; the
+    ///     upgrader owns what it returns.
+    /// - Returns: the socket.
+    /// - Throws: ``UpgradeError``: what `binding` throws, `listenFailed` if it is no such socket, `duplicateName`, or
+    ///   `wrongMoment` after ``ready()``.
+    public func listen(
+        on address: SocketAddress, name: String? = nil, binding: () throws(UpgradeError) -> OwnedDescriptor
+    ) throws(UpgradeError) -> Listener {
+        try self.listen(on: address, name: name, backlog: nil) { () throws(UpgradeError) in
+            let made = try binding()
+            try Self.check(made, is: address.descriptorKind, "\(address)")
+            return made
+        }
+    }
+
+    private func listen(
+        on address: SocketAddress, name: String?, backlog: Int32?,
+        binding: () throws(UpgradeError) -> OwnedDescriptor
+    ) throws(UpgradeError) -> Listener {
+        let entry = try Self.entry(name ?? address.description, address.descriptorKind, address: address.description)
+        let path = entry.unixPath(from: self.context.directory)
+        let socket = try self.context.sockets.descriptor(for: entry, unixPath: path, make: binding)
+        return Listener(socket, address: address, backlog: backlog)
+    }
+
+    /// The predecessor's socket on this address; never binds one.
+    /// - Parameters:
+    ///   - address: where it listens.
+    ///   - name: what it is known by; by default the address in words.
+    /// - Returns: the socket, or nil if there was none.
+    /// - Throws: ``UpgradeError`` with the code `duplicateName`, or `wrongMoment` after ``ready()``.
+    public func inherited(_ address: SocketAddress, name: String? = nil) throws(UpgradeError) -> Listener? {
+        let entry = try Self.entry(name ?? address.description, address.descriptorKind, address: address.description)
+        return try self.context.sockets.inherited(entry).map { Listener($0, address: address, backlog: nil) }
+    }
+
+    // MARK: Everything else with a descriptor
+
+    /// The predecessor's descriptor of this name and kind.
+    /// - Parameters:
+    ///   - kind: what it is.
+    ///   - name: what it is known by.
+    /// - Returns: the descriptor, or nil if there was none.
+    /// - Throws: ``UpgradeError`` with the code `duplicateName` (also if it is of another kind), or `wrongMoment` after
+    ///   ``ready()``.
+    public func inherited(_ kind: DescriptorKind, name: String) throws(UpgradeError) -> CarriedDescriptor? {
+        try self.context.sockets.inherited(try Self.entry(name, kind))
+    }
+
+    /// Everything of this kind that was inherited and has not been asked for, in the order in which it was carried.
+    /// - Parameter kind: what it is.
+    /// - Returns: the descriptors; they count as asked for.
+    /// - Throws: ``UpgradeError`` with the code `wrongMoment` after ``ready()``.
+    public func allInherited(_ kind: DescriptorKind) throws(UpgradeError) -> [CarriedDescriptor] {
+        try self.context.sockets.allInherited(kind)
+    }
+
+    /// Carries a descriptor to every later generation: a listener or datagram socket made elsewhere, a connection, a
+    /// file.
+    ///
+    /// It may be called at any time except while an upgrade runs. The caller goes on with duplicates.
+    /// - Parameters:
+    ///   - descriptor: the upgrader owns it from here on, also if this throws.
+    ///   - kind: what it is.
+    ///   - name: what it is known by across upgrades, 1 to 255 bytes.
+    /// - Returns: the carried descriptor.
+    /// - Throws: ``UpgradeError`` with the code `duplicateName`; `listenFailed` if it is not of this kind; `wrongMoment`
+    ///   during an upgrade and after one.
+    @discardableResult
+    public func carry(
+        _ descriptor: consuming OwnedDescriptor, as kind: DescriptorKind, name: String
+    ) throws(UpgradeError) -> CarriedDescriptor {
+        let entry = try Self.entry(name, kind)
+        try Self.check(descriptor, is: kind, name)
+        return try self.context.sockets.add(entry, descriptor)
+    }
+
+    /// The predecessor's descriptor of this name and kind, or else a new one, which later generations get.
+    /// - Parameters:
+    ///   - kind: what it is.
+    ///   - name: what it is known by across upgrades, 1 to 255 bytes.
+    ///   - make: makes it; the upgrader owns what it returns.
+    /// - Returns: the carried descriptor.
+    /// - Throws: ``UpgradeError``: as ``carry(_:as:name:)``, what `make` throws, or `wrongMoment` after ``ready()``.
+    public func carry(
+        _ kind: DescriptorKind, name: String, orMake make: () throws(UpgradeError) -> OwnedDescriptor
+    ) throws(UpgradeError) -> CarriedDescriptor {
+        let entry = try Self.entry(name, kind)
+        return try self.context.sockets.descriptor(for: entry, unixPath: nil) { () throws(UpgradeError) in
+            let made = try make()
+            try Self.check(made, is: kind, name)
+            return made
+        }
+    }
+
+    /// Carries it no further, such as a connection that has ended. Means nothing while an upgrade runs.
+    /// - Parameter descriptor: what was carried; the upgrader's copy is closed with its last reference.
+    public func forget(_ descriptor: CarriedDescriptor) { self.context.sockets.remove(descriptor) }
+
+    // MARK: -
+
+    private static func entry(
+        _ name: String, _ kind: DescriptorKind, address: String = ""
+    ) throws(UpgradeError) -> InventoryEntry {
+        guard !name.isEmpty, name.utf8.count <= WireLimit.name else {
+            throw UpgradeError(
+                .invalidAddress, "a name has 1 to \(WireLimit.name) bytes; \"\(name)\" has \(name.utf8.count)",
+                cure: "Give it a shorter one, such as listen(on:name:).", serving: .nobody
+            )
+        }
+        return InventoryEntry(name: name, kind: kind, address: address)
+    }
+
+    /// Bad descriptors are refused here: a successor would refuse the whole upgrade because of them.
+    private static func check(
+        _ descriptor: borrowing OwnedDescriptor, is kind: DescriptorKind, _ name: String
+    ) throws(UpgradeError) {
+        let number = descriptor.borrowed
+        let facts = try UpgradeError.wrapping("\(name) is a bad descriptor") { () throws(SystemCallError) in
+            try DescriptorFacts(of: number)
+        }
+        guard facts.fits(kind) else {
+            throw UpgradeError(
+                .listenFailed, "\(name) is no \(kind)", cure: "Hand it over as what it is.", serving: .nobody
+            )
+        }
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+import Testing
+
+@testable import Tableflip
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// What an application can carry besides listeners that it asks for by address.
+@Suite(.timeLimit(.minutes(3))) struct DescriptorsTests {
+    @Test(arguments: Kernel.allCases)
+    func `what was inherited is found by kind and name, and only once`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        var inventory = Inventory.empty
+        let address = SocketAddress.tcp(host: "127.0.0.1", port: 0)
+        inventory.add(address.description, .listener, address.description, Held(try BoundSocket.bind(address)))
+        let pair = try ChannelSocket.pair()
+        inventory.add("client", .connection, "", Held(OwnedDescriptor(takingOwnershipOf: pair.ours)))
+        inventory.add("log a", .file, "", Held(try OwnedDescriptor(duplicating: 2)))
+        inventory.add("log b", .file, "", Held(try OwnedDescriptor(duplicating: 2)))
+        inventory.add("log c", .file, "", Held(try OwnedDescriptor(duplicating: 2)))
+        let handedOver = inventory
+        try await Stage.successor(kernel, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
+            #expect(try stage.upgrader.inherited(.tcp(host: "127.0.0.1", port: 1)) == nil)
+            #expect(try stage.upgrader.inherited(.file, name: "nothing") == nil)
+            let listener = try #require(try stage.upgrader.inherited(address))
+            #expect(listener.isInherited && listener.port == BoundSocket.port(of: handedOver.descriptors[0].number))
+            let client = try #require(try stage.upgrader.inherited(.connection, name: "client"))
+            #expect(client.isInherited && client.kind == .connection && client.name == "client")
+            #expect(try client.duplicate().withBorrowed { fcntl($0, F_GETFD) & FD_CLOEXEC != 0 })
+            // Asked for as something else, it stays what it is and can still be asked for.
+            let error = try #require(throws: UpgradeError.self) {
+                _ = try stage.upgrader.inherited(.connection, name: "log b")
+            }
+            #expect(error.code == .duplicateName)
+            #expect(try stage.upgrader.inherited(.file, name: "log b") != nil)
+            #expect(throws: UpgradeError.self) { _ = try stage.upgrader.inherited(.file, name: "log b") }
+            // A new one may not hide one that nobody has asked for.
+            #expect(throws: UpgradeError.self) {
+                try stage.upgrader.carry(OwnedDescriptor(duplicating: 2), as: .file, name: "log a")
+            }
+            #expect(try stage.upgrader.allInherited(.file).map(\.name) == ["log a", "log c"])
+            #expect(try stage.upgrader.allInherited(.file).isEmpty)
+
+            let ready = stage.requestReady()
+            let said = try await predecessor.hearReady()
+            #expect(said.claimed == [true, true, true, true, true] && said.fresh == 0)
+            try await predecessor.peer.say(.go)
+            try await ready.value
+            #expect(throws: UpgradeError.self) { _ = try stage.upgrader.inherited(.file, name: "other") }
+        }
+        _ = close(pair.theirs)
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `what is added after ready is handed over, what was forgotten is not`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let tracer = try Tracer()
+            let kept = try stage.upgrader.carry(tracer.giveAway(), as: .file, name: "kept")
+            #expect(!kept.isInherited)
+            let gone = try stage.upgrader.carry(OwnedDescriptor(duplicating: 2), as: .file, name: "gone")
+            stage.upgrader.forget(gone)
+            // Its name is free again.
+            let again = try stage.upgrader.carry(OwnedDescriptor(duplicating: 2), as: .file, name: "gone")
+            stage.upgrader.forget(again)
+
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.greet()
+            let inventory = try await successor.takeInventory()
+            #expect(inventory.entries.filter { $0.kind == .file }.map(\.name) == ["kept"])
+            // What comes now would be lost with this process.
+            let error = try #require(throws: UpgradeError.self) {
+                try stage.upgrader.carry(OwnedDescriptor(duplicating: 2), as: .file, name: "late")
+            }
+            #expect(error.code == .wrongMoment && !error.cure.isEmpty)
+            try await successor.end(.exited(1))
+            _ = try await upgrade.failure
+            try stage.upgrader.carry(OwnedDescriptor(duplicating: 2), as: .file, name: "late")
+
+            let second = stage.requestUpgrade()
+            let next = try await stage.spawner.next()
+            let all = try await next.takeOver()
+            #expect(all.entries.filter { $0.kind == .file }.map(\.name) == ["kept", "late"])
+            _ = try await second.value
+            #expect(throws: UpgradeError.self) {
+                try stage.upgrader.carry(OwnedDescriptor(duplicating: 2), as: .file, name: "too late")
+            }
+        }
+    }
+
+    @Test func `a descriptor that is not what it is said to be is refused and closed`() async throws {
+        try await Stage.first(.current) { stage in
+            for kind in [DescriptorKind.listener, .datagram, .connection] {
+                let tracer = try Tracer()
+                let error = try #require(throws: UpgradeError.self) {
+                    try stage.upgrader.carry(tracer.giveAway(), as: kind, name: "x")
+                }
+                #expect(error.code == .listenFailed)
+                #expect(try await tracer.isClosedEverywhere)
+            }
+        }
+    }
+
+    @Test func `a listener may be made by the application, once`() async throws {
+        try await Stage.first(.current) { stage in
+            let address = SocketAddress.tcp(host: "127.0.0.1", port: 0)
+            let listener = try stage.upgrader.listen(on: address, name: "own") { () throws(UpgradeError) in
+                try BoundSocket.bind(address)
+            }
+            #expect(listener.port != nil && !listener.isInherited)
+            let error = try #require(throws: UpgradeError.self) {
+                _ = try stage.upgrader.listen(on: address, name: "other") { () throws(UpgradeError) in
+                    try BoundSocket.bind(.udp(host: "127.0.0.1", port: 0))
+                }
+            }
+            #expect(error.code == .listenFailed)
+            // The name is free after a failure.
+            _ = try stage.upgrader.listen(on: address, name: "other")
+        }
+    }
+}
