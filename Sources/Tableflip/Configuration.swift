@@ -24,9 +24,8 @@ extension Upgrader {
         /// Which signals upgrade and stop.
         public var signals: UpgradeSignals
 
-        /// The program of the next generation: a path, or a name to look for in `PATH`. nil: the one that this process
-        /// was started by, `argv[0]`, looked up anew at each upgrade.
-        public var executable: String?
+        /// How the next generation is started: by default as this process was.
+        public var successor: Successor
 
         /// How long a successor serves before it becomes the owner; 0 is tableflip's way. Until then the old process
         /// can take the service back.
@@ -39,17 +38,17 @@ extension Upgrader {
         ///   - drainTimeout: see ``drainTimeout``.
         ///   - pauseTimeout: see ``pauseTimeout``.
         ///   - signals: see ``signals``.
-        ///   - executable: see ``executable``.
+        ///   - successor: see ``successor``.
         public init(
             pidFile: String? = nil, upgradeTimeout: Duration = .seconds(60), drainTimeout: Duration = .seconds(30),
-            pauseTimeout: Duration = .seconds(1), signals: UpgradeSignals = .standard, executable: String? = nil
+            pauseTimeout: Duration = .seconds(1), signals: UpgradeSignals = .standard, successor: Successor = .init()
         ) {
             self.pidFile = pidFile
             self.upgradeTimeout = upgradeTimeout
             self.drainTimeout = drainTimeout
             self.pauseTimeout = pauseTimeout
             self.signals = signals
-            self.executable = executable
+            self.successor = successor
             self.probation = .zero
         }
 
@@ -69,6 +68,7 @@ extension Upgrader {
                     cure: "Give it a path such as /run/hello.pid, or nil for none.", serving: .nobody
                 )
             }
+            do throws(UpgradeError) { try self.successor.validate() } catch { throw error.whileServing(.nobody) }
             for signal in self.signals.upgrade + self.signals.stop where !ProcessID.canHandle(signal: signal) {
                 throw UpgradeError(
                     .invalidConfiguration, "signal \(signal) cannot be handled",

@@ -27,17 +27,6 @@ struct ProcessStart: Sendable {
     }
 
     func absolute(_ path: String) -> String { path.hasPrefix("/") ? path : self.directory + "/" + path }
-
-    /// Found anew at each upgrade, with the environment as it is then.
-    func program(_ configuration: Upgrader.Configuration) throws(UpgradeError) -> SpawnRequest {
-        SpawnRequest(
-            executable: try ExecutablePath(
-                finding: configuration.executable.map { Array($0.utf8) } ?? self.arguments.strings.first ?? [],
-                from: self.directory
-            ),
-            arguments: self.arguments, environment: ProcessEnvironment.inheritable(), directory: self.directory
-        )
-    }
 }
 
 /// There is one upgrader in a process: descriptors, signals and the environment variable are the process's own.

@@ -47,7 +47,7 @@ public final class Upgrader: Sendable {
         self.context = try EngineContext(
             configuration: configuration, logger: logger, capabilities: capabilities,
             spawner: DirectSpawner(capabilities: capabilities),
-            program: { () throws(UpgradeError) in try start.program(configuration) },
+            program: { successor throws(UpgradeError) in try start.request(for: successor) },
             exitNow: { ProcessID.exitNow(status: $0) },
             pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }, directory: start.directory
         )
@@ -134,12 +134,14 @@ public final class Upgrader: Sendable {
     ///
     /// Afterwards ``exit`` has a value: drain and return from `main`. If anything goes wrong this process serves on, and
     /// the next call starts afresh.
+    /// - Parameter successor: how to start the program this time, instead of ``Configuration/successor``; nil: as
+    ///   configured.
     /// - Returns: who serves now, and how long it took.
     /// - Throws: ``UpgradeError``: a refusal (`notReady`, `upgradeRunning`, `predecessorAlive`, `successorAlive`,
-    ///   `replaced`, `stopping`), or why the successor did not come to serve.
+    ///   `replaced`, `stopping`, `processOne`), or why the successor did not come to serve.
     @discardableResult
-    public func upgrade() async throws(UpgradeError) -> UpgradeReport {
-        try await self.ask { .upgrade($0) }
+    public func upgrade(startingWith successor: Successor? = nil) async throws(UpgradeError) -> UpgradeReport {
+        try await self.ask { .upgrade($0, successor) }
     }
 
     /// Stops the service: ``exit`` gets its value, and the upgrader closes its sockets and removes Unix paths and PID

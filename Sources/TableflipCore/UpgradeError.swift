@@ -35,6 +35,9 @@ public struct UpgradeError: Error, Hashable, Sendable {
         /// This process is stopping.
         public static let stopping = Code("stopping")
 
+        /// This process is the first one of a container (PID 1), and its end would end the container.
+        public static let processOne = Code("processOne")
+
         // MARK: The successor could not be started
 
         /// The executable does not exist.

@@ -12,7 +12,7 @@ import Testing
         try configuration.validate()
         #expect(configuration.upgradeTimeout == .seconds(60))
         #expect(configuration.pidFile == nil)
-        #expect(configuration.executable == nil)
+        #expect(configuration.successor == .init())
         #expect(configuration.probation == .zero)
         #expect(configuration.signals == .standard)
     }

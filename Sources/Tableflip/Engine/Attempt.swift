@@ -9,6 +9,8 @@ import TableflipSystem
 final class Attempt {
     let reply: Reply<UpgradeReport>?
     let began: SuspendingClock.Instant
+    /// How to start it.
+    let start: Upgrader.Successor
     /// What is handed over, in the order in which `ready` speaks of it.
     let inventory: [CarriedDescriptor]
     /// nil once it is closed.
@@ -41,11 +43,12 @@ final class Attempt {
     var moved = 0
 
     init(
-        reply: Reply<UpgradeReport>?, began: SuspendingClock.Instant, inventory: [CarriedDescriptor],
-        channel: ChannelSocket
+        reply: Reply<UpgradeReport>?, began: SuspendingClock.Instant, start: Upgrader.Successor,
+        inventory: [CarriedDescriptor], channel: ChannelSocket
     ) {
         self.reply = reply
         self.began = began
+        self.start = start
         self.inventory = inventory
         self.channel = channel
     }

@@ -43,11 +43,16 @@ extension Engine {
 
     // MARK: The request
 
-    func requestUpgrade(_ reply: @escaping Reply<UpgradeReport>) {
+    func requestUpgrade(_ reply: @escaping Reply<UpgradeReport>, startingWith successor: Upgrader.Successor?) {
         var probe = self.predecessor
         if case .refuse(let code) = probe.handle(.upgradeRequested).first {
             let refusal = self.refusal(code)
             self.emit(.refused, peer: self.attempt?.successor, error: refusal)
+            return reply(.failure(refusal))
+        }
+        guard !self.context.isProcessOne else {
+            let refusal = self.refusal(.processOne)
+            self.emit(.refused, error: refusal)
             return reply(.failure(refusal))
         }
         do throws(SystemCallError) {
@@ -58,7 +63,8 @@ extension Engine {
             )
             self.keepWatchingLeftover()
             self.attempt = Attempt(
-                reply: reply, began: self.clock.now, inventory: self.context.sockets.freeze(), channel: channel
+                reply: reply, began: self.clock.now, start: successor ?? self.context.configuration.successor,
+                inventory: self.context.sockets.freeze(), channel: channel
             )
             self.attempt?.theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
         } catch {
@@ -104,6 +110,11 @@ extension Engine {
                 code, "this process has been replaced by PID \(successor) and is draining",
                 cure: "Ask that process.", serving: .successor
             )
+        case .processOne:
+            UpgradeError(
+                code, "this process is PID 1: when it leaves after an upgrade, the kernel ends the whole container",
+                cure: "Start it below an init that stays and reaps, such as tini or `docker run --init`."
+            )
         default: UpgradeError(code, "this process is stopping", cure: "Start the service anew.", serving: .nobody)
         }
     }
@@ -112,7 +123,7 @@ extension Engine {
         guard let attempt, let theirs = attempt.theirs.take() else { return }
         let number = theirs.borrowed
         do throws(UpgradeError) {
-            var request = try self.context.program()
+            var request = try self.context.program(attempt.start)
             let variable = try UpgradeError.wrapping("the channel cannot be looked at") {
                 () throws(SystemCallError) in try ProcessEnvironment.variable(channel: number)
             }

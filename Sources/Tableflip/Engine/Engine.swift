@@ -194,10 +194,13 @@ final class Engine {
             if self.context.configuration.signals.upgrade.contains(number) {
                 self.logger.info("upgrade by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
                 self.feed(
-                    EngineInput.upgrade { [logger] result in
-                        // Success is logged by the engine itself.
-                        if case .failure(let error) = result { logger.error("upgrade failed: \(error)") }
-                    })
+                    EngineInput.upgrade(
+                        { [logger] result in
+                            // Success is logged by the engine itself.
+                            if case .failure(let error) = result { logger.error("upgrade failed: \(error)") }
+                        }, nil
+                    )
+                )
             } else if self.context.configuration.signals.stop.contains(number) {
                 self.logger.info("stop by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
                 self.feed(EngineInput.stop)
@@ -208,7 +211,7 @@ final class Engine {
     private func take(_ input: EngineInput) {
         switch input {
         case .ready(let reply): self.applicationIsReady(reply)
-        case .upgrade(let reply): self.requestUpgrade(reply)
+        case .upgrade(let reply, let successor): self.requestUpgrade(reply, startingWith: successor)
         case .stop: self.stop()
         case .readersFinished(let number, let failure): self.readersFinished(number, failure)
         case .exportFinished: self.exportFinished()

@@ -12,10 +12,12 @@ struct EngineContext: Sendable {
     var capabilities: Capabilities
     var spawner: any ProcessSpawner
     /// What is started at an upgrade. Looked up anew each time.
-    var program: @Sendable () throws(UpgradeError) -> SpawnRequest
+    var program: @Sendable (Upgrader.Successor) throws(UpgradeError) -> SpawnRequest
     /// Ends the process.
     var exitNow: @Sendable (CInt) -> Void
     var pidFile: PIDFile?
+    /// Whether the end of this process is the end of a container.
+    var isProcessOne = ProcessID.current == 1
     /// What relative paths count from.
     var directory: String
     let lifeline: Lifeline
@@ -29,7 +31,7 @@ struct EngineContext: Sendable {
 
     init(
         configuration: Upgrader.Configuration, logger: Logger, capabilities: Capabilities,
-        spawner: any ProcessSpawner, program: @escaping @Sendable () throws(UpgradeError) -> SpawnRequest,
+        spawner: any ProcessSpawner, program: @escaping @Sendable (Upgrader.Successor) throws(UpgradeError) -> SpawnRequest,
         exitNow: @escaping @Sendable (CInt) -> Void, pidFile: PIDFile?, directory: String = "/"
     ) throws(UpgradeError) {
         self.configuration = configuration

@@ -11,7 +11,7 @@ typealias Reply<Value> = @Sendable (Result<Value, UpgradeError>) -> Void
 /// What the rest of the program tells the engine.
 enum EngineInput: Sendable {
     case ready(Reply<Void>)
-    case upgrade(Reply<UpgradeReport>)
+    case upgrade(Reply<UpgradeReport>, Upgrader.Successor?)
     case stop
     /// The readers have finished what they were last asked; stale numbers are dropped.
     case readersFinished(number: Int, UpgradeError?)

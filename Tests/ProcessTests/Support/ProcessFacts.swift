@@ -48,6 +48,8 @@ struct ProcessFacts: Hashable, Sendable {
 
     static func executable(of process: CInt) -> String? { self.link("/proc/\(process)/exe") }
 
+    static func directory(of process: CInt) -> String? { self.link("/proc/\(process)/cwd") }
+
     /// `Z` for a process that has ended and was not reaped; nil for none at all.
     static func state(of process: CInt) -> Character? { self.status(of: process)?.first?.first }
 

@@ -17,6 +17,8 @@ extension Server {
         var descriptors: [CInt: CInt] = [:]
         /// Where it starts; nil: where the tests do.
         var directory: URL?
+        /// As the first process of a namespace of its own.
+        var isProcessOne = false
         /// Called with the service's directory before it starts.
         var prepare: ((URL) throws -> Void)?
 
@@ -37,6 +39,12 @@ extension Server {
                 let shell = ["sh", "-c", "cd \"$0\" && exec \"$@\"", directory.path]
                 command.path = "/bin/sh"
                 command.arguments = shell.map { Array($0.utf8) } + command.arguments
+            }
+            if self.isProcessOne {
+                // Ends with its child, by the child's status.
+                let words = ["unshare", "--pid", "--fork", "--kill-child", "--"].map { Array($0.utf8) }
+                command.path = "/usr/bin/unshare"
+                command.arguments = words + command.arguments
             }
             return command
         }

@@ -19,7 +19,7 @@ struct Options {
     /// Register the accept loop as a reader.
     var hasReader = false
     var files = 0
-    var executable: String?
+    var successor = Upgrader.Successor()
     /// Named pipes; see `Fifo`. Wait for a byte before returning from `main`, and before a reader has paused.
     var linger: String?
     var pauseWait: String?
@@ -41,7 +41,13 @@ struct Options {
             case "--portable": self.isPortable = true
             case "--reader": self.hasReader = true
             case "--files": self.files = rest.popFirst().flatMap { Int($0) } ?? 0
-            case "--executable": self.executable = rest.popFirst()
+            case "--executable": self.successor.executable = rest.popFirst()
+            case "--directory": self.successor.directory = rest.popFirst()
+            case "--environment-file": self.successor.environment.file = rest.popFirst()
+            case "--no-inherited-environment": self.successor.environment.inherits = false
+            case "--set":
+                let words = (rest.popFirst() ?? "").split(separator: "=", maxSplits: 1).map(String.init)
+                self.successor.environment.changes[words[0]] = .some(words.count > 1 ? words[1] : nil)
             case "--linger": self.linger = rest.popFirst()
             case "--pause-wait": self.pauseWait = rest.popFirst()
             case "--run-child": self.runsChild = true
@@ -53,7 +59,7 @@ struct Options {
     var configuration: Upgrader.Configuration {
         var configuration = Upgrader.Configuration(
             pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout, drainTimeout: self.drainTimeout,
-            pauseTimeout: self.pauseTimeout, executable: self.executable
+            pauseTimeout: self.pauseTimeout, successor: self.successor
         )
         configuration.probation = self.probation
         return configuration

@@ -213,7 +213,7 @@ private struct Surroundings: Sendable {
         self.context = try EngineContext(
             configuration: configuration, logger: Logger(label: "stage") { _ in SwiftLogNoOpLogHandler() },
             capabilities: kernel.capabilities, spawner: spawner,
-            program: { () throws(UpgradeError) in
+            program: { _ throws(UpgradeError) in
                 SpawnRequest(
                     executable: try ExecutablePath(finding: "/bin/sh", from: "/"),
                     arguments: CStrings([Array("service".utf8), Array("--flag".utf8)]),
