@@ -209,6 +209,15 @@ int tf_signal_to_descriptor(int signal, int descriptor) {
 
 void tf_signal_default(int number) { signal(number, SIG_DFL); }
 
+int tf_unlinked_file(void) {
+    char path[] = "/tmp/tableflip-XXXXXX";
+    int descriptor = mkstemp(path);
+    if (descriptor < 0) return -1;
+    unlink(path);
+    tf_set_close_on_exec(descriptor, true);
+    return descriptor;
+}
+
 // MARK: Facts
 
 static atomic_bool process_claimed;

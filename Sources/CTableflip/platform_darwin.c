@@ -82,6 +82,18 @@ void tf_platform_exclude_signals(sigset_t *set) {
 }
 
 void tf_platform_name_thread(const char *name) { pthread_setname_np(name); }
+int tf_sealable_memory(const char *name) {
+    (void)name;
+    errno = ENOSYS;
+    return -1;
+}
+
+int tf_seal(int descriptor) {
+    (void)descriptor;
+    errno = ENOSYS;
+    return -1;
+}
+
 int tf_vsock_family(void) { return -1; }
 
 int tf_bind_vsock(int socket, uint32_t context_id, uint32_t port) {

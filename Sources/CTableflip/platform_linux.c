@@ -11,6 +11,7 @@
 #include <linux/vm_sockets.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -58,6 +59,12 @@ int tf_platform_close_others(posix_spawn_file_actions_t *actions, int keep, shor
 void tf_platform_exclude_signals(sigset_t *set) { (void)set; }
 
 void tf_platform_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int tf_sealable_memory(const char *name) { return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); }
+
+int tf_seal(int descriptor) {
+    return fcntl(descriptor, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+}
 
 int tf_vsock_family(void) { return AF_VSOCK; }
 

@@ -63,8 +63,9 @@ final class SocketRegistry: Sendable {
 
     /// Everything inherited of this kind that has not been asked for, in the order in which it was carried.
     func allInherited(_ kind: DescriptorKind) throws(UpgradeError) -> [CarriedDescriptor] {
-        let entries = self.state.withLock { state in
-            state.unclaimed.sorted { $0.key < $1.key }.map(\.value.entry).filter { $0.kind == kind }
+        let entries = try self.state.withLock { state throws(UpgradeError) in
+            guard !state.isSealed else { throw .afterReady("every inherited \(kind)") }
+            return state.unclaimed.sorted { $0.key < $1.key }.map(\.value.entry).filter { $0.kind == kind }
         }
         var found: [CarriedDescriptor] = []
         for entry in entries { if let descriptor = try self.claim(entry) { found.append(descriptor) } }
@@ -99,6 +100,20 @@ final class SocketRegistry: Sendable {
         return added
     }
 
+    /// Carries it in the place of what has this name and kind.
+    func replace(_ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor) throws(UpgradeError) {
+        let old = self.state.withLock { state in
+            state.isFrozen ? nil : state.carried.first { $0.name == entry.name && $0.kind == entry.kind }
+        }
+        if let old { self.remove(old) }
+        _ = try self.add(entry, descriptor)
+    }
+
+    /// What was inherited under this name and not asked for yet.
+    func unclaimed(_ name: String) -> InventoryEntry? {
+        self.state.withLock { state in state.indexByName[name].flatMap { state.unclaimed[$0]?.entry } }
+    }
+
     /// Carries it no further; its name is free again.
     func remove(_ descriptor: CarriedDescriptor) {
         self.state.withLock { state in
@@ -111,12 +126,7 @@ final class SocketRegistry: Sendable {
     /// Takes an inherited descriptor; nil where there is none of this name. The name is taken in either case.
     private func claim(_ entry: InventoryEntry) throws(UpgradeError) -> CarriedDescriptor? {
         try self.state.withLock { state throws(UpgradeError) -> CarriedDescriptor? in
-            guard !state.isSealed else {
-                throw UpgradeError(
-                    .wrongMoment, "\(entry.name) was asked for after ready()",
-                    cure: "Ask for every socket before ready(): what is not asked for by then is closed."
-                )
-            }
+            guard !state.isSealed else { throw .afterReady(entry.name) }
             try state.take(entry.name)
             guard let index = state.indexByName[entry.name], let found = state.unclaimed[index] else { return nil }
             guard found.kind == entry.kind else {
@@ -245,5 +255,14 @@ extension InventoryEntry {
     func unixPath(from directory: String) -> String? {
         guard let path = SocketAddress(self.address)?.unixPath else { return nil }
         return path.hasPrefix("/") ? path : directory + "/" + path
+    }
+}
+
+extension UpgradeError {
+    fileprivate static func afterReady(_ what: String) -> UpgradeError {
+        UpgradeError(
+            .wrongMoment, "\(what) was asked for after ready()",
+            cure: "Ask for every socket before ready(): what is not asked for by then is closed."
+        )
     }
 }

@@ -88,7 +88,8 @@ extension Upgrader {
             }
             let texts = (self.arguments ?? []) + [self.executable ?? "x", self.directory ?? "x"]
             if let text = texts.first(where: { $0.utf8.contains(0) }) {
-                throw UpgradeError(.invalidConfiguration, "\"\(text)\" has a zero byte in it, which no argument can have")
+                throw UpgradeError(
+                    .invalidConfiguration, "\"\(text)\" has a zero byte in it, which no argument can have")
             }
             if self.executable?.isEmpty == true || self.directory?.isEmpty == true {
                 throw UpgradeError(

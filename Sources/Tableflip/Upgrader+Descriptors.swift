@@ -92,7 +92,8 @@ extension Upgrader {
     /// Carries a descriptor to every later generation: a listener or datagram socket made elsewhere, a connection, a
     /// file.
     ///
-    /// It may be called at any time except while an upgrade runs. The caller goes on with duplicates.
+    /// It may be called at any time except while an upgrade runs. The caller goes on with duplicates. The file of a Unix
+    /// socket that was made elsewhere is the caller's to remove; sockets of `listen` clean up after themselves.
     /// - Parameters:
     ///   - descriptor: the upgrader owns it from here on, also if this throws.
     ///   - kind: what it is.
@@ -105,6 +106,7 @@ extension Upgrader {
         _ descriptor: consuming OwnedDescriptor, as kind: DescriptorKind, name: String
     ) throws(UpgradeError) -> CarriedDescriptor {
         let entry = try Self.entry(name, kind)
+        try Self.checkIsNoState(kind)
         try Self.check(descriptor, is: kind, name)
         return try self.context.sockets.add(entry, descriptor)
     }
@@ -120,6 +122,7 @@ extension Upgrader {
         _ kind: DescriptorKind, name: String, orMake make: () throws(UpgradeError) -> OwnedDescriptor
     ) throws(UpgradeError) -> CarriedDescriptor {
         let entry = try Self.entry(name, kind)
+        try Self.checkIsNoState(kind)
         return try self.context.sockets.descriptor(for: entry, unixPath: nil) { () throws(UpgradeError) in
             let made = try make()
             try Self.check(made, is: kind, name)
@@ -133,7 +136,7 @@ extension Upgrader {
 
     // MARK: -
 
-    private static func entry(
+    static func entry(
         _ name: String, _ kind: DescriptorKind, address: String = ""
     ) throws(UpgradeError) -> InventoryEntry {
         guard !name.isEmpty, name.utf8.count <= WireLimit.name else {
@@ -143,6 +146,14 @@ extension Upgrader {
             )
         }
         return InventoryEntry(name: name, kind: kind, address: address)
+    }
+
+    private static func checkIsNoState(_ kind: DescriptorKind) throws(UpgradeError) {
+        guard kind == .state else { return }
+        throw UpgradeError(
+            .invalidConfiguration, "a state is not carried as a descriptor",
+            cure: "Use leaveState(_:name:version:), or carry it as a file.", serving: .nobody
+        )
     }
 
     /// Bad descriptors are refused here: a successor would refuse the whole upgrade because of them.

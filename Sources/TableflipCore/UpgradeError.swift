@@ -83,6 +83,11 @@ public struct UpgradeError: Error, Hashable, Sendable {
         /// The operator took the upgrade back.
         public static let rolledBack = Code("rolledBack")
 
+        /// A final state could not be provided or restored; the message holds the application's words.
+        public static let stateFailed = Code("stateFailed")
+        /// A state was left in a layout that the successor does not read.
+        public static let stateVersion = Code("stateVersion")
+
         // MARK: This process, as a successor
 
         /// The predecessor died or went away before it had handed over everything.

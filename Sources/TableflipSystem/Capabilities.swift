@@ -12,12 +12,14 @@ package struct Capabilities: Hashable, Sendable {
     package var descriptorsPerMessage: Int
     /// fstat(2) tells two sockets apart by their inode. Else only their addresses do.
     package var identifiesSockets: Bool
+    /// A file can be in memory and be sealed (memfd_create(2)). Else it is one that has been unlinked.
+    package var sealsMemory: Bool
     /// How many descriptors may be on their way unacknowledged (unix(7), ETOOMANYREFS).
     package var descriptorsInFlight: Int
 
     /// What every supported system can do.
     package static let portable = Capabilities(
         hasProcessDescriptors: false, receivesCloseOnExec: false, descriptorsPerMessage: 16, identifiesSockets: false,
-        descriptorsInFlight: 64
+        sealsMemory: false, descriptorsInFlight: 64
     )
 }

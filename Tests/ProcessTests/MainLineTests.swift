@@ -65,4 +65,26 @@ struct MainLineTests {
             try await server.follow(to: server.successor(of: server.first), from: server.first)
         }
     }
+
+    @Test(arguments: [Variant.reader, .portableReader])
+    func `State goes from generation to generation, at the start and at the last moment`(
+        _ variant: Variant
+    ) async throws {
+        try await Server.with(variant, ["--state"]) { server in
+            try await server.line(of: server.first, "an empty list") { $0 == "state left " }
+            for generation in 2...4 {
+                // A successor that fails takes nothing away.
+                try server.misbehave("late-exit 3")
+                let outcome = try await server.upgrade()
+                #expect(outcome.phase == "failed")
+                try server.misbehave("")
+                try await server.replace()
+                let list = (1..<generation).map(String.init).joined(separator: ",")
+                let left = "state left \(list)"
+                try await server.line(of: server.current, left) { $0 == left }
+                let final = "state final \(list)"
+                try await server.line(of: server.current, final) { $0 == final }
+            }
+        }
+    }
 }

@@ -59,7 +59,8 @@ struct SuccessorConfigurationTests {
     @Test
     func `Variables are set, removed, or not inherited at all`() async throws {
         let arguments = ["--set", "ADDED=a=b", "--set", "HOME"].map { Array($0.utf8) }
-        let start = Server.Start(arguments: arguments, environment: ["HOME": Array("/x".utf8), "KEPT": Array("1".utf8)])
+        let start = Server.Start(
+            arguments: arguments, environment: ["HOME": Array("/x".utf8), "KEPT": Array("1".utf8)])
         try await Server.with(.reader, start) { server in
             try await server.replace()
             let environment = ProcessFacts.environment(of: server.current)

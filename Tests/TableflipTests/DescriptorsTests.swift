@@ -57,6 +57,7 @@ import Darwin
             try await predecessor.peer.say(.go)
             try await ready.value
             #expect(throws: UpgradeError.self) { _ = try stage.upgrader.inherited(.file, name: "other") }
+            #expect(throws: UpgradeError.self) { _ = try stage.upgrader.allInherited(.file) }
         }
         _ = close(pair.theirs)
     }

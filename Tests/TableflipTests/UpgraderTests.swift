@@ -217,7 +217,8 @@ import Darwin
 
     @Test func `a signal starts an upgrade, and its failure leaves the process as it was`() async {
         await #expect(processExitsWith: .success) {
-            let upgrader = try Upgrader(configuration: .init(successor: .init(executable: "/no/such/program")), logger: quiet)
+            let upgrader = try Upgrader(
+                configuration: .init(successor: .init(executable: "/no/such/program")), logger: quiet)
             let events = EventLog(upgrader.events)
             kill(getpid(), SIGHUP)
             #expect(try await events.first(.refused).error?.code == .notReady)

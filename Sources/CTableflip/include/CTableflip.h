@@ -36,6 +36,14 @@ int tf_vsock_family(void);
 /// bind(2) to such an address; UINT32_MAX stands for every address of this machine. EAFNOSUPPORT where there is none.
 int tf_bind_vsock(int socket, uint32_t context_id, uint32_t port);
 
+/// A file in memory without a name in any directory, which tf_seal can make unchangeable: memfd_create(2). ENOSYS where
+/// there is none.
+int tf_sealable_memory(const char *name);
+/// From now on neither the contents nor the size can change, for nobody (F_ADD_SEALS, fcntl(2)).
+int tf_seal(int descriptor);
+/// A new file that has been unlinked already.
+int tf_unlinked_file(void);
+
 // MARK: SCM_RIGHTS
 
 /// Linux accepts at most 253 descriptors in a message (SCM_MAX_FD in include/net/scm.h); more is EINVAL.

@@ -32,6 +32,9 @@ final class Attempt {
     /// Entries offered, and acknowledged.
     var offered = 0
     var acknowledged = 0
+    /// Sent before go, and kept until they have arrived.
+    var finalStates: [CarriedDescriptor] = []
+    var finalCount = 0
     /// As the successor said at ready.
     var probation = Duration.zero
 

@@ -13,9 +13,13 @@ extension Engine {
         case .spawn: self.spawn()
         case .sendHello: self.sendHello()
         case .offerInventory: self.offerInventory()
-        case .pauseReaders: self.changeReaders(for: .predecessor) { try await $0.pause() }
-        case .resumeReaders: self.changeReaders(for: .predecessor) { try await $0.resume() }
-        case .sendGo: self.attempt?.channel?.send(.go)
+        case .pauseReaders:
+            let states = self.context.finalStates
+            var change = ReaderChange.pause
+            if states.hasProviders { change.after = { try await states.collect() } }
+            self.changeReaders(for: .predecessor, change)
+        case .resumeReaders: self.changeReaders(for: .predecessor, .resume)
+        case .sendGo: self.sendGo()
         case .giveUpOwnership: self.feed(PredecessorMachine.Event.ownershipGivenUp)
         case .takeBackOwnership: self.takeBackOwnership()
         case .sendCommit: self.attempt?.channel?.send(.commit)
@@ -268,9 +272,36 @@ extension Engine {
             } else {
                 self.offerMore(attempt)
             }
-        case .finalOffer: self.successorMisbehaved("acknowledged a final offer that was not made")
+        case .finalOffer:
+            guard attempt.finalCount > 0, received <= attempt.finalCount else {
+                return self.successorMisbehaved("acknowledged \(received) of \(attempt.finalCount) final states")
+            }
+            attempt.channel?.peerMadeProgress()
+            if received == attempt.finalCount { attempt.finalStates = [] }
         case .connections: self.connectionsArrived(received, attempt)
         }
+    }
+
+    /// The final states, then go: what is sent first arrives first.
+    private func sendGo() {
+        guard let attempt else { return }
+        attempt.finalStates = self.context.finalStates.takeCollected()
+        attempt.finalCount = attempt.finalStates.count
+        var first = 0
+        while first < attempt.finalStates.count {
+            let end = min(first + self.context.capabilities.descriptorsPerMessage, attempt.finalStates.count)
+            let batch = attempt.finalStates[first..<end]
+            attempt.channel?.send(
+                .offer(
+                    .init(
+                        stage: .final, first: UInt32(first), total: UInt32(attempt.finalStates.count),
+                        entries: batch.map(\.entry)
+                    )
+                ), descriptors: batch.map { $0.withDescriptor { $0 ?? -1 } }
+            )
+            first = end
+        }
+        attempt.channel?.send(.go)
     }
 
     /// The process that we started, or the one that said hello in its place, may have ended.

@@ -23,8 +23,12 @@ extension Engine {
             self.upstream?.send(.hello(hello), descriptors: [self.context.lifeline.descriptor])
         case .sendReady: self.sendReady()
         case .closeUnclaimed: self.closeUnclaimed()
-        case .resumeReaders: self.changeReaders(for: .successor) { try await $0.resume() }
-        case .pauseReaders: self.changeReaders(for: .successor) { try await $0.pause() }
+        case .resumeReaders:
+            let states = self.context.finalStates
+            var change = ReaderChange.resume
+            if states.hasWork { change.before = { try await states.restore() } }
+            self.changeReaders(for: .successor, change)
+        case .pauseReaders: self.changeReaders(for: .successor, .pause)
         case .reportServing: self.reportServing()
         case .reportFailure(let failure): self.reportFailure(failure)
         case .startCheck: break  // a check is the configuration's; there is none yet, and time alone decides
@@ -86,7 +90,7 @@ extension Engine {
         if case .pausing = self.successor.phase {
             self.feed(failure == nil ? SuccessorMachine.Event.readersPaused : .readersFailedToPause)
         } else if var failure {
-            failure.code = .resumeFailed
+            if failure.code == .pauseFailed { failure.code = .resumeFailed }
             self.feed(SuccessorMachine.Event.readersFailedToResume(failure))
         } else {
             self.feed(SuccessorMachine.Event.readersResumed)
@@ -159,12 +163,7 @@ extension Engine {
     }
 
     private func heard(_ offer: Message.Offer, _ descriptors: consuming DescriptorBatch) {
-        guard offer.stage == .initial else {
-            // Final states are offered to those who ask for them; this version asks for none. They close here.
-            let count = offer.first + UInt32(offer.entries.count)
-            self.upstream?.send(.acknowledgement(.init(.finalOffer, received: count)))
-            return
-        }
+        guard offer.stage == .initial else { return self.heardFinal(offer, descriptors) }
         guard self.successor.phase == .receiving, Int(offer.first) == self.received else {
             return self.predecessorMisbehaved("offered descriptors out of order")
         }
@@ -181,6 +180,19 @@ extension Engine {
             self.emit(.inherited)
             self.feed(SuccessorMachine.Event.inventoryComplete)
         }
+    }
+
+    private func heardFinal(_ offer: Message.Offer, _ descriptors: consuming DescriptorBatch) {
+        guard self.successor.phase == .awaitingGo, Int(offer.first) == self.receivedFinal else {
+            return self.predecessorMisbehaved("offered final states out of order")
+        }
+        do {
+            try self.context.finalStates.receive(offer.entries, descriptors)
+        } catch {
+            return self.feed(SuccessorMachine.Event.violated(error))
+        }
+        self.receivedFinal += offer.entries.count
+        self.upstream?.send(.acknowledgement(.init(.finalOffer, received: UInt32(self.receivedFinal))))
     }
 
     func predecessorDied() {

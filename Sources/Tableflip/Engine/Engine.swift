@@ -67,6 +67,8 @@ final class Engine {
     var predecessorLife: OwnedDescriptor?
     var predecessorID: CInt = 0
     var received = 0
+    /// The same of the final states.
+    var receivedFinal = 0
     var unclaimedPaths: [UnixPath] = []
     var readyReply: Reply<Void>?
     var handshakeFailure: UpgradeError?
@@ -282,35 +284,21 @@ final class Engine {
 
     /// Asks all readers at once. The answer comes as `.readersFinished`, at the latest when the machine's deadline ends
     /// the wait.
-    func changeReaders(for role: Role, _ change: @escaping @Sendable (any SocketReader) async throws -> Void) {
+    func changeReaders(for role: Role, _ change: ReaderChange) {
         self.readersTask?.cancel()
         self.readersTask = nil
         self.readersNumber += 1
         self.readersRole = role
         let number = self.readersNumber
         let readers = self.context.readers.all
-        guard !readers.isEmpty else {
+        guard !readers.isEmpty || change.hasMore else {
             self.feed(EngineInput.readersFinished(number: number, nil))
             return
         }
         let inbox = self.context.inbox
         self.readersTask = Task {
-            let failure = await withTaskGroup(of: String?.self) { group in
-                for reader in readers {
-                    group.addTask {
-                        do {
-                            try await change(reader)
-                            return nil
-                        } catch {
-                            return "\(error)"
-                        }
-                    }
-                }
-                return await group.reduce(String?.none) { $0 ?? $1 }
-            }
-            inbox.send(
-                .readersFinished(number: number, failure.map { UpgradeError(.pauseFailed, "a reader failed: \($0)") })
-            )
+            let failure = await change.make(of: readers)
+            inbox.send(.readersFinished(number: number, failure))
         }
     }
 

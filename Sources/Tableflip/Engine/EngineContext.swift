@@ -24,6 +24,7 @@ struct EngineContext: Sendable {
     let inbox: EngineInbox
     let sockets = SocketRegistry()
     let readers = ReaderRegistry()
+    let finalStates: FinalStates
     let events = EventHub()
     let exit = Latch<ExitReason>()
     let predecessorLeft = Latch<Void>()
@@ -31,7 +32,8 @@ struct EngineContext: Sendable {
 
     init(
         configuration: Upgrader.Configuration, logger: Logger, capabilities: Capabilities,
-        spawner: any ProcessSpawner, program: @escaping @Sendable (Upgrader.Successor) throws(UpgradeError) -> SpawnRequest,
+        spawner: any ProcessSpawner,
+        program: @escaping @Sendable (Upgrader.Successor) throws(UpgradeError) -> SpawnRequest,
         exitNow: @escaping @Sendable (CInt) -> Void, pidFile: PIDFile?, directory: String = "/"
     ) throws(UpgradeError) {
         self.configuration = configuration
@@ -42,6 +44,7 @@ struct EngineContext: Sendable {
         self.exitNow = exitNow
         self.pidFile = pidFile
         self.directory = directory
+        self.finalStates = FinalStates(capabilities: capabilities)
         (self.lifeline, self.inbox) = try UpgradeError.wrapping("the upgrader cannot start") {
             () throws(SystemCallError) in (try Lifeline(capabilities: capabilities), try EngineInbox())
         }

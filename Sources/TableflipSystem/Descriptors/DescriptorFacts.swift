@@ -18,6 +18,7 @@ package struct DescriptorFacts: Hashable, Sendable {
     package var socketType: CInt?
     /// listen(2) has been called on it.
     package var isListening: Bool
+    package var isRegularFile: Bool
     package var inode: UInt64
 
     /// Asks fstat(2) and getsockopt(2).
@@ -25,6 +26,7 @@ package struct DescriptorFacts: Hashable, Sendable {
         var status = stat()
         try check("fstat") { fstat(descriptor, &status) }
         self.inode = UInt64(status.st_ino)
+        self.isRegularFile = status.st_mode & S_IFMT == S_IFREG
         self.isSocket = status.st_mode & S_IFMT == S_IFSOCK
         self.socketType = self.isSocket ? Self.option(SO_TYPE, of: descriptor) : nil
         self.isListening = self.isSocket && (Self.option(SO_ACCEPTCONN, of: descriptor) ?? 0) != 0
@@ -36,7 +38,8 @@ package struct DescriptorFacts: Hashable, Sendable {
         case .listener: self.isSocket && self.isListening
         case .datagram: self.isSocket && self.socketType == Platform.datagram
         case .connection: self.isSocket && !self.isListening
-        case .file, .state: true
+        case .file: true
+        case .state: self.isRegularFile
         }
     }
 

@@ -19,6 +19,8 @@ struct Options {
     /// Register the accept loop as a reader.
     var hasReader = false
     var files = 0
+    /// Hand a list of all generations from process to process, as state left and as final state.
+    var hasState = false
     var successor = Upgrader.Successor()
     /// Named pipes; see `Fifo`. Wait for a byte before returning from `main`, and before a reader has paused.
     var linger: String?
@@ -39,6 +41,7 @@ struct Options {
             case "--probation": self.probation = milliseconds(rest.popFirst())
             case "--behaviour-file": self.behaviourFile = rest.popFirst()
             case "--portable": self.isPortable = true
+            case "--state": self.hasState = true
             case "--reader": self.hasReader = true
             case "--files": self.files = rest.popFirst().flatMap { Int($0) } ?? 0
             case "--executable": self.successor.executable = rest.popFirst()

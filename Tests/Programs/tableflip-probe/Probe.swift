@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Logging
+import Synchronization
 import Tableflip
 import TableflipSystem
 
@@ -33,6 +34,24 @@ struct Probe {
         let line = Array("\(getpid()) \(generation) \(words)\n".utf8)
         // One write: lines of several generations share the pipe and must not mix (pipe(7), PIPE_BUF).
         _ = write(1, line, line.count)
+    }
+
+    /// Every generation adds its number to both lists.
+    private static func handOverState(_ upgrader: Upgrader) throws {
+        let generation = upgrader.generation
+        func line(_ kind: String, _ bytes: [UInt8]) {
+            self.say(generation, "state \(kind) \(bytes.map { "\($0)" }.joined(separator: ","))")
+        }
+        let left = try upgrader.inheritedState("left", versions: 1...2)?.bytes() ?? []
+        line("left", left)
+        try upgrader.leaveState(left + [UInt8(generation)], name: "left", version: 2)
+        let list = GenerationList()
+        try upgrader.restoreFinalState("final", versions: 1...1) { state in
+            let bytes = try state?.bytes() ?? []
+            list.numbers.withLock { $0 = bytes + [UInt8(generation)] }
+            self.say(generation, "state final \(bytes.map { "\($0)" }.joined(separator: ","))")
+        }
+        try upgrader.provideFinalState("final", version: 1) { list.numbers.withLock { $0 } }
     }
 
     private static func serve(_ options: Options, _ misbehaviour: Misbehaviour?) async throws {
@@ -68,6 +87,7 @@ struct Probe {
                 OwnedDescriptor(takingOwnershipOf: open("/dev/null", O_RDONLY | O_CLOEXEC))
             }
         }
+        if options.hasState { try self.handOverState(upgrader) }
         for loop in loops { loop.start() }
         await misbehaviour?.late()
         try await upgrader.ready()
@@ -87,4 +107,8 @@ struct Probe {
         await watching.value  // what was said until now is still told
         self.say(generation, "done")
     }
+}
+
+private final class GenerationList: Sendable {
+    let numbers = Mutex<[UInt8]>([])
 }

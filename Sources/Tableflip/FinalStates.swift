@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Synchronization
+import TableflipCore
+import TableflipSystem
+
+/// What is handed over between pause and go, when nothing changes any more.
+final class FinalStates: Sendable {
+    typealias Provide = @Sendable () async throws -> [UInt8]
+    typealias Restore = @Sendable (HandedState?) async throws -> Void
+
+    private struct State {
+        var provided: [(name: String, version: UInt16, provide: Provide)] = []
+        var restored: [(name: String, versions: ClosedRange<UInt16>, restore: Restore)] = []
+        /// Ready to be sent.
+        var collected: [CarriedDescriptor] = []
+        /// As successor, by name.
+        var received: [String: CarriedDescriptor] = [:]
+        var isRestored = false
+    }
+
+    private let state = Mutex(State())
+    private let capabilities: Capabilities
+
+    init(capabilities: Capabilities) { self.capabilities = capabilities }
+
+    func provide(_ name: String, version: UInt16, _ provide: @escaping Provide) throws(UpgradeError) {
+        try self.state.withLock { state throws(UpgradeError) in
+            if state.provided.contains(where: { $0.name == name }) { throw .duplicateState(name) }
+            state.provided.append((name, version, provide))
+        }
+    }
+
+    func restore(
+        _ name: String, versions: ClosedRange<UInt16>, _ restore: @escaping Restore
+    ) throws(UpgradeError) {
+        try self.state.withLock { state throws(UpgradeError) in
+            if state.restored.contains(where: { $0.name == name }) { throw .duplicateState(name) }
+            state.restored.append((name, versions, restore))
+        }
+    }
+
+    var hasProviders: Bool { self.state.withLock { !$0.provided.isEmpty } }
+    var hasWork: Bool { self.state.withLock { !$0.restored.isEmpty || !$0.received.isEmpty } }
+
+    // MARK: As a predecessor
+
+    /// Asks every provider, and keeps what they say until it is sent.
+    func collect() async throws {
+        var collected: [CarriedDescriptor] = []
+        for (name, version, provide) in self.state.withLock({ $0.provided }) {
+            let bytes = try await provide()
+            let entry = InventoryEntry(name: name, kind: .state, address: "", version: version)
+            collected.append(CarriedDescriptor(entry, try Blob.make(bytes, name: name, self.capabilities)))
+        }
+        let all = collected
+        self.state.withLock { $0.collected = all }
+    }
+
+    /// What was collected; it closes with the last reference.
+    func takeCollected() -> [CarriedDescriptor] {
+        self.state.withLock { state in
+            defer { state.collected = [] }
+            return state.collected
+        }
+    }
+
+    // MARK: As a successor
+
+    func receive(_ entries: [InventoryEntry], _ descriptors: consuming DescriptorBatch) throws(UpgradeError) {
+        for entry in entries {
+            guard let descriptor = descriptors.takeFirst() else {
+                throw UpgradeError(.predecessorMisbehaved, "\(entry.name) came without a descriptor")
+            }
+            let number = descriptor.borrowed
+            let facts = try UpgradeError.wrapping("\(entry.name) came with a bad descriptor", .predecessorMisbehaved) {
+                () throws(SystemCallError) in try DescriptorFacts(of: number)
+            }
+            guard entry.kind == .state, facts.fits(.state) else {
+                throw UpgradeError(.predecessorMisbehaved, "\(entry.name) is no state")
+            }
+            let received = CarriedDescriptor(entry, descriptor, isInherited: true)
+            let isNew = self.state.withLock { $0.received.updateValue(received, forKey: entry.name) == nil }
+            guard isNew else { throw UpgradeError(.predecessorMisbehaved, "\(entry.name) was offered twice") }
+        }
+    }
+
+    /// Before the readers of this process first read; what nobody restores is closed. A second time there is nothing to do.
+    func restore() async throws {
+        let (handlers, received) = self.state.withLock { state in
+            defer {
+                state.isRestored = true
+                state.received = [:]
+            }
+            return (state.isRestored ? [] : state.restored, state.received)
+        }
+        for (name, versions, restore) in handlers {
+            let found = received[name]
+            if let found { try HandedState.check(found.entry, versions) }
+            try await restore(found.map { HandedState($0) })
+        }
+    }
+}
+
+extension UpgradeError {
+    fileprivate static func duplicateState(_ name: String) -> UpgradeError {
+        UpgradeError(
+            .duplicateName, "two final states are named \(name)", cure: "Give each a name of its own.", serving: .nobody
+        )
+    }
+}
