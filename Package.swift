@@ -9,6 +9,7 @@ let package = Package(
     products: [
         .library(name: "Tableflip", targets: ["Tableflip"]),
         .library(name: "TableflipNIO", targets: ["TableflipNIO"]),
+        .library(name: "TableflipTesting", targets: ["TableflipTesting"]),
         .executable(name: "tableflip-demo", targets: ["tableflip-demo"]),
     ],
     traits: [
@@ -49,6 +50,15 @@ let package = Package(
             ]
         ),
 
+        // An upgrader for users' unit tests: the true engine, and successors that are played.
+        .target(
+            name: "TableflipTesting",
+            dependencies: [
+                "CTableflip", "Tableflip", "TableflipCore", "TableflipSystem",
+                .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
+
         // MARK: Programs
 
         .executableTarget(
@@ -85,7 +95,7 @@ let package = Package(
         .testTarget(
             name: "TableflipTests",
             dependencies: [
-                "CTableflip", "Tableflip", "TableflipSystem", "TableflipCore",
+                "CTableflip", "Tableflip", "TableflipSystem", "TableflipCore", "TableflipTesting",
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),

@@ -68,6 +68,25 @@ public final class Upgrader: Sendable {
         try Self.run(context, upstream, signals: signals)
     }
 
+    /// For programs that test programs: an upgrader that acts on nothing but what it is given. Neither signals nor the
+    /// environment reach it, and there may be several in a process.
+    package convenience init(
+        actingOn configuration: Configuration, logger: Logger, capabilities: Capabilities,
+        spawner: any ProcessSpawner, signal: @escaping @Sendable (_ process: CInt, _ signal: CInt) -> Void,
+        exitNow: @escaping @Sendable (CInt) -> Void
+    ) throws(UpgradeError) {
+        try configuration.validate()
+        let start = try ProcessStart()
+        var context = try EngineContext(
+            configuration: configuration, logger: logger, capabilities: capabilities, spawner: spawner,
+            program: { successor throws(UpgradeError) in try start.request(for: successor) }, exitNow: exitNow,
+            pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }, directory: start.directory
+        )
+        context.signal = signal
+        context.isProcessOne = false
+        try self.init(context: context, upstream: nil)
+    }
+
     private static func start(
         _ context: EngineContext, _ channel: consuming ProcessEnvironment.Channel, _ signals: WakeUp
     ) throws(UpgradeError) {

@@ -373,8 +373,8 @@ extension Engine {
     private func signalSuccessor(_ signal: CInt) {
         guard let attempt else { return }
         // Both are certain to be what we mean: our child is not reaped yet, and the other one's life is watched.
-        if let process = attempt.process, !attempt.childIsGone { ProcessID.signal(process.id, signal) }
-        if attempt.lifeNumber != nil { ProcessID.signal(attempt.successor, signal) }
+        if let process = attempt.process, !attempt.childIsGone { self.context.signal(process.id, signal) }
+        if attempt.lifeNumber != nil { self.context.signal(attempt.successor, signal) }
     }
 
     private func closeDownstream() {

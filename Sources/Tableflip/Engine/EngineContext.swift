@@ -13,6 +13,8 @@ struct EngineContext: Sendable {
     var spawner: any ProcessSpawner
     /// What is started at an upgrade. Looked up anew each time.
     var program: @Sendable (Upgrader.Successor) throws(UpgradeError) -> SpawnRequest
+    /// Sends a process a signal.
+    var signal: @Sendable (_ process: CInt, _ signal: CInt) -> Void = { ProcessID.signal($0, $1) }
     /// Ends the process.
     var exitNow: @Sendable (CInt) -> Void
     var pidFile: PIDFile?

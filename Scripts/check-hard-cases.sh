@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) the swift-tableflip authors
+#
+# docs/hard-cases.md names the tests of each hard case. This checks that it has every case, that every test it names is
+# there, and that each required case has at least one test that runs on the real kernel. It does not run them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+document=docs/hard-cases.md
+required=({1..27} 32 {34..36})
+
+failed=0
+problem() {
+    echo "check-hard-cases: $*" >&2
+    failed=1
+}
+[ -f "$document" ] || { echo "check-hard-cases: $document is not there" >&2; exit 1; }
+
+# What the rows say, separated by tabs: line, case, then "open" (not yet, or later), "broken" and why, or "test", file
+# and name. In the third column a word in backticks that ends in .swift is a file, and those after it are its tests.
+claims=$(awk '
+    function say(what) { print NR "\t" number "\t" what }
+    /^\|[ \t]*[0-9]+[ \t]*\|/ {
+        columns = split($0, column, "|")
+        number = column[2] + 0
+        if (columns != 5) { say("broken\thas not three columns"); next }
+        cell = column[4]
+        sub(/^[ \t]+/, "", cell)
+        if (cell ~ /^not yet: ./) { say("open"); next }
+        isLater = cell ~ /^later/
+        if (isLater) say("open")
+        parts = split(cell, part, "`")
+        if (parts > 0 && parts % 2 == 0) { say("broken\thas a backtick without its other one"); next }
+        file = ""
+        tests = -1
+        for (i = 2; i < parts; i += 2) {
+            if (part[i] ~ /\.swift$/) {
+                if (tests == 0) say("broken\tnames no test of " file)
+                file = part[i]
+                tests = 0
+            } else if (file == "" || part[i] == "") {
+                say("broken\tnames a test without its file")
+            } else {
+                say("test\t" file "\t" part[i])
+                tests++
+            }
+        }
+        if (tests == 0) say("broken\tnames no test of " file)
+        if (tests < 0 && !isLater) say("broken\tsays neither a test nor \"not yet: \" and what is missing")
+    }
+' "$document")
+
+rows=() covered=() cases=0 gaps=0
+checked=
+while IFS=$'\t' read -r line number kind first second; do
+    [ -n "$line" ] || continue
+    [ -n "${rows[number]:-}" ] || cases=$((cases + 1))
+    rows[number]=1
+    where="$document:$line: case $number"
+    case $kind in
+    open) gaps=$((gaps + 1)) ;;
+    broken) problem "$where $first" ;;
+    test)
+        checked+="$first: $second"$'\n'
+        if [ ! -f "Tests/$first" ]; then
+            problem "$where names Tests/$first, which does not exist"
+            continue
+        fi
+        # Not one that is commented out.
+        found=$(grep -F -- "func \`$second\`(" "Tests/$first" | grep -vE '^[[:space:]]*//' || true)
+        if [ -z "$found" ]; then
+            problem "$where names \`$second\`, which is not in Tests/$first"
+            continue
+        fi
+        case $first in
+        ProcessTests/* | TableflipSystemTests/* | TableflipTests/*) covered[number]=1 ;;
+        esac
+        ;;
+    esac
+done <<<"$claims"
+
+for number in "${required[@]}"; do
+    if [ -z "${rows[number]:-}" ]; then
+        problem "case $number has no row in $document"
+    elif [ -z "${covered[number]:-}" ]; then
+        problem "case $number has no test on the real kernel, only what is said to be missing"
+    fi
+done
+
+tests=$(printf '%s' "$checked" | sort -u | awk 'END { print NR }')
+echo "check-hard-cases: $cases cases (${#required[@]} required), $tests tests, $gaps rows that are not yet or later"
+exit "$failed"

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import CTableflip
+import Synchronization
+import Tableflip
+import TableflipCore
+import TableflipSystem
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// Starts no process, but a thread that plays one.
+struct PlayedSpawner: ProcessSpawner {
+    let stage: Stage
+
+    func spawn(_ request: SpawnRequest, channel: CInt) throws(UpgradeError) -> SpawnedProcess {
+        let play = self.stage.nextPlay()
+        let start = StubUpgrader.Start(
+            executable: request.executable.path, arguments: request.arguments.texts,
+            environment: request.environment.texts, directory: request.directory, play: play
+        )
+        if case .cannotStart(let error) = play {
+            self.stage.started(start, nil)
+            throw error
+        }
+        do throws(SystemCallError) {
+            let successor = try PlayedSuccessor(play)
+            let process = try successor.start(channel: channel)
+            self.stage.started(start, successor)
+            return process
+        } catch {
+            throw UpgradeError(.spawnFailed, "a successor cannot be played: \(error)")
+        }
+    }
+}
+
+/// A successor's side of the handshake. Its process id is that of this process, for the kernel says who speaks; so no
+/// signal may ever be sent to it, and the upgrader's go to ``end(_:)``.
+final class PlayedSuccessor: Sendable {
+    private let play: StubUpgrader.Play
+    /// Where the predecessor is told how it ended; nil once it was.
+    private let report: Mutex<OwnedDescriptor?> = Mutex(nil)
+    private let ended = Atomic(false)
+    /// Wakes the thread when it is to end.
+    private let wakeUp: WakeUp
+    private let lifeline: Lifeline
+
+    init(_ play: StubUpgrader.Play) throws(SystemCallError) {
+        self.play = play
+        self.wakeUp = try WakeUp()
+        self.lifeline = try Lifeline(capabilities: .current)
+    }
+
+    /// Begins to play. The channel is borrowed.
+    func start(channel: CInt) throws(SystemCallError) -> SpawnedProcess {
+        var ends: [CInt] = [-1, -1]
+        try check("pipe") { tf_pipe(&ends) }
+        let watch = OwnedDescriptor(takingOwnershipOf: ends[0])
+        let writing = ends[1]
+        self.report.withLock { $0 = OwnedDescriptor(takingOwnershipOf: writing) }
+        let part = Unmanaged.passRetained(Part(self, try OwnedDescriptor(duplicating: channel)))
+        // SAFETY: the reference is retained here and released by the thread, exactly once; nobody else has one.
+        let error = tf_start_thread(runPart, part.toOpaque(), "tableflip-play")
+        guard error == 0 else {
+            part.release()
+            throw SystemCallError("pthread_create", error)
+        }
+        return SpawnedProcess(id: ProcessID.current, watch: watch)
+    }
+
+    /// Only the first time means something.
+    func end(_ ending: SpawnedProcess.Ending) {
+        self.report.withLock { report in
+            guard let open = report.take() else { return }
+            let bytes = ending.bytes
+            _ = write(open.borrowed, bytes, bytes.count)
+        }
+        self.ended.store(true, ordering: .releasing)
+        self.wakeUp.signal()
+    }
+
+    fileprivate func run(_ socket: consuming OwnedDescriptor) {
+        let channel = ChannelSocket(takingOwnershipOf: socket, capabilities: .current)
+        switch self.play {
+        case .exits(let status): return self.end(.exited(status))
+        case .isKilled(let signal): return self.end(.signalled(signal))
+        case .takesOver, .hangs, .givesUp, .cannotStart: break
+        }
+        channel.send(.hello(.init(generation: 2, process: ProcessID.current)), descriptors: [self.lifeline.descriptor])
+        var part = Handshake(play: self.play)
+        while !self.ended.load(ordering: .acquiring) {
+            var poll = Poll<Bool>()
+            poll.add(true, channel.descriptor, channel.interest)
+            poll.add(false, self.wakeUp.descriptor, Poll<Bool>.readable)
+            // The predecessor's own time-outs end what takes too long: through `end`.
+            _ = poll.wait(.seconds(3600))
+            channel.flush()
+            var answers: [Message] = []
+            var isOver = false
+            channel.receive { arrival in
+                switch consume arrival {
+                case .message(let message, let descriptors):
+                    part.hear(message, descriptors, &answers)
+                    channel.peerMadeProgress()
+                case .violation: isOver = true
+                case .ended: isOver = true
+                }
+            }
+            for answer in answers { channel.send(answer) }
+            if isOver || part.isOver { return self.end(.exited(part.isDone ? 0 : 1)) }
+        }
+    }
+}
+
+/// What has been heard so far.
+private struct Handshake {
+    let play: StubUpgrader.Play
+    private var digest = InventoryDigest()
+    private var received: UInt32 = 0
+    private var connections: UInt32 = 0
+    private(set) var isOver = false
+    private(set) var isDone = false
+
+    init(play: StubUpgrader.Play) { self.play = play }
+
+    mutating func hear(_ message: Message, _ descriptors: consuming DescriptorBatch, _ answers: inout [Message]) {
+        switch message {
+        case .offer(let offer) where offer.stage == .final:
+            answers.append(.acknowledgement(.init(.finalOffer, received: offer.first + UInt32(offer.entries.count))))
+        case .offer(let offer):
+            for entry in offer.entries {
+                guard let descriptor = descriptors.takeFirst() else { break }
+                // An error would make the digests differ, which the upgrade then says.
+                let identity = try? DescriptorFacts.identity(of: descriptor.borrowed, .current)
+                self.digest.combine(entry, identity: identity ?? 0)
+                self.received += 1
+            }
+            answers.append(.acknowledgement(.init(.initialOffer, received: self.received)))
+            if self.received == offer.total { self.initialise(&answers) }
+        case .commit:
+            answers.append(.committed)
+            self.isDone = true
+        case .connections(let batch):
+            // They end here, as do the sockets: nobody serves on.
+            self.connections += UInt32(batch.entries.count)
+            answers.append(.acknowledgement(.init(.connections, received: self.connections)))
+        case .abort, .bye: self.isOver = true
+        default: break
+        }
+    }
+
+    private mutating func initialise(_ answers: inout [Message]) {
+        switch self.play {
+        case .takesOver:
+            answers.append(
+                .ready(
+                    .init(
+                        digest: self.digest.value, claimed: Array(repeating: true, count: Int(self.received)), fresh: 0,
+                        probation: .none, probationMilliseconds: 0
+                    )
+                )
+            )
+        case .givesUp(let words):
+            answers.append(
+                .abort(.init(code: UpgradeError.Code.successorAborted.description, message: words, cure: "")))
+            self.isOver = true
+        case .hangs, .exits, .isKilled, .cannotStart: break
+        }
+    }
+}
+
+private final class Part {
+    let successor: PlayedSuccessor
+    private var socket: OwnedDescriptor?
+
+    init(_ successor: PlayedSuccessor, _ socket: consuming OwnedDescriptor) {
+        self.successor = successor
+        self.socket = .some(socket)
+    }
+
+    func run() { if let socket = self.socket.take() { self.successor.run(socket) } }
+}
+
+/// A thread body must be a function of the file: a closure would inherit the isolation of where it stands.
+private func runPart(_ context: UnsafeMutableRawPointer?) {
+    guard let context else { return }
+    // SAFETY: the one reference that `start` retained.
+    Unmanaged<Part>.fromOpaque(context).takeRetainedValue().run()
+}

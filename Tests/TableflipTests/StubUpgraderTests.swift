@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Tableflip
+import TableflipTesting
+import Testing
+
+/// A program under test as a user would write it.
+@Suite(.timeLimit(.minutes(2))) struct StubUpgraderTests {
+    @Test func `a successor takes over, and the process is to leave`() async throws {
+        let stub = try StubUpgrader(configuration: .init(successor: .init(executable: "/bin/sh", arguments: ["hello"])))
+        let listener = try stub.upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0))
+        #expect(listener.port != nil && !stub.upgrader.hasPredecessor)
+        try stub.upgrader.leaveState([1], name: "left", version: 1)
+        try stub.upgrader.provideFinalState("final", version: 1) { [2] }
+        try await stub.upgrader.ready()
+        try await stub.upgrader.waitForPredecessor()
+        try await stub.upgrader.upgrade()
+        guard case .replaced = await stub.upgrader.exit else {
+            Issue.record("it was not replaced")
+            return
+        }
+        #expect(stub.starts.count == 1)
+        let start = try #require(stub.starts.first)
+        #expect(start.executable == "/bin/sh" && start.arguments == ["hello"] && start.play == .takesOver)
+        #expect(!start.environment.isEmpty && start.directory.hasPrefix("/"))
+        await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade() }
+    }
+
+    @Test(
+        arguments: [
+            (.exits(status: 0), .successorExited), (.exits(status: 7), .successorExited),
+            (.isKilled(signal: 11), .successorKilled), (.hangs, .successorTimedOut),
+            (.givesUp("the migration is missing"), .successorAborted),
+            (.cannotStart(UpgradeError(.executableFormat, "for another machine")), .executableFormat),
+        ] as [(StubUpgrader.Play, UpgradeError.Code)]
+    )
+    func `a successor fails in each way, and the next one takes over`(
+        _ play: StubUpgrader.Play, _ code: UpgradeError.Code
+    ) async throws {
+        let stub = try StubUpgrader(
+            configuration: .init(
+                upgradeTimeout: play == .hangs ? .milliseconds(100) : .seconds(60),
+                successor: .init(executable: "/bin/sh")
+            )
+        )
+        try await stub.upgrader.ready()
+        for _ in 0..<2 {
+            stub.nextSuccessor(play)
+            let error = try #require(await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade() })
+            #expect(error.code == code && error.serving == .predecessor)
+            if case .givesUp(let words) = play { #expect(error.message.contains(words)) }
+        }
+        try await stub.upgrader.upgrade()
+        #expect(stub.starts.map(\.play) == [play, play, .takesOver])
+        #expect(stub.exitStatus == nil)
+    }
+
+    @Test func `several live in one process, and a second stop would end it`() async throws {
+        let first = try StubUpgrader()
+        let second = try StubUpgrader()
+        try await first.upgrader.ready()
+        try await second.upgrader.ready()
+        first.upgrader.stop()
+        #expect(await first.upgrader.exit == .stopped)
+        #expect(first.exitStatus == nil)
+        let events = second.upgrader.events
+        second.upgrader.stop()
+        second.upgrader.stop()
+        for await event in events where event.phase == .stopping { break }
+        while second.exitStatus == nil { await Task.yield() }
+        #expect(second.exitStatus == 0)
+        #expect(first.exitStatus == nil)
+    }
+}
