@@ -99,7 +99,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),
-        .testTarget(name: "ProcessTests", dependencies: ["tableflip-probe"]),
+        .testTarget(name: "ProcessTests", dependencies: ["tableflip-demo", "tableflip-probe"]),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu11

@@ -42,6 +42,10 @@ int tf_fill_standard_streams(void) {
     return 0;
 }
 
+// Before main: Swift's runtime and Dispatch open descriptors of their own before the first line of a program, and would
+// take the numbers that are free.
+__attribute__((constructor)) static void fill_standard_streams_at_start(void) { (void)tf_fill_standard_streams(); }
+
 // MARK: SCM_RIGHTS
 
 ssize_t tf_send(int socket, const void *bytes, size_t length, const int *descriptors, size_t descriptor_count) {

@@ -12,7 +12,11 @@ import TableflipSystem
 public final class CarriedDescriptor: Sendable {
     package let entry: InventoryEntry
     let unixPath: UnixPath?
+    /// What the number stood for when it became ours.
+    let inode: UInt64
     private let descriptor: Mutex<OwnedDescriptor?>
+    /// What an inherited socket was asked for with, to be applied once it is this process's own.
+    private let wanted = Mutex<ListenOptions?>(nil)
 
     /// The name it is known by across upgrades.
     public var name: String { self.entry.name }
@@ -27,6 +31,7 @@ public final class CarriedDescriptor: Sendable {
     ) {
         self.entry = entry
         self.unixPath = unixPath
+        self.inode = DescriptorFacts.inode(of: descriptor.borrowed) ?? 0
         self.isInherited = isInherited
         self.descriptor = Mutex(descriptor)
     }
@@ -59,6 +64,19 @@ public final class CarriedDescriptor: Sendable {
             }
         }
         return OwnedDescriptor(takingOwnershipOf: try result.get())
+    }
+
+    /// The number still stands for what it did.
+    var isItself: Bool { self.withDescriptor { $0.flatMap { DescriptorFacts.inode(of: $0) } == self.inode } }
+
+    func want(_ options: ListenOptions) { self.wanted.withLock { $0 = options } }
+
+    /// Only once: what the application changes later is its own.
+    func takeWanted() -> ListenOptions? {
+        self.wanted.withLock { wanted in
+            defer { wanted = nil }
+            return wanted
+        }
     }
 
     func close() { self.descriptor.withLock { $0 = nil } }

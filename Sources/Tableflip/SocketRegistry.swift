@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CTableflip
 import Synchronization
 import TableflipCore
 import TableflipSystem
@@ -161,6 +162,12 @@ final class SocketRegistry: Sendable {
             guard facts.fits(entry.kind) else {
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) is no \(entry.kind)")
             }
+            // The flag is the open description's, which the predecessor shares: set, and never cleared.
+            if entry.kind == .listener || entry.kind == .datagram {
+                _ = try UpgradeError.wrapping("\(entry.name) cannot be made non-blocking", .predecessorMisbehaved) {
+                    () throws(SystemCallError) in try check("fcntl") { tf_set_nonblocking(number) }
+                }
+            }
             sockets.append(
                 CarriedDescriptor(
                     entry, descriptor, unixPath: entry.unixPath(from: directory).flatMap { UnixPath($0) },
@@ -233,6 +240,22 @@ final class SocketRegistry: Sendable {
             return state.carried
         }
         for descriptor in all { descriptor.close() }
+    }
+
+    /// Applies the options that inherited sockets were asked for with: for the owner, once.
+    /// - Returns: in words, what could not be changed.
+    func adjust() -> [(name: String, problem: String)] {
+        self.carried.flatMap { socket in
+            guard let wanted = socket.takeWanted() else { return [(name: String, problem: String)]() }
+            let problems = socket.withDescriptor { number in
+                number.map {
+                    BoundSocket.adjust(
+                        $0, path: socket.unixPath?.path, isListening: socket.kind == .listener, to: wanted
+                    )
+                } ?? []
+            }
+            return problems.map { (socket.name, $0) }
+        }
     }
 
     /// Removes the paths of Unix listeners: for the last owner.

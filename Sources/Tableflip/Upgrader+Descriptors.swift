@@ -15,7 +15,8 @@ extension Upgrader {
     ///   - address: where to listen.
     ///   - name: what the socket is known by across upgrades; by default the address in words. Needed where two sockets
     ///     ask for the same address.
-    ///   - options: how a new socket is bound; an inherited one keeps what it has.
+    ///   - options: how a new socket is bound. An inherited one is brought to them when this process becomes the owner,
+    ///     as far as the kernel lets that be done; the log says what cannot be changed.
     /// - Returns: the socket, listening: its accept queue fills from here on.
     /// - Throws: ``UpgradeError`` with the code `addressInUse`, `listenFailed`, `invalidAddress`,
     ///   `invalidConfiguration`, `duplicateName`, or `wrongMoment` after ``ready()``.
@@ -23,9 +24,11 @@ extension Upgrader {
         on address: SocketAddress, name: String? = nil, options: ListenOptions = .init()
     ) throws(UpgradeError) -> Listener {
         let directory = self.context.directory
-        return try self.listen(on: address, name: name, backlog: options.backlog) { () throws(UpgradeError) in
+        let listener = try self.listen(on: address, name: name, backlog: options.backlog) { () throws(UpgradeError) in
             try BoundSocket.bind(address, options, from: directory)
         }
+        if listener.isInherited { listener.socket.want(options) }
+        return listener
     }
 
     /// As ``listen(on:name:options:)``, for a socket that only the caller knows how to make.

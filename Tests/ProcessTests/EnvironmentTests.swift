@@ -67,6 +67,19 @@ struct EnvironmentTests {
         }
     }
 
+    #if os(Linux)
+    @Test
+    func `Standard streams that are closed at the start are the null device, also after an upgrade`() async throws {
+        try await Server.with(.reader, Server.Start(lacksStreams: true)) { server in
+            for _ in 0..<2 {
+                let descriptors = ProcessFacts(of: server.current).descriptors
+                #expect(descriptors[0] == "/dev/null" && descriptors[2] == "/dev/null")
+                try await server.replace()
+            }
+        }
+    }
+    #endif
+
     @Test(arguments: [Variant.plain, .portableReader])
     func `A program that a successor starts sees nothing of the upgrade`(_ variant: Variant) async throws {
         // The old process lingers: the channel to it is open.

@@ -7,6 +7,14 @@ import Testing
 
 @testable import Tableflip
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 @Suite struct SocketRegistryTests {
     private let registry = SocketRegistry()
 
@@ -70,6 +78,18 @@ import Testing
         #expect(absolute.unixPath(from: "/srv") == "/run/x.sock")
         let other = InventoryEntry(name: "x", kind: .listener, address: "tcp://127.0.0.1:80")
         #expect(other.unixPath(from: "/srv") == nil)
+    }
+
+    @Test func `an inherited socket that blocks does so no more`() throws {
+        let listener = Held(try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0)))
+        let flags = fcntl(listener.number, F_GETFL)
+        #expect(flags & O_NONBLOCK != 0)
+        #expect(fcntl(listener.number, F_SETFL, flags & ~O_NONBLOCK) == 0)
+        try self.registry.inherit(
+            [.init(name: "x", kind: .listener, address: "tcp://127.0.0.1:0")],
+            DescriptorBatch(takingOwnershipOf: [try OwnedDescriptor(duplicating: listener.number).release()])
+        )
+        #expect(fcntl(listener.number, F_GETFL) & O_NONBLOCK != 0)
     }
 
     private func inherit(_ names: [String]) throws(UpgradeError) {

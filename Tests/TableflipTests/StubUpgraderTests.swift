@@ -8,7 +8,9 @@ import Testing
 /// A program under test as a user would write it.
 @Suite(.timeLimit(.minutes(2))) struct StubUpgraderTests {
     @Test func `a successor takes over, and the process is to leave`() async throws {
-        let stub = try StubUpgrader(configuration: .init(successor: .init(executable: "/bin/sh", arguments: ["hello"])))
+        let stub = try StubUpgrader(
+            configuration: .init(
+                pauseTimeout: .seconds(30), successor: .init(executable: "/bin/sh", arguments: ["hello"])))
         let listener = try stub.upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0))
         #expect(listener.port != nil && !stub.upgrader.hasPredecessor)
         try stub.upgrader.leaveState([1], name: "left", version: 1)
@@ -40,7 +42,7 @@ import Testing
     ) async throws {
         let stub = try StubUpgrader(
             configuration: .init(
-                upgradeTimeout: play == .hangs ? .milliseconds(100) : .seconds(60),
+                upgradeTimeout: play == .hangs ? .milliseconds(100) : .seconds(60), pauseTimeout: .seconds(30),
                 successor: .init(executable: "/bin/sh")
             )
         )

@@ -191,16 +191,6 @@ import Darwin
         }
     }
 
-    @Test func `closed standard streams are open on the null device`() async {
-        await #expect(processExitsWith: .success) {
-            close(0)
-            _ = try Upgrader(configuration: .init(signals: .none), logger: quiet)
-            #expect(fcntl(0, F_GETFD) >= 0)
-            var status = stat()
-            #expect(fstat(0, &status) == 0 && status.st_mode & S_IFMT == S_IFCHR)
-        }
-    }
-
     @Test func `a signal stops the service and the second one ends the process`() async {
         await #expect(processExitsWith: .exitCode(0)) {
             let upgrader = try Upgrader(configuration: .init(), logger: quiet)

@@ -28,7 +28,8 @@ int tf_duplicate(int descriptor, int minimum);
 int tf_set_close_on_exec(int descriptor, bool on);
 /// Sets O_NONBLOCK in the open file description, which every duplicate in every process shares.
 int tf_set_nonblocking(int descriptor);
-/// Opens /dev/null on those of 0, 1 and 2 that are closed, so that no socket lands on a standard stream's number.
+/// Opens /dev/null on those of 0, 1 and 2 that are closed, so that no socket lands on a standard stream's number. Every
+/// program that is linked with this library does so before main, as Go's runtime does.
 int tf_fill_standard_streams(void);
 
 /// The address family of sockets between virtual machines (vsock(7)), or one that socket(2) refuses.

@@ -127,6 +127,7 @@ extension Engine {
         guard let attempt, let theirs = attempt.theirs.take() else { return }
         let number = theirs.borrowed
         do throws(UpgradeError) {
+            try self.checkInventory(attempt)
             var request = try self.context.program(attempt.start)
             let variable = try UpgradeError.wrapping("the channel cannot be looked at") {
                 () throws(SystemCallError) in try ProcessEnvironment.variable(channel: number)
@@ -145,6 +146,17 @@ extension Engine {
             self.feed(PredecessorMachine.Event.spawned)
         } catch {
             self.feed(PredecessorMachine.Event.spawnFailed(error))
+        }
+    }
+
+    /// A number that somebody else in this process has closed, and which may be another file by now, is named before
+    /// anything is started.
+    private func checkInventory(_ attempt: Attempt) throws(UpgradeError) {
+        for socket in attempt.inventory where !socket.isItself {
+            throw UpgradeError(
+                .inventoryMismatch, "the descriptor of \(socket.name) was closed by another part of this program",
+                cure: "Look for close() of a number that its owner had closed already, and restart the service."
+            )
         }
     }
 
@@ -252,7 +264,7 @@ extension Engine {
         }
         var digest = InventoryDigest()
         for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where isClaimed {
-            digest.combine(socket, self.context.capabilities)
+            digest.combine(socket.entry, identity: self.context.capabilities.identifiesSockets ? socket.inode : 0)
         }
         attempt.probation = .milliseconds(Int64(ready.probationMilliseconds))
         self.feed(PredecessorMachine.Event.reportedReady(agreed: digest.value == ready.digest, ready.probation))
@@ -536,7 +548,8 @@ extension Attempt {
                 .successorKilled,
                 "the successor (PID \(self.successor)) was ended by \(ProcessID.name(ofSignal: signal))",
                 cure: signal == ProcessID.killSignal
-                    ? "The kernel does so when memory runs out; macOS also when a running binary is overwritten in place."
+                    ? "The kernel does so when memory runs out; macOS also when a running binary is overwritten in place: "
+                        + "write the new one to another name, then rename it."
                     : "Its core dump, if there is one, says where."
             )
         case .unknown:

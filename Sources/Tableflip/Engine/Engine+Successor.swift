@@ -36,6 +36,12 @@ extension Engine {
         case .takeOwnership: self.takeOwnership()
         case .sendCommitted: self.upstream?.send(.committed)
         case .settle:
+            for (name, problem) in self.context.sockets.adjust() {
+                self.logger.warning(
+                    "an option of an inherited socket was not applied",
+                    metadata: ["socket": "\(name)", "problem": "\(problem)"]
+                )
+            }
             for path in self.unclaimedPaths { path.remove() }
             self.unclaimedPaths = []
         case .becomeOwner:

@@ -43,6 +43,12 @@ package struct DescriptorFacts: Hashable, Sendable {
         }
     }
 
+    /// nil: the number is not open.
+    package static func inode(of descriptor: CInt) -> UInt64? {
+        var status = stat()
+        return fstat(descriptor, &status) == 0 ? UInt64(status.st_ino) : nil
+    }
+
     /// What a digest knows the open description by.
     package static func identity(of descriptor: CInt, _ capabilities: Capabilities) throws(SystemCallError) -> UInt64 {
         guard capabilities.identifiesSockets else { return 0 }

@@ -58,6 +58,46 @@ package enum BoundSocket {
         return result == 0 ? body(storage) : nil
     }
 
+    /// Brings an inherited socket to the options that it is asked for with now, as far as the kernel lets us.
+    /// - Returns: in words, what could not be changed.
+    package static func adjust(
+        _ descriptor: CInt, path: String?, isListening: Bool, to options: ListenOptions
+    ) -> [String] {
+        var problems: [String] = []
+        func attempt(_ what: String, _ body: () throws(SystemCallError) -> Void) {
+            do throws(SystemCallError) { try body() } catch { problems.append("\(what): \(error)") }
+        }
+        if isListening, let backlog = options.backlog {
+            attempt("backlog") { () throws(SystemCallError) in try check("listen") { listen(descriptor, backlog) } }
+        }
+        if let path {
+            if let mode = options.unixMode {
+                attempt("mode") { () throws(SystemCallError) in try check("chmod") { chmod(path, mode_t(mode)) } }
+            }
+            if let owner = options.unixOwner {
+                attempt("owner") { () throws(SystemCallError) in
+                    try check("chown") { lchown(path, owner.user ?? uid_t.max, owner.group ?? gid_t.max) }
+                }
+            }
+        }
+        // These are fixed by bind(2).
+        if let wanted = options.isIPv6Only, let now = self.flag(IPV6_V6ONLY, CInt(IPPROTO_IPV6), of: descriptor),
+            now != wanted
+        {
+            problems.append("IPV6_V6ONLY is \(now ? 1 : 0) and cannot be changed")
+        }
+        if let now = self.flag(SO_REUSEPORT, SOL_SOCKET, of: descriptor), now != options.reusesPort {
+            problems.append("SO_REUSEPORT is \(now ? 1 : 0) and cannot be changed")
+        }
+        return problems
+    }
+
+    private static func flag(_ name: CInt, _ level: CInt, of descriptor: CInt) -> Bool? {
+        var value: CInt = 0
+        var size = socklen_t(MemoryLayout<CInt>.size)
+        return getsockopt(descriptor, level, name, &value, &size) == 0 ? value != 0 : nil
+    }
+
     /// What is the same for every kind of socket: made, configured, bound, and listening if it accepts.
     private static func make(
         _ domain: CInt, _ type: CInt, _ options: ListenOptions,

@@ -3,8 +3,8 @@
 
 public import TableflipCore
 
-/// How a socket is bound. An inherited socket keeps what it was bound with: options change nothing about it, except
-/// that frameworks which shorten its queue get it lengthened again.
+/// How a socket is bound. An inherited socket was bound by an older generation: its backlog, mode and owner are changed
+/// when this process becomes the owner, and a warning in the log names what cannot be changed.
 public struct ListenOptions: Sendable {
     /// How many connections may wait to be accepted (listen(2)); the kernel cuts it to its own limit. nil: as many as
     /// the kernel allows, up to 4096. Means nothing for datagrams.

@@ -17,6 +17,8 @@ extension Server {
         var descriptors: [CInt: CInt] = [:]
         /// Where it starts; nil: where the tests do.
         var directory: URL?
+        /// With standard input and standard error closed.
+        var lacksStreams = false
         /// As the first process of a namespace of its own.
         var isProcessOne = false
         /// Called with the service's directory before it starts.
@@ -39,6 +41,11 @@ extension Server {
                 let shell = ["sh", "-c", "cd \"$0\" && exec \"$@\"", directory.path]
                 command.path = "/bin/sh"
                 command.arguments = shell.map { Array($0.utf8) } + command.arguments
+            }
+            if self.lacksStreams {
+                let shell = ["sh", "-c", "exec \"$0\" \"$@\" <&- 2>&-", command.path]
+                command.path = "/bin/sh"
+                command.arguments = shell.map { Array($0.utf8) } + command.arguments.dropFirst()
             }
             if self.isProcessOne {
                 // Ends with its child, by the child's status.

@@ -19,6 +19,17 @@ struct Options {
     /// Register the accept loop as a reader.
     var hasReader = false
     var files = 0
+    /// Listened on only while the file is there.
+    var optionalListen: (address: SocketAddress, file: String)?
+    var backlog: Int32?
+    var isIPv6Only: Bool?
+    /// Two sockets of one group.
+    var hasGroup = false
+    /// Reap every child, whoever's it is; ignore that children end.
+    var reapsAll = false
+    var ignoresChildren = false
+    /// A signal at which a carried descriptor is closed behind its owner's back.
+    var losesDescriptor = false
     /// Hand a list of all generations from process to process, as state left and as final state.
     var hasState = false
     var successor = Upgrader.Successor()
@@ -41,6 +52,17 @@ struct Options {
             case "--probation": self.probation = milliseconds(rest.popFirst())
             case "--behaviour-file": self.behaviourFile = rest.popFirst()
             case "--portable": self.isPortable = true
+            case "--listen-if":
+                guard let file = rest.popFirst(), let address = rest.popFirst().flatMap({ SocketAddress($0) }) else {
+                    break
+                }
+                self.optionalListen = (address, file)
+            case "--backlog": self.backlog = rest.popFirst().flatMap { Int32($0) }
+            case "--ipv6-only": self.isIPv6Only = rest.popFirst() == "1"
+            case "--group": self.hasGroup = true
+            case "--reap-all": self.reapsAll = true
+            case "--ignore-children": self.ignoresChildren = true
+            case "--lose-descriptor": self.losesDescriptor = true
             case "--state": self.hasState = true
             case "--reader": self.hasReader = true
             case "--files": self.files = rest.popFirst().flatMap { Int($0) } ?? 0

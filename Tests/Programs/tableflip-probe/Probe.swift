@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CTableflip
 import Logging
 import Synchronization
 import Tableflip
@@ -34,6 +35,18 @@ struct Probe {
         let line = Array("\(getpid()) \(generation) \(words)\n".utf8)
         // One write: lines of several generations share the pipe and must not mix (pipe(7), PIPE_BUF).
         _ = write(1, line, line.count)
+    }
+
+    /// What a program does that closes a number twice.
+    private static func closeBehindItsBack(_ path: String) {
+        var wanted = stat()
+        guard stat(path, &wanted) == 0 else { return }
+        for number in CInt(3)..<1024 {
+            var status = stat()
+            if fstat(number, &status) == 0, status.st_rdev == wanted.st_rdev, status.st_mode & S_IFMT == S_IFCHR {
+                close(number)
+            }
+        }
     }
 
     /// Every generation adds its number to both lists.
@@ -72,12 +85,30 @@ struct Probe {
             }
         }
 
+        ForeignReaping.begin(options)
         var loops: [AcceptLoop] = []
-        for address in options.listen {
-            let listener = try upgrader.listen(on: address)
-            self.say(generation, "listening \(address) \(listener.port ?? 0) \(listener.isInherited)")
+        var listeners: [Listener] = []
+        let listenOptions = ListenOptions(backlog: options.backlog, isIPv6Only: options.isIPv6Only)
+        for address in options.listen { listeners.append(try upgrader.listen(on: address, options: listenOptions)) }
+        if let (address, file) = options.optionalListen, access(file, F_OK) == 0 {
+            listeners.append(try upgrader.listen(on: address))
+        }
+        if options.hasGroup {
+            let group = ListenOptions(reusesPort: true)
+            let one = try upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0), name: "group 1", options: group)
+            let port = one.port ?? 0
+            listeners.append(one)
+            listeners.append(
+                try upgrader.listen(on: .tcp(host: "127.0.0.1", port: port), name: "group 2", options: group))
+        }
+        for listener in listeners {
+            let address = listener.address
+            self.say(
+                generation,
+                "listening \(listener.name.replacing(" ", with: "-")) \(listener.port ?? 0) \(listener.isInherited)")
             let loop = try AcceptLoop(
-                listener, isDatagram: address.description.hasPrefix("udp"), pauseWait: options.pauseWait
+                listener, isDatagram: address.description.hasPrefix("udp") || address.description.hasPrefix("unixgram"),
+                pauseWait: options.pauseWait
             )
             if options.hasReader { upgrader.register(loop) }
             loops.append(loop)
@@ -94,6 +125,12 @@ struct Probe {
         if !options.hasReader { for loop in loops { await loop.resume() } }
         self.say(generation, "serving")
         misbehaviour?.afterReady()
+        if options.losesDescriptor {
+            let lost = try upgrader.carry(
+                OwnedDescriptor(takingOwnershipOf: open("/dev/zero", O_RDONLY | O_CLOEXEC)), as: .file, name: "lost")
+            self.closeBehindItsBack("/dev/zero")
+            self.say(generation, "lost \(lost.name)")
+        }
         if options.runsChild {
             for line in ForeignChild.run() { self.say(generation, "child \(line)") }
             self.say(generation, "child-done")
@@ -111,4 +148,20 @@ struct Probe {
 
 private final class GenerationList: Sendable {
     let numbers = Mutex<[UInt8]>([])
+}
+
+/// What other parts of a program do to the ends of its children.
+private enum ForeignReaping {
+    static func begin(_ options: Options) {
+        if options.ignoresChildren { signal(SIGCHLD, SIG_IGN) }
+        guard options.reapsAll else { return }
+        if tf_start_thread(reapAll, nil, "reaper") != 0 { fatalError("no thread") }
+    }
+}
+
+private func reapAll(_: UnsafeMutableRawPointer?) {
+    while true {
+        // Without a child it fails at once, and looks again.
+        if waitpid(-1, nil, 0) < 0 { usleep(1000) }
+    }
 }
