@@ -76,9 +76,14 @@ private struct Demo {
                 kill(-process, SIGKILL)
                 while waitpid(-process, nil, 0) > 0 {}
             }
-            let port = try await events.value(of: "port", at: "listening")
-            _ = try await events.value(of: "pid", at: "owner")
-            try await body(Demo(process: process, port: UInt16(port), events: events))
+            // They come from two tasks, in either order.
+            var port: Int?
+            var isOwner = false
+            while port == nil || !isOwner {
+                let (phase, event) = try await events.next(["listening", "owner"])
+                if phase == "owner" { isOwner = true } else { port = event["port"] as? Int }
+            }
+            try await body(Demo(process: process, port: UInt16(try #require(port)), events: events))
         }
     }
 
@@ -92,7 +97,7 @@ private struct Demo {
     func upgrade() async throws -> CInt {
         for _ in 0..<5 {
             kill(self.process, SIGHUP)
-            let (phase, event) = try await self.events.next(["committed", "failed"])
+            let (phase, event) = try await self.events.next(["committed", "failed", "refused"])
             if phase == "committed" { return CInt(try #require(event["peer"] as? Int)) }
             print("an upgrade of the demo failed: \(event)")
         }
