@@ -176,7 +176,13 @@ public final class Upgrader: Sendable {
         }
     }
 
+    /// Returns when nothing more moves to the successor, and it has been told so.
+    package func exported() async { _ = await self.context.exported.wait() }
+
     // MARK: Watching
+
+    /// Where the upgrader says what it does.
+    package var logger: Logger { self.context.logger }
 
     /// What happens from now on; the first such sequence also has what happened before it was made.
     public var events: UpgradeEvents { self.context.events.subscribe() }

@@ -40,9 +40,11 @@ final class Attempt {
 
     var phases: [(UpgradeEvent.Phase, Duration)] = []
 
-    /// Connections that may move, are on their way (borrowed, in the order sent), and have arrived.
+    /// Listeners that the successor did not ask for: it has nobody who would serve their connections.
+    var unclaimed: Set<String> = []
+    /// Connections that may move, are on their way (in the order sent), and have arrived.
     var announced = 0
-    var moving: [ExportedConnection] = []
+    var moving: [(connection: LiveDescriptor, departure: Departure)] = []
     var moved = 0
 
     init(

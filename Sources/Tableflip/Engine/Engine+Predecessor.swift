@@ -267,6 +267,9 @@ extension Engine {
             digest.combine(socket.entry, identity: self.context.capabilities.identifiesSockets ? socket.inode : 0)
         }
         attempt.probation = .milliseconds(Int64(ready.probationMilliseconds))
+        for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where !isClaimed {
+            attempt.unclaimed.insert(socket.name)
+        }
         self.feed(PredecessorMachine.Event.reportedReady(agreed: digest.value == ready.digest, ready.probation))
     }
 
@@ -481,30 +484,48 @@ extension Engine {
         }
     }
 
-    func exportFinished() { self.feed(PredecessorMachine.Event.exported) }
+    func exportFinished() {
+        // At once: whoever waits for it may end the process next, and the last word comes before that.
+        self.tell(PredecessorMachine.Event.exported)
+        self.context.exported.set(())
+    }
 
-    func export(_ connection: ExportedConnection) {
+    func export(_ connections: [LiveDescriptor], _ reply: @escaping Reply<Void>) {
         guard let attempt, !attempt.channelIsOver, case .draining = self.predecessor.state else {
-            return connection.reply(.failure(.noSuccessor))
+            return reply(.failure(.noSuccessor))
         }
+        let departure = Departure(connections.count, reply: reply)
+        var batch = ConnectionBatch(atMost: self.context.capabilities.descriptorsPerMessage)
+        for connection in connections {
+            if let refusal = self.refusal(of: connection, attempt) {
+                departure.ended(refusal)
+            } else if let number = connection.borrowed() {
+                if !batch.hasRoom(for: connection) { self.send(&batch, attempt) }
+                batch.append(connection, number)
+                attempt.moving.append((connection, departure))
+            } else {
+                departure.ended(.wasTaken)
+            }
+        }
+        self.send(&batch, attempt)
+    }
+
+    private func send(_ batch: inout ConnectionBatch, _ attempt: Attempt) {
+        let (entries, numbers) = batch.take()
+        guard !entries.isEmpty else { return }
+        let announced = UInt32(max(attempt.announced, attempt.moved + attempt.moving.count))
+        attempt.channel?.send(.connections(.init(announced: announced, entries: entries)), descriptors: numbers)
+    }
+
+    private func refusal(of connection: LiveDescriptor, _ attempt: Attempt) -> UpgradeError? {
         let limit = WireLimit.connectionState
         guard connection.unread.count <= limit, connection.state.count <= limit,
             connection.listener.utf8.count <= WireLimit.name
-        else {
-            return connection.reply(
-                .failure(UpgradeError(.wrongMoment, "a connection with more than \(limit) bytes of state cannot move"))
-            )
+        else { return UpgradeError(.wrongMoment, "a connection with more than \(limit) bytes of state cannot move") }
+        guard !attempt.unclaimed.contains(connection.listener) else {
+            return UpgradeError(.wrongMoment, "the successor does not listen on \(connection.listener)")
         }
-        attempt.moving.append(connection)
-        attempt.channel?.send(
-            .connections(
-                .init(
-                    announced: UInt32(max(attempt.announced, attempt.moved + attempt.moving.count)),
-                    entries: [.init(listener: connection.listener, unread: connection.unread, state: connection.state)]
-                )
-            ),
-            descriptors: [connection.descriptor]
-        )
+        return nil
     }
 
     private func connectionsArrived(_ received: Int, _ attempt: Attempt) {
@@ -516,22 +537,37 @@ extension Engine {
         let arrived = attempt.moving.prefix(count)
         attempt.moving.removeFirst(count)
         attempt.moved = received
-        for connection in arrived { connection.reply(.success(())) }
+        for (connection, departure) in arrived {
+            // Closed here: until then its peer would not see the end that the successor may make.
+            _ = connection.takeDescriptor()
+            departure.ended()
+        }
     }
 
     /// What was not acknowledged is still its exporter's.
     private func failMoving(_ attempt: Attempt) {
         let moving = attempt.moving
         attempt.moving = []
-        for connection in moving { connection.reply(.failure(.noSuccessor)) }
+        for (_, departure) in moving { departure.ended(.noSuccessor) }
     }
 
-    private func sendBye() { self.attempt?.channel?.send(.bye(.init(moved: UInt32(self.attempt?.moved ?? 0)))) }
+    private func sendBye() {
+        guard let attempt else { return }
+        let counts = self.context.readers.connectionCounts
+        attempt.channel?.send(.bye(.init(moved: UInt32(attempt.moved), drained: UInt32(counts.drained))))
+        guard attempt.moved + counts.drained > 0 else { return }
+        self.logger.info(
+            "connections handed over", metadata: ["moved": "\(attempt.moved)", "drained": "\(counts.drained)"]
+        )
+    }
 }
 
 extension UpgradeError {
     fileprivate static let noSuccessor = UpgradeError(
         .wrongMoment, "there is no successor that takes connections", serving: .predecessor
+    )
+    fileprivate static let wasTaken = UpgradeError(
+        .wrongMoment, "a connection was to be sent whose descriptor had been taken out", serving: .predecessor
     )
 }
 

@@ -140,6 +140,7 @@ extension Engine {
                 "predecessor says bye",
                 metadata: ["moved": "\(bye.moved)", "drained": "\(bye.drained)", "cut": "\(bye.cut)"]
             )
+            self.connectionsAnnounced = self.connectionsReceived
             self.feed(SuccessorMachine.Event.byeReceived)
         case .connections(let batch): self.adopt(batch, descriptors)
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
@@ -269,6 +270,7 @@ extension Engine {
 
     private func noteDeparture() {
         guard self.context.predecessorLeft.current == nil else { return }
+        self.noteLostConnections()
         self.logger.info("the predecessor has left", metadata: ["pid": "\(self.predecessorID)"])
         self.emit(.predecessorLeft)
         self.predecessorID = 0
@@ -300,42 +302,63 @@ extension Engine {
 
     private func adopt(_ batch: Message.ConnectionBatch, _ descriptors: consuming DescriptorBatch) {
         guard self.successor.phase == .owner else { return self.predecessorMisbehaved("sent connections too early") }
+        self.connectionsAnnounced = max(self.connectionsAnnounced, Int(batch.announced))
+        self.connectionsReceived += batch.entries.count
         var descriptors = descriptors
-        let inbox = self.context.inbox
-        let logger = self.logger
-        let count = batch.entries.count
-        let work = batch.entries.map { entry in (entry, descriptors.takeFirst()?.release() ?? -1) }
-        let readers = self.context.readers
+        var arrived: [String: [LiveDescriptor]] = [:]
+        for entry in batch.entries {
+            guard let descriptor = descriptors.takeFirst(), Self.isConnection(descriptor) else {
+                self.logger.error(
+                    "what was handed over is no connection: closed", metadata: ["listener": "\(entry.listener)"]
+                )
+                continue
+            }
+            arrived[entry.listener, default: []].append(
+                LiveDescriptor(
+                    takingOwnershipOf: descriptor, listener: entry.listener, unread: entry.unread, state: entry.state
+                )
+            )
+        }
+        let (inbox, logger, readers) = (self.context.inbox, self.logger, self.context.readers)
+        let (connections, count) = (arrived, batch.entries.count)
         Task {
-            await withDiscardingTaskGroup { group in
-                for (entry, number) in work {
-                    group.addTask {
-                        let connection = AdoptedConnection(
-                            descriptor: OwnedDescriptor(takingOwnershipOf: number), listener: entry.listener,
-                            unread: entry.unread, state: entry.state
-                        )
-                        guard let reader = readers.reader(for: entry.listener) else {
-                            logger.error(
-                                "a connection was handed over that no reader takes: closed",
-                                metadata: ["listener": "\(entry.listener)"]
-                            )
-                            return
-                        }
-                        do {
-                            try await reader.adopt(connection)
-                        } catch {
-                            logger.error("a connection was lost: \(error)", metadata: ["listener": "\(entry.listener)"])
-                        }
-                    }
+            for (listener, connections) in connections {
+                guard let reader = readers.reader(for: listener) else {
+                    logger.error(
+                        "connections were handed over that no reader takes: closed",
+                        metadata: ["listener": "\(listener)", "connections": "\(connections.count)"]
+                    )
+                    continue
+                }
+                do {
+                    try await reader.adopt(connections)
+                } catch {
+                    logger.error("connections were lost: \(error)", metadata: ["listener": "\(listener)"])
                 }
             }
             inbox.send(.adopted(count: count))
         }
     }
 
+    /// A bad one would stop a framework that adopts it.
+    private static func isConnection(_ descriptor: borrowing OwnedDescriptor) -> Bool {
+        // What cannot be looked at is none.
+        (try? DescriptorFacts(of: descriptor.borrowed))?.fits(.connection) ?? false
+    }
+
     func adopted(_ count: Int) {
-        self.adoptedCount += count
-        self.upstream?.send(.acknowledgement(.init(.connections, received: UInt32(self.adoptedCount))))
+        self.connectionsAdopted += count
+        self.upstream?.send(.acknowledgement(.init(.connections, received: UInt32(self.connectionsAdopted))))
+    }
+
+    /// The predecessor has said how many could move, and is gone without saying that the last one has.
+    private func noteLostConnections() {
+        let lost = self.connectionsAnnounced - self.connectionsReceived
+        guard lost > 0 else { return }
+        self.logger.warning(
+            "the predecessor ended before its connections had moved: those still open are lost",
+            metadata: ["atMost": "\(lost)", "moved": "\(self.connectionsReceived)"]
+        )
     }
 }
 

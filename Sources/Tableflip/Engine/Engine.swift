@@ -72,7 +72,9 @@ final class Engine {
     var unclaimedPaths: [UnixPath] = []
     var readyReply: Reply<Void>?
     var handshakeFailure: UpgradeError?
-    var adoptedCount = 0
+    var connectionsAnnounced = 0
+    var connectionsReceived = 0
+    var connectionsAdopted = 0
 
     // As a predecessor.
     var attempt: Attempt?
@@ -218,7 +220,7 @@ final class Engine {
         case .readersFinished(let number, let failure): self.readersFinished(number, failure)
         case .exportFinished: self.exportFinished()
         case .announce(let count): self.attempt?.announced += count
-        case .export(let connection): self.export(connection)
+        case .export(let connections, let reply): self.export(connections, reply)
         case .adopted(let count): self.adopted(count)
         }
     }
@@ -328,7 +330,9 @@ final class Engine {
     private func noteDrainOverran() {
         self.logger.warning(
             "the drain time-out has passed; the process ends with what is left",
-            metadata: ["drainTimeout": "\(self.timings.drain)"]
+            metadata: [
+                "drainTimeout": "\(self.timings.drain)", "connections": "\(self.context.readers.connectionCounts.open)",
+            ]
         )
         self.emit(.drainOverran)
     }

@@ -30,6 +30,8 @@ struct EngineContext: Sendable {
     let events = EventHub()
     let exit = Latch<ExitReason>()
     let predecessorLeft = Latch<Void>()
+    /// Nothing more moves to the successor, and it has been told.
+    let exported = Latch<Void>()
     let facts = EngineFacts()
 
     init(

@@ -17,19 +17,9 @@ enum EngineInput: Sendable {
     case readersFinished(number: Int, UpgradeError?)
     case exportFinished
     case announce(Int)
-    case export(ExportedConnection)
+    case export([LiveDescriptor], Reply<Void>)
     /// The connections of one batch are in the hands of their readers.
     case adopted(count: Int)
-}
-
-/// A connection on its way to the successor.
-struct ExportedConnection: Sendable {
-    /// Borrowed from the exporter until `reply` is called.
-    var descriptor: CInt
-    var listener: String
-    var unread: [UInt8]
-    var state: [UInt8]
-    var reply: Reply<Void>
 }
 
 /// The one way into the engine from other threads.

@@ -7,23 +7,19 @@ import NIOCore
 import NIOHTTP1
 
 /// Answers the requests of one connection.
-final class HTTPHandler: ChannelInboundHandler {
+final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
     private static let pid = "\(getpid())\n"
     private static let chunk = 16 * 1024
 
-    private let connections: Connections
     private var head: HTTPRequestHead?
     private var isEchoing = false
     /// The response that is being written is the last one.
     private var closes = false
-
-    init(connections: Connections) { self.connections = connections }
-
-    func handlerAdded(context: ChannelHandlerContext) { self.connections.opened() }
-    func handlerRemoved(context: ChannelHandlerContext) { self.connections.closed() }
+    /// The client has said all that it has to say, and still listens.
+    private var sawEnd = false
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch self.unwrapInboundIn(data) {
@@ -37,6 +33,14 @@ final class HTTPHandler: ChannelInboundHandler {
             guard let head = self.head else { return }
             if self.isEchoing { self.end(context) } else { self.answer(head, context) }
         }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event as? ChannelEvent == .inputClosed {
+            self.sawEnd = true
+            if self.head == nil { context.close(promise: nil) }
+        }
+        context.fireUserInboundEventTriggered(event)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
@@ -104,7 +108,7 @@ final class HTTPHandler: ChannelInboundHandler {
         } else {
             headers.add(name: "Transfer-Encoding", value: "chunked")
         }
-        self.closes = self.connections.isDraining || !head.isKeepAlive
+        self.closes = !head.isKeepAlive
         if self.closes {
             headers.add(name: "Connection", value: "close")
         } else if head.version == .http1_0 {
@@ -117,8 +121,9 @@ final class HTTPHandler: ChannelInboundHandler {
     }
 
     private func end(_ context: ChannelHandlerContext) {
+        self.head = nil
         let written = context.writeAndFlush(self.wrapOutboundOut(.end(nil)))
-        guard self.closes else { return }
+        guard self.closes || self.sawEnd else { return }
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
         written.whenComplete { _ in bound.value.close(promise: nil) }
     }

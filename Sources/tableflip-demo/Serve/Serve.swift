@@ -20,6 +20,7 @@ struct Serve: AsyncParsableCommand {
             GET /delay/2s   the same, after that time
             GET /bytes/N    N bytes, chunked; ?over=3s spreads them over that time
             POST /echo      the body
+            /ws             a WebSocket echo
             """
     )
 
@@ -78,17 +79,8 @@ struct Serve: AsyncParsableCommand {
         try await self.hold(upgrader)
         if let delay = faults?.initDelay { try await Task.sleep(for: delay.duration) }
 
-        let connections = Connections()
         let listener = try upgrader.listen(on: address)
-        let gate = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
-            .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
-            .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.configureHTTPServerPipeline(withErrorHandling: true)
-                    try channel.pipeline.syncOperations.addHandler(HTTPHandler(connections: connections))
-                }
-            }
-            .bind(to: listener, of: upgrader)
+        let server = try await LiveServer.start(on: listener, of: upgrader, setUp: Pipeline.setUp)
         if let status = faults?.exitBeforeReady { Foundation.exit(status) }
         try await upgrader.ready()
         lines?.listening(port: listener.port ?? 0, generation: upgrader.generation)
@@ -99,10 +91,7 @@ struct Serve: AsyncParsableCommand {
             }
         }
 
-        let reason = await upgrader.exit
-        logger.info("draining", metadata: ["connections": "\(connections.count)", "reason": "\(reason)"])
-        try await gate.close()
-        await connections.drain()
+        try await server.drained()
         lines?.finish()
     }
 

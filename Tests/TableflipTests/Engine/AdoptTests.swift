@@ -145,7 +145,7 @@ import Darwin
     func `a connection that nobody takes is closed and acknowledged`(_ kernel: Kernel) async throws {
         let reader = FakeReader("web", for: "web")
         try await self.owner(kernel, [reader]) { _, predecessor in
-            let tracer = try Tracer()
+            let tracer = try Tracer.socket()
             do {
                 let traced = Held(tracer.giveAway())
                 try await self.send([("admin", [], [])], [traced], predecessor)
@@ -157,11 +157,26 @@ import Darwin
     }
 
     @Test(arguments: Kernel.allCases)
+    func `what is no connection is closed before a reader sees it, and acknowledged`(_ kernel: Kernel) async throws {
+        let reader = FakeReader()
+        try await self.owner(kernel, [reader]) { _, predecessor in
+            let tracer = try Tracer()
+            do {
+                let traced = Held(tracer.giveAway())
+                try await self.send([("web", [], [])], [traced], predecessor)
+                try await predecessor.peer.expect(.acknowledgement(.init(.connections, received: 1)))
+            }
+            #expect(try await tracer.isClosedEverywhere)
+            #expect(!reader.journal.all.contains("reader: adopt"))
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `a connection that a reader does not want is closed and acknowledged`(_ kernel: Kernel) async throws {
         let reader = FakeReader()
         reader.script { $0.adopt = { _ in throw Unwilling() } }
         try await self.owner(kernel, [reader]) { stage, predecessor in
-            let tracer = try Tracer()
+            let tracer = try Tracer.socket()
             do {
                 let traced = Held(tracer.giveAway())
                 try await self.send([("web", [], [])], [traced], predecessor)
@@ -183,7 +198,7 @@ import Darwin
             try await predecessor.peer.say(.go, .commit)
             try await ready.value
             try await predecessor.peer.expect(.committed)
-            let tracer = try Tracer()
+            let tracer = try Tracer.socket()
             do {
                 let traced = Held(tracer.giveAway())
                 try await self.send([("web", [], [])], [traced], predecessor)

@@ -40,10 +40,12 @@ import Darwin
                 for (number, pair) in self.pairs.enumerated() {
                     group.addTask {
                         do throws(UpgradeError) {
-                            try await successor.send(
-                                pair.one.descriptor, listener: "web", unread: Self.unread(number),
-                                state: Self.state(number)
-                            )
+                            try await successor.send([
+                                LiveDescriptor(
+                                    takingOwnershipOf: try pair.duplicate(), listener: "web",
+                                    unread: Self.unread(number), state: Self.state(number)
+                                )
+                            ])
                             self.outcomes.withLock { $0[number] = .some(nil) }
                         } catch {
                             self.outcomes.withLock { $0[number] = .some(error) }
@@ -116,7 +118,7 @@ import Darwin
             // The last word, when nothing more will move.
             try await successor.peer.expect(.bye(.init(moved: 300)))
             #expect(reader.journal.all.last == "reader: exported")
-            // They are still the exporter's to close.
+            // What was given away is closed here, and nothing else.
             #expect((0..<300).allSatisfy { connections.isOpen($0) })
         }
     }
@@ -171,7 +173,7 @@ import Darwin
             #expect(failed.allSatisfy { $0.value.code == .wrongMoment })
             #expect(failed.keys.allSatisfy { connections.isOpen($0) })
             // It drains, and says that nothing more will move to nobody.
-            #expect(reader.journal.all.last == "reader: exported")
+            try await eventually("the export is over") { reader.journal.all.last == "reader: exported" }
             #expect(await stage.upgrader.exit == .replaced(successor: successor.id))
         }
     }
@@ -210,7 +212,18 @@ import Darwin
             let exporter = ConnectionExporter(inbox: stage.context.inbox)
             exporter.announce(1)
             let error = try await Outcome { () throws(UpgradeError) in
-                try await exporter.send(pair.one.descriptor, listener: "web")
+                let connection = LiveDescriptor(takingOwnershipOf: try pair.duplicate(), listener: "web")
+                do throws(UpgradeError) {
+                    try await exporter.send([connection])
+                } catch {
+                    // It is still here.
+                    let (isHere, isThereTwice) = (
+                        connection.takeDescriptor()?.borrowed != nil, connection.takeDescriptor()?.borrowed != nil
+                    )
+                    #expect(isHere)
+                    #expect(!isThereTwice)
+                    throw error
+                }
             }.failure
             #expect(error.code == .wrongMoment)
         }
@@ -229,10 +242,12 @@ import Darwin
                     (String(repeating: "x", count: 255), limit, limit),
                 ] {
                     do throws(UpgradeError) {
-                        try await successor.send(
-                            pair.one.descriptor, listener: listener, unread: Array(repeating: 1, count: unread),
-                            state: Array(repeating: 2, count: state)
-                        )
+                        try await successor.send([
+                            LiveDescriptor(
+                                takingOwnershipOf: try pair.duplicate(), listener: listener,
+                                unread: Array(repeating: 1, count: unread), state: Array(repeating: 2, count: state)
+                            )
+                        ])
                         codes.withLock { $0.append(nil) }
                     } catch {
                         codes.withLock { $0.append(error.code) }

@@ -53,16 +53,17 @@ final class FakeReader: SocketReader {
         self.journal.note("\(self.name): exported")
     }
 
-    func adopt(_ connection: consuming AdoptedConnection) async throws {
-        let listener = connection.listener
-        let unread = connection.unread
-        let state = connection.state
-        self.journal.note("\(self.name): adopt")
-        let adopted = Adopted(
-            descriptor: Held(connection.takeDescriptor()), listener: listener, unread: unread, state: state
-        )
-        try await self.script.withLock { $0.adopt }(adopted)
-        self.journal.note("\(self.name): adopted")
+    func adopt(_ connections: [LiveDescriptor]) async throws {
+        for connection in connections {
+            self.journal.note("\(self.name): adopt")
+            guard let descriptor = connection.takeDescriptor() else { continue }
+            let adopted = Adopted(
+                descriptor: Held(descriptor), listener: connection.listener, unread: connection.unread,
+                state: connection.state
+            )
+            try await self.script.withLock { $0.adopt }(adopted)
+            self.journal.note("\(self.name): adopted")
+        }
     }
 }
 

@@ -141,10 +141,7 @@ final class Stage: Sendable {
                 self.context.inbox.send(.ready { _ in answered.set(()) })
             } else {
                 // Too early to hand a connection on, and answered at once.
-                let connection = ExportedConnection(descriptor: -1, listener: "", unread: [], state: []) { _ in
-                    answered.set(())
-                }
-                self.context.inbox.send(.export(connection))
+                self.context.inbox.send(.export([]) { _ in answered.set(()) })
             }
             try await answered.value("the engine")
         }
@@ -155,11 +152,12 @@ final class Stage: Sendable {
         let isBusy = Latch<Void>()
         let mayGoOn = DispatchSemaphore(value: 0)
         // The answer to a question comes on the engine's own thread, and holds it up.
-        let connection = ExportedConnection(descriptor: -1, listener: "", unread: [], state: []) { _ in
-            isBusy.set(())
-            mayGoOn.wait()
-        }
-        self.context.inbox.send(.export(connection))
+        self.context.inbox.send(
+            .export([]) { _ in
+                isBusy.set(())
+                mayGoOn.wait()
+            }
+        )
         try await isBusy.value("the engine")
         for input in inputs { self.context.inbox.send(input) }
         mayGoOn.signal()

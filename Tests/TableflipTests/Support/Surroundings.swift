@@ -163,6 +163,19 @@ final class Tracer: Sendable {
         self.watched = Mutex(pipe.writing)
     }
 
+    /// One that may stand for a connection.
+    static func socket() throws -> Tracer {
+        let pair = try ChannelSocket.pair()
+        return Tracer(
+            OwnedDescriptor(takingOwnershipOf: pair.ours), OwnedDescriptor(takingOwnershipOf: pair.theirs)
+        )
+    }
+
+    private init(_ watching: consuming OwnedDescriptor, _ watched: consuming OwnedDescriptor) {
+        self.watching = watching
+        self.watched = Mutex(watched)
+    }
+
     /// Hands the one copy that there is to somebody else.
     func giveAway() -> OwnedDescriptor {
         let watched = self.watched.withLock { $0.take() }
@@ -187,6 +200,15 @@ struct Pair: Sendable {
         let pair = try ChannelSocket.pair()
         self.one = Held(OwnedDescriptor(takingOwnershipOf: pair.ours))
         self.other = Held(OwnedDescriptor(takingOwnershipOf: pair.theirs))
+    }
+
+    /// Another copy of `one`.
+    func duplicate() throws(UpgradeError) -> OwnedDescriptor {
+        do throws(SystemCallError) {
+            return try self.one.descriptor.duplicate()
+        } catch {
+            throw UpgradeError(.system, "\(error)")
+        }
     }
 }
 

@@ -12,6 +12,8 @@ final class ReaderRegistry: Sendable {
 
     var all: [any SocketReader] { self.readers.withLock { $0 } }
 
+    var connectionCounts: ConnectionCounts { self.all.map(\.connectionCounts).reduce(.init(), +) }
+
     /// Who takes a connection that was accepted on this listener.
     func reader(for listener: String) -> (any SocketReader)? {
         let all = self.all

@@ -18,6 +18,7 @@ public final class AcceptGate: SocketReader {
     public let channel: any Channel
     private let listener: Listener
     private let state: NIOLoopBound<State>
+    private static let backoff = TimeAmount.milliseconds(100)
 
     /// On the channel's event loop only.
     private final class State {
@@ -44,7 +45,10 @@ public final class AcceptGate: SocketReader {
         self.listener = listener
         self.state = NIOLoopBound(state, eventLoop: channel.eventLoop)
         let entry = Entry(state: state)
-        try channel.pipeline.syncOperations.addHandler(entry, position: .first)
+        // When accept(2) fails for want of descriptors it fails again at once, and for as long as they are wanting. The
+        // pause goes behind the entry: its later read passes there as well.
+        let pause = AcceptBackoffHandler { _ in Self.backoff }
+        try channel.pipeline.syncOperations.addHandlers([entry, pause], position: .first)
         try channel.pipeline.syncOperations.addHandler(Exit(state: state, entry: entry), position: .last)
     }
 

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+/// Whatever reads from the sockets of an upgrader: an accept loop, a NIO channel, a datagram loop.
+///
+/// Between two processes that share a socket only one may read (see `docs/states.md`). So each reader registers with
+/// ``Upgrader/register(_:)`` before ``Upgrader/ready()``, **paused**, and reads only between ``resume()`` and
+/// ``pause()``. A socket without a registered reader is shared throughout, as in tableflip: both processes accept from
+/// it for a moment, and there is no way back once the new one has begun.
+///
+/// The calls come on Swift's cooperative pool, at most one `pause` and one `resume` at a time. Each has a deadline; when
+/// it has passed, the task is cancelled and the other call may come before this one has returned: the later call wins.
+public protocol SocketReader: Sendable {
+    /// Stops reading. On return nothing is accepted any more, and what was accepted before is in the application's
+    /// hands. The socket must stay open, and must not be shut down: that would end it for both processes.
+    /// - Throws: anything; the upgrade is given up, and ``resume()`` is called.
+    func pause() async throws
+
+    /// Starts to read, for the first time or again.
+    /// - Throws: anything; a successor then hands back, a predecessor logs it.
+    func resume() async throws
+
+    /// After the successor has become the owner: sends it the connections that can move, and returns when there are no
+    /// more. The default has none.
+    /// - Parameter successor: where to send them.
+    /// - Throws: anything; it is logged.
+    func export(to successor: ConnectionExporter) async throws
+
+    /// In the successor: serves connections that the predecessor had accepted on this reader's listener. They come in
+    /// batches, several at a time; the predecessor sends more when this has returned. The default closes them.
+    /// - Parameter connections: the connections. Take each one's descriptor: what is not taken is closed.
+    /// - Throws: anything; it is logged, and what was not taken is lost.
+    func adopt(_ connections: [LiveDescriptor]) async throws
+
+    /// The name of the listener that this reader reads from; nil: any. Decides who adopts a connection.
+    var listenerName: String? { get }
+
+    /// How many connections this process still serves for this reader, and how many have ended here since it was told
+    /// to leave. Asked for at the end of the drain, from any thread.
+    var connectionCounts: ConnectionCounts { get }
+}
+
+extension SocketReader {
+    /// Has nothing that could move.
+    public func export(to successor: ConnectionExporter) async throws {}
+
+    /// Closes the connections.
+    public func adopt(_ connections: [LiveDescriptor]) async throws {}
+
+    /// Any.
+    public var listenerName: String? { nil }
+
+    /// None that it knows of.
+    public var connectionCounts: ConnectionCounts { ConnectionCounts() }
+}
+
+/// What became of the connections of a process that leaves.
+public struct ConnectionCounts: Hashable, Sendable {
+    /// Still open here.
+    public var open: Int
+    /// Ended here since the process was told to leave, by either side.
+    public var drained: Int
+
+    /// Makes counts.
+    /// - Parameters:
+    ///   - open: see ``open``.
+    ///   - drained: see ``drained``.
+    public init(open: Int = 0, drained: Int = 0) {
+        self.open = open
+        self.drained = drained
+    }
+
+    static func + (left: Self, right: Self) -> Self {
+        .init(open: left.open + right.open, drained: left.drained + right.drained)
+    }
+}

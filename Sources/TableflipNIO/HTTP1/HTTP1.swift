@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if NIO
+public import NIOCore
+public import NIOHTTP1
+
+/// HTTP/1 on a live connection: between two requests it can move; what cannot move is told to end.
+///
+/// It stands right behind the decoder, where messages are still in the order in which they came and before anything
+/// that buffers. ``LiveConnection/movesHTTP1()`` and ``LiveConnection/drainsHTTP1()`` put it there.
+///
+/// When the process leaves and the connection cannot move, or nobody takes it, the next answer says
+/// `Connection: close` (RFC 9112, 9.6) and the connection is closed behind it, but not before: the peer's next request
+/// may be on its way already.
+public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LiveProtocol {
+    /// What comes in.
+    public typealias InboundIn = HTTPServerRequestPart
+    /// What goes on in.
+    public typealias InboundOut = HTTPServerRequestPart
+    /// What is to go out.
+    public typealias OutboundIn = HTTPServerResponsePart
+    /// What goes on out.
+    public typealias OutboundOut = HTTPServerResponsePart
+
+    /// `http/1`.
+    public static let name = "http/1"
+
+    private let connection: LiveConnection
+    private var cutter = HTTP1Cutter()
+    /// Requests that have begun and whose answers have not ended.
+    private var owed = 0
+    /// Either side has said that the connection ends with the present answer. That end must be ours: if the connection
+    /// moved before, closing it here would tell the peer nothing.
+    private var isClosing = false
+    /// A request asked for another protocol. The decoder reads nothing more behind it, whatever the answer
+    /// (NIOHTTP1/HTTPDecoder.swift, `stopParsing`).
+    private var asksForUpgrade = false
+    private var isSwitching = false
+    private var shallFinish = false
+
+    init(_ connection: LiveConnection) { self.connection = connection }
+
+    // MARK: As a live protocol
+
+    /// Whole requests, and nothing while one is being answered.
+    /// - Parameter unread: all that waits.
+    /// - Returns: how much of it.
+    public func portion(of unread: ByteBuffer) -> LivePortion {
+        if self.cutter.isAtBoundary, self.owed > 0 || self.asksForUpgrade { return .afterAnswer }
+        return self.cutter.portion(of: unread)
+    }
+
+    /// The decoder has been given these bytes.
+    /// - Parameter bytes: the bytes.
+    public func delivered(_ bytes: ByteBuffer) {
+        self.cutter.delivered(
+            bytes.readableBytes, isBlank: bytes.readableBytesView.allSatisfy { $0 == 13 || $0 == 10 }
+        )
+    }
+
+    /// Between an answer and the next request.
+    public var isAtRest: Bool {
+        self.cutter.isAtBoundary && self.owed == 0 && !self.isClosing && !self.asksForUpgrade
+    }
+
+    /// Cuts no more.
+    public func giveUp() { self.cutter.giveUp() }
+
+    /// The next answer is the last one.
+    public func finish() { self.shallFinish = true }
+
+    // MARK: As a handler
+
+    /// Notes where requests begin and end.
+    /// - Parameters:
+    ///   - context: where it stands.
+    ///   - data: a part of a request.
+    public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch self.unwrapInboundIn(data) {
+        case .head(let head):
+            let body = HTTP1Cutter.Body(
+                lengths: head.headers["content-length"], codings: head.headers["transfer-encoding"]
+            )
+            self.cutter.decodedHead(body)
+            self.owed += 1
+            if !head.isKeepAlive { self.isClosing = true }
+            self.asksForUpgrade = head.method == .CONNECT || head.headers.contains(name: "upgrade")
+            context.fireChannelRead(data)
+            // Nobody can tell where such a request ends. What the decoder leaves over, it would give to this handler as
+            // bytes when it is removed.
+            if self.asksForUpgrade, body == .unknown { self.resign(context) }
+        case .body: context.fireChannelRead(data)
+        case .end:
+            self.cutter.decodedEnd()
+            context.fireChannelRead(data)
+        }
+    }
+
+    /// What could not be decoded is not understood from here on.
+    /// - Parameters:
+    ///   - context: where it stands.
+    ///   - error: what went wrong.
+    public func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        self.cutter.giveUp()
+        context.fireErrorCaught(error)
+    }
+
+    /// Notes where answers end, and says with the last one that it is the last.
+    /// - Parameters:
+    ///   - context: where it stands.
+    ///   - data: a part of an answer.
+    ///   - promise: for whoever wrote it.
+    public func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        switch self.unwrapOutboundIn(data) {
+        case .head(var head):
+            if head.status == .switchingProtocols {
+                self.isSwitching = true
+            } else if head.status.code >= 200 {
+                if self.isTheLast { head.headers.replaceOrAdd(name: "Connection", value: "close") }
+                if head.headers[canonicalForm: "connection"].contains(where: { $0.lowercased() == "close" }) {
+                    self.isClosing = true
+                }
+                return context.write(self.wrapOutboundOut(.head(head)), promise: promise)
+            }
+            context.write(data, promise: promise)
+        case .body: context.write(data, promise: promise)
+        case .end: self.endAnswer(data, promise, context)
+        }
+    }
+
+    /// The answer that begins now shall be the last one on this connection in this process.
+    private var isTheLast: Bool {
+        if self.shallFinish || self.asksForUpgrade { return true }
+        return self.connection.isLeaving && (self.cutter.isOpaque || !self.connection.head.couldMove)
+    }
+
+    private func endAnswer(_ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext) {
+        guard !self.isSwitching else {
+            context.write(data, promise: promise)
+            return self.resign(context)
+        }
+        // An answer that nobody asked for is the error handler's, to what was no request.
+        self.owed = max(0, self.owed - 1)
+        guard self.isClosing, self.connection.isLeaving || self.asksForUpgrade else {
+            context.write(data, promise: promise)
+            return self.connection.settled()
+        }
+        // Most servers close by themselves; those that do not would keep the process until its deadline.
+        let written = promise ?? context.eventLoop.makePromise()
+        written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
+        context.write(data, promise: written)
+    }
+
+    /// What follows is no HTTP/1.
+    private func resign(_ context: ChannelHandlerContext) {
+        self.connection.head.resignProtocol()
+        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+    }
+}
+
+extension LiveConnection {
+    /// Lets the connection move between two HTTP/1 requests. To be called when its pipeline has the decoder, so after
+    /// `configureHTTPServerPipeline`. Not for a connection that is encrypted in this process: see ``drainsHTTP1()``.
+    ///
+    /// A connection that becomes another protocol's (WebSocket, by an upgrade) stays from then on, unless that protocol
+    /// is set with ``moves(as:)``.
+    /// - Throws: what NIO throws where there is no `HTTPRequestDecoder`.
+    public func movesHTTP1() throws { self.moves(as: try self.addHTTP1()) }
+
+    /// Ends the connection politely when the process leaves, and does not move it: for HTTP/1 over TLS, whose keys do
+    /// not move. To be called when the pipeline has the decoder.
+    /// - Throws: what NIO throws where there is no `HTTPRequestDecoder`.
+    public func drainsHTTP1() throws { self.drains(by: try self.addHTTP1()) }
+
+    private func addHTTP1() throws -> HTTP1 {
+        let pipeline = self.channel.pipeline.syncOperations
+        let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
+        let http = HTTP1(self)
+        try pipeline.addHandler(http, position: .after(decoder))
+        return http
+    }
+}
+#endif  // NIO

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if NIO
+import Logging
+import NIOCore
+import NIOPosix
+import Tableflip
+
+/// First in the pipeline of a live connection: the only place where unread bytes wait, and the place at which the
+/// connection leaves the process.
+///
+/// What NIO has read and a decoder has swallowed could not move, and a decoder swallows all that it is given. So it is
+/// given one message at a time, as the connection's protocol says, and nothing while an answer is owed.
+final class ConnectionHead: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+    typealias OutboundIn = IOData
+    typealias OutboundOut = IOData
+
+    /// More than this could not move anyway (`WireLimit.connectionState`).
+    private static let mostHeld = 1 << 18
+
+    let channel: any Channel
+    let resumed: LiveConnection.Resumed?
+    private let loop: LoopConnections
+    /// Where it stands among the connections of its loop; nil when it does not.
+    var index: Int?
+    /// It stands in the queue of those that move first.
+    var isQueued = false
+
+    private var context: ChannelHandlerContext?
+    private var liveProtocol: (any LiveProtocol)?
+    private var held: ByteBuffer?
+    private var isDelivering = false
+    /// What waits cannot be used yet, so nothing more is read.
+    private var isBlocked = false
+    /// A read was held back meanwhile.
+    private var wantsRead = false
+    private var sawEnd = false
+    /// The end of the input waits behind what is held.
+    private var holdsEnd = false
+    /// One protocol has gone and the next is not known yet.
+    private var isBetweenProtocols = false
+    /// Bytes went down that no protocol has counted.
+    private var hasPassed = false
+    /// It will not move, whatever happens.
+    private(set) var stays: Bool
+    /// It moves next: nothing more is served here.
+    private var isFrozen = false
+    private var awaitsFlush = false
+    private var isEnding = false
+    private(set) var isGone = false
+
+    init(channel: any Channel, loop: LoopConnections, unread: [UInt8], resumed: LiveConnection.Resumed?, stays: Bool) {
+        self.channel = channel
+        self.loop = loop
+        self.resumed = resumed
+        self.stays = stays
+        if !unread.isEmpty { self.held = ByteBuffer(bytes: unread) }
+    }
+
+    var isLeaving: Bool { self.loop.isLeaving }
+
+    /// It may come to a point at which it moves.
+    var couldMove: Bool { self.liveProtocol != nil && !self.stays && !self.sawEnd && !self.isGone }
+
+    private var isAtRest: Bool { !self.isBetweenProtocols && self.liveProtocol?.isAtRest ?? false }
+    private var canMove: Bool { self.couldMove && self.isAtRest }
+
+    // MARK: As a handler
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        self.loop.join(self)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.end()
+        self.context = nil
+        self.liveProtocol = nil
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        context.fireChannelActive()
+        if self.held != nil {
+            self.pump()
+            context.fireChannelReadComplete()
+        }
+        self.loop.greet(self)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        self.end()
+        context.fireChannelInactive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        var bytes = self.unwrapInboundIn(data)
+        if self.held != nil {
+            self.held?.writeBuffer(&bytes)
+        } else if self.isWhole(bytes) {
+            // As most often: one message, as it came.
+            self.isDelivering = true
+            self.deliver(bytes, context)
+            self.isDelivering = false
+            return self.settle()
+        } else {
+            self.held = bytes
+        }
+        self.pump()
+    }
+
+    private func isWhole(_ bytes: ByteBuffer) -> Bool {
+        guard !self.isDelivering, !self.isFrozen, !self.isBetweenProtocols else { return false }
+        guard let liveProtocol, !self.stays else { return true }
+        return liveProtocol.portion(of: bytes) == .bytes(bytes.readableBytes)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event as? ChannelEvent == .inputClosed {
+            self.sawEnd = true
+            if self.held != nil {
+                // After the messages before it.
+                self.holdsEnd = true
+                return self.pump()
+            }
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if self.isFrozen || self.isBlocked && self.held != nil {
+            self.wantsRead = true
+        } else {
+            context.read()
+        }
+    }
+
+    private func end() {
+        guard !self.isGone else { return }
+        self.isGone = true
+        self.loop.leave(self, as: .ended)
+    }
+
+    // MARK: What waits
+
+    /// Gives the pipeline what may go down. Never from within itself: a decoder that is given bytes from inside its own
+    /// output leaves them lying until the network brings more (`ByteToMessageHandler`, NIOCore/Codec.swift).
+    private func pump() {
+        guard !self.isDelivering, !self.isGone, let context else { return }
+        self.isDelivering = true
+        self.isBlocked = self.isFrozen
+        while let bytes = self.held, let count = self.portion(of: bytes) {
+            var rest = bytes
+            guard let next = rest.readSlice(length: count) else { break }
+            self.held = rest.readableBytes > 0 ? rest : nil
+            self.deliver(next, context)
+            if self.loop.isMoving, self.canMove { self.freeze() }
+        }
+        self.isDelivering = false
+        self.settle()
+    }
+
+    /// How much may go down; nil: nothing now.
+    private func portion(of bytes: ByteBuffer) -> Int? {
+        guard !self.isGone, !self.isFrozen else { return nil }
+        guard !self.isBetweenProtocols else {
+            self.isBlocked = true
+            return nil
+        }
+        guard let liveProtocol, !self.stays else { return bytes.readableBytes }
+        switch liveProtocol.portion(of: bytes) {
+        case .bytes(let count): return min(max(count, 1), bytes.readableBytes)
+        case .afterAnswer:
+            self.isBlocked = true
+            return nil
+        case .incomplete:
+            guard self.holdsEnd || bytes.readableBytes > Self.mostHeld else { return nil }
+            self.stays = true
+            liveProtocol.giveUp()
+            return bytes.readableBytes
+        }
+    }
+
+    private func deliver(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
+        let before = self.liveProtocol
+        context.fireChannelRead(self.wrapInboundOut(bytes))
+        guard let before, !self.stays else {
+            self.hasPassed = true
+            return
+        }
+        // What these bytes were may have changed the protocol.
+        if before === self.liveProtocol { before.delivered(bytes) }
+    }
+
+    private func settle() {
+        guard !self.isGone, let context else { return }
+        if self.held == nil, self.holdsEnd {
+            self.holdsEnd = false
+            context.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+        }
+        if self.loop.isMoving, self.canMove { self.loop.enqueueFirst(self) }
+        if self.isEnding { self.endIfAtRest() }
+        if self.wantsRead, !self.isFrozen, self.held == nil || !self.isBlocked {
+            self.wantsRead = false
+            context.read()
+        }
+    }
+
+    private func pumpLater() {
+        self.loop.afterThis {
+            self.pump()
+            guard !self.isGone else { return }
+            self.context?.fireChannelReadComplete()
+        }
+    }
+
+    // MARK: What the protocol says
+
+    func change(to liveProtocol: any LiveProtocol) {
+        self.liveProtocol = liveProtocol
+        self.isBetweenProtocols = false
+        // A protocol that has not seen every byte cannot tell where a message ends.
+        if self.hasPassed { self.stays = true }
+        if self.held != nil || self.wantsRead { self.pumpLater() }
+        self.loop.greet(self)
+    }
+
+    /// The protocol that drains the connection, which stays.
+    func drain(by liveProtocol: any LiveProtocol) {
+        self.stays = true
+        self.change(to: liveProtocol)
+    }
+
+    /// What comes from here on is another protocol's; until the end of this turn of the loop it may say so.
+    func resignProtocol() {
+        self.liveProtocol = nil
+        self.isBetweenProtocols = true
+        self.loop.afterThis {
+            guard self.isBetweenProtocols else { return }
+            self.isBetweenProtocols = false
+            self.pump()
+            if !self.isGone { self.context?.fireChannelReadComplete() }
+            self.loop.greet(self)
+        }
+    }
+
+    func settled() {
+        guard !self.isGone else { return }
+        if self.loop.isMoving, self.canMove {
+            self.freeze()
+            self.loop.enqueueFirst(self)
+        } else if !self.isDelivering, self.held != nil || self.wantsRead || self.isEnding {
+            self.pumpLater()
+        }
+    }
+
+    // MARK: Leaving
+
+    private func freeze() {
+        self.isFrozen = true
+        self.isBlocked = true
+    }
+
+    /// It does not move after all.
+    func thaw() {
+        guard self.isFrozen else { return }
+        self.isFrozen = false
+        self.pumpLater()
+    }
+
+    /// The connection shall end here. `now`: as soon as it is at rest, else when its peer has been told.
+    func finish(now: Bool) {
+        guard !self.isGone, let context else { return }
+        self.thaw()
+        if let liveProtocol {
+            liveProtocol.finish()
+        } else {
+            context.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+        }
+        guard now else { return }
+        self.isEnding = true
+        if !self.isDelivering { self.endIfAtRest() }
+    }
+
+    private func endIfAtRest() {
+        guard !self.isGone, self.held == nil, self.isAtRest, let context else { return }
+        self.isEnding = false
+        // Behind everything that is still on its way out.
+        context.writeAndFlush(self.wrapOutboundOut(.byteBuffer(ByteBuffer()))).assumeIsolated().whenComplete { _ in
+            context.close(promise: nil)
+        }
+    }
+
+    /// Takes the connection out of the process: duplicates its descriptor and closes the channel, in one piece, so that
+    /// nothing is read in between. The peer sees nothing of it: the open file lives on in the duplicate.
+    ///
+    /// Not kept paused instead: NIO reads all there is when the peer closes, `autoRead` or not, and would take from the
+    /// successor what is its own (NIOPosix/BaseSocketChannel.swift, `readEOF`).
+    /// - Returns: nil if it is not at rest; it then comes back when it is.
+    func park() -> LiveDescriptor? {
+        guard self.canMove, !self.isDelivering, let context, self.channel.isActive else {
+            self.thaw()
+            return nil
+        }
+        guard !self.hasUnsent else {
+            self.moveAfterFlush(context)
+            return nil
+        }
+        guard let liveProtocol, let state = liveProtocol.saveState(), let descriptor = self.duplicateDescriptor() else {
+            self.stays = true
+            self.finish(now: false)
+            return nil
+        }
+        let resumed = LiveConnection.Resumed(protocolName: type(of: liveProtocol).name, state: state)
+        let unread = self.held.map { Array($0.readableBytesView) } ?? []
+        self.held = nil
+        self.isGone = true
+        self.loop.leave(self, as: .parked)
+        context.close(promise: nil)
+        return LiveDescriptor(
+            takingOwnershipOf: descriptor, listener: self.loop.listener, unread: unread, state: resumed.bytes
+        )
+    }
+
+    private var hasUnsent: Bool {
+        // Every channel of NIO's own has the option; without it nothing is known to be unsent.
+        (try? self.channel.syncOptions?.getOption(.bufferedWritableBytes)).map { ($0 ?? 0) > 0 } ?? false
+    }
+
+    /// Closing would throw away what is still in user space. An empty write behind it tells when it has gone.
+    private func moveAfterFlush(_ context: ChannelHandlerContext) {
+        guard !self.awaitsFlush else { return }
+        self.awaitsFlush = true
+        self.freeze()
+        context.writeAndFlush(self.wrapOutboundOut(.byteBuffer(ByteBuffer()))).assumeIsolated().whenComplete { _ in
+            self.awaitsFlush = false
+            if self.loop.isMoving, !self.isGone { self.loop.enqueueFirst(self) }
+        }
+    }
+
+    private func duplicateDescriptor() -> OwnedDescriptor? {
+        guard let context else { return nil }
+        do {
+            return try context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
+                try OwnedDescriptor(duplicating: $0).release()
+            }.map { OwnedDescriptor(takingOwnershipOf: $0) }
+        } catch {
+            self.loop.logger.error("a connection stays: its descriptor cannot be duplicated: \(error)")
+            return nil
+        }
+    }
+}
+#endif  // NIO

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if NIO
+import Logging
+public import NIOCore
+public import NIOPosix
+import Synchronization
+public import Tableflip
+
+/// A server on a listener of the upgrader whose connections live through upgrades.
+///
+/// ```swift
+/// let server = try await LiveServer.start(on: listener, of: upgrader) { connection in
+///     try connection.channel.pipeline.syncOperations.configureHTTPServerPipeline()
+///     try connection.movesHTTP1()
+///     try connection.channel.pipeline.syncOperations.addHandler(Hello())
+/// }
+/// try await upgrader.ready()      // from here on it accepts
+/// try await server.drained()      // replaced or told to stop, and every connection has moved or ended
+/// ```
+///
+/// Nothing is accepted before ``Upgrader/ready()``. When the process is replaced, each connection that speaks a
+/// ``LiveProtocol`` moves to the successor at the moment at which nothing of it is under way, and its peer notices
+/// nothing. What cannot move is told to end: HTTP/1.1 by `Connection: close` with its next answer, others by NIO's
+/// `ChannelShouldQuiesceEvent`. What is left at ``Upgrader/Configuration/drainTimeout`` ends with the process, is counted
+/// and logged.
+///
+/// The same closure builds the pipeline of an accepted connection and of one that came from the predecessor. Child
+/// options of a bootstrap would not reach the latter: set them in the closure, with
+/// `connection.channel.syncOptions`. A channel that came from the predecessor has no `parent`; timers, counters and
+/// whatever else its handlers keep start anew, unless the protocol carries it (``LiveProtocol/saveState()``).
+public final class LiveServer: SocketReader {
+    /// The server channel. It ends with ``drained()``.
+    public var channel: any Channel { self.gate.channel }
+    private let gate: AcceptGate
+    private let loops: [NIOLoopBoundBox<LoopConnections>]
+    private let counts: LiveCounts
+    private let upgrader: Upgrader
+    private let turn = Atomic<Int>(0)
+
+    private init(
+        gate: AcceptGate, loops: [NIOLoopBoundBox<LoopConnections>], counts: LiveCounts, upgrader: Upgrader
+    ) {
+        self.gate = gate
+        self.loops = loops
+        self.counts = counts
+        self.upgrader = upgrader
+    }
+
+    /// Serves on a listener. It begins to accept with ``Upgrader/ready()``.
+    /// - Parameters:
+    ///   - listener: a stream socket of the upgrader. The server channel gets a duplicate, which it owns and closes.
+    ///   - upgrader: where the server registers as a reader.
+    ///   - group: the event loops; connections are spread over all of them, also those that come from a predecessor.
+    ///   - spread: over how much time those connections are told to end that cannot move; zero: at once.
+    ///   - configure: changes the bootstrap, for options of the server channel. Its child settings are not used.
+    ///   - setUp: builds the pipeline, on the connection's event loop. If it throws, the connection is closed.
+    /// - Returns: the server.
+    /// - Throws: `UpgradeError` where the listener has been handed on already; else what NIO throws.
+    public static func start(
+        on listener: Listener, of upgrader: Upgrader, group: MultiThreadedEventLoopGroup = .singleton,
+        spread: Duration = .zero, configure: (ServerBootstrap) -> ServerBootstrap = { $0 },
+        setUp: @escaping @Sendable (LiveConnection) throws -> Void
+    ) async throws -> LiveServer {
+        try await self.start(on: listener, of: upgrader, group: group, spread: spread, configure: configure) {
+            connection in
+            connection.channel.eventLoop.makeCompletedFuture { try setUp(connection) }
+        }
+    }
+
+    /// As ``start(on:of:group:spread:configure:setUp:)``, for a pipeline that is built in several steps.
+    /// - Parameters:
+    ///   - listener: a stream socket of the upgrader. The server channel gets a duplicate, which it owns and closes.
+    ///   - upgrader: where the server registers as a reader.
+    ///   - group: the event loops.
+    ///   - spread: over how much time those connections are told to end that cannot move; zero: at once.
+    ///   - configure: changes the bootstrap, for options of the server channel.
+    ///   - childChannelInitializer: builds the pipeline, on the connection's event loop. If it fails, the connection is
+    ///     closed.
+    /// - Returns: the server.
+    /// - Throws: `UpgradeError` where the listener has been handed on already; else what NIO throws.
+    public static func start(
+        on listener: Listener, of upgrader: Upgrader, group: MultiThreadedEventLoopGroup = .singleton,
+        spread: Duration = .zero, configure: (ServerBootstrap) -> ServerBootstrap = { $0 },
+        childChannelInitializer: @escaping @Sendable (LiveConnection) -> EventLoopFuture<Void>
+    ) async throws -> LiveServer {
+        let counts = LiveCounts()
+        let loops = group.makeIterator().map { loop in
+            NIOLoopBoundBox.makeBoxSendingValue(
+                LoopConnections(
+                    loop: loop, listener: listener.name, counts: counts, spread: spread, logger: upgrader.logger,
+                    setUp: childChannelInitializer
+                ), eventLoop: loop
+            )
+        }
+        let byLoop = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
+        let bootstrap = configure(ServerBootstrap(group: group))
+            .childChannelInitializer { channel in
+                guard let loop = byLoop[ObjectIdentifier(channel.eventLoop)] else {
+                    return channel.eventLoop.makeFailedFuture(ForeignEventLoop())
+                }
+                return loop.value.initialise(channel)
+            }
+        let gate = try await bootstrap.gate(on: listener)
+        let server = LiveServer(gate: gate, loops: loops, counts: counts, upgrader: upgrader)
+        upgrader.register(server)
+        return server
+    }
+
+    /// The same for connections that are served by tasks: what `setUp` makes of each, such as a `NIOAsyncChannel`, comes
+    /// out of a sequence.
+    ///
+    /// ```swift
+    /// let (server, connections) = try await LiveServer.start(on: listener, of: upgrader) { connection in
+    ///     try connection.channel.pipeline.syncOperations.configureHTTPServerPipeline()
+    ///     try connection.movesHTTP1()
+    ///     return try NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>(
+    ///         wrappingChannelSynchronously: connection.channel)
+    /// }
+    /// ```
+    ///
+    /// The input of a connection that moves ends for its task as if the peer had closed it, at a moment at which the task
+    /// waits for the next message. The sequence ends when the server has drained.
+    /// - Parameters:
+    ///   - listener: a stream socket of the upgrader. The server channel gets a duplicate, which it owns and closes.
+    ///   - upgrader: where the server registers as a reader.
+    ///   - group: the event loops.
+    ///   - spread: over how much time those connections are told to end that cannot move; zero: at once.
+    ///   - configure: changes the bootstrap, for options of the server channel.
+    ///   - setUp: builds the pipeline and returns what serves the connection. If it throws, the connection is closed.
+    /// - Returns: the server and its connections.
+    /// - Throws: `UpgradeError` where the listener has been handed on already; else what NIO throws.
+    public static func start<Output: Sendable>(
+        on listener: Listener, of upgrader: Upgrader, group: MultiThreadedEventLoopGroup = .singleton,
+        spread: Duration = .zero, configure: (ServerBootstrap) -> ServerBootstrap = { $0 },
+        setUp: @escaping @Sendable (LiveConnection) throws -> Output
+    ) async throws -> (server: LiveServer, connections: AsyncStream<Output>) {
+        let (connections, continuation) = AsyncStream.makeStream(of: Output.self)
+        let server = try await self.start(
+            on: listener, of: upgrader, group: group, spread: spread, configure: configure
+        ) { (connection: LiveConnection) throws in
+            let output = try setUp(connection)
+            continuation.yield(output)
+        }
+        server.channel.closeFuture.whenComplete { _ in server.whenEnded { continuation.finish() } }
+        return (server, connections)
+    }
+
+    // MARK: The end
+
+    /// Waits until this process is to leave, and then until every connection has moved to the successor or ended.
+    /// Afterwards `main` may return.
+    ///
+    /// After a stop, connections at rest are closed at once, and the others when they have been answered. After a
+    /// rollback they stay until their peers have been told, as nobody takes them.
+    /// - Throws: what NIO throws when the server channel cannot be closed.
+    public func drained() async throws {
+        let reason = await self.upgrader.exit
+        try await self.gate.close()
+        switch reason {
+        case .replaced:
+            await self.upgrader.exported()
+            // Those that came too late for the export, if there are any.
+            try await self.finish(now: false)
+        case .handedBack: try await self.finish(now: false)
+        default: try await self.finish(now: true)
+        }
+    }
+
+    private func finish(now: Bool) async throws {
+        for loop in self.loops { try await loop.eventLoop.flatSubmit { loop.value.finish(now: now) }.get() }
+    }
+
+    private func whenEnded(_ body: @escaping @Sendable () -> Void) {
+        let endings = self.loops.map { loop in loop.eventLoop.flatSubmit { loop.value.emptied() } }
+        EventLoopFuture.andAllComplete(endings, on: self.channel.eventLoop).whenComplete { _ in body() }
+    }
+
+    // MARK: As a reader
+
+    /// The name of the listener.
+    public var listenerName: String? { self.gate.listenerName }
+
+    /// Over all event loops.
+    public var connectionCounts: ConnectionCounts { self.counts.current }
+
+    /// Accepts no more, and returns when every connection accepted before is with its handlers.
+    public func pause() async throws { try await self.gate.pause() }
+
+    /// Accepts.
+    public func resume() async throws { try await self.gate.resume() }
+
+    /// Sends the successor each connection when it is at rest; see ``LiveServer``.
+    /// - Parameter successor: where to send them.
+    /// - Throws: nothing of its own.
+    public func export(to successor: ConnectionExporter) async throws {
+        successor.announce(self.counts.current.open)
+        let moves = self.loops.map { loop in loop.eventLoop.flatSubmit { loop.value.move(to: successor) } }
+        for move in moves { try await move.get() }
+    }
+
+    /// Serves connections that came from the predecessor, evenly on all event loops.
+    /// - Parameter connections: the connections.
+    /// - Throws: nothing of its own; a connection whose pipeline cannot be built is lost, and logged.
+    public func adopt(_ connections: [LiveDescriptor]) async throws {
+        var shares = [[LiveDescriptor]](repeating: [], count: self.loops.count)
+        let first = self.turn.add(connections.count, ordering: .relaxed).oldValue
+        for (number, connection) in connections.enumerated() {
+            shares[(first + number) % self.loops.count].append(connection)
+        }
+        let adoptions = zip(self.loops, shares).filter { !$0.1.isEmpty }.map { loop, share in
+            loop.eventLoop.flatSubmit { loop.value.adopt(share) }
+        }
+        for adoption in adoptions { try await adoption.get() }
+    }
+}
+
+/// A group was configured other than the one that was given.
+private struct ForeignEventLoop: Error, CustomStringConvertible {
+    var description: String { "the bootstrap was given event loops of another group" }
+}
+#endif  // NIO
