@@ -103,6 +103,15 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),
+        .testTarget(
+            name: "TableflipNIOTests",
+            dependencies: [
+                "TableflipNIO",
+                .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
+                .product(name: "NIOEmbedded", package: "swift-nio", condition: .when(traits: ["NIO"])),
+                .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["NIO"])),
+            ]
+        ),
         .testTarget(name: "ProcessTests", dependencies: ["tableflip-demo", "tableflip-probe"]),
     ],
     swiftLanguageModes: [.v6],

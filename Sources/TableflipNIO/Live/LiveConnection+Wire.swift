@@ -9,7 +9,7 @@ import Tableflip
 extension LiveConnection.Resumed {
     init?(_ state: [UInt8]) {
         guard let length = state.first, state.count > Int(length) else { return nil }
-        self.protocolName = String(decoding: state[1...Int(length)], as: UTF8.self)
+        self.protocolName = String(decoding: state[1..<1 + Int(length)], as: UTF8.self)
         self.state = Array(state[(1 + Int(length))...])
     }
 
