@@ -21,6 +21,16 @@ enum Pipeline {
         }
     }
 
+    /// The same HTTP without the library's handlers, for comparison.
+    static func setUpBare(_ channel: any Channel) -> EventLoopFuture<Void> {
+        channel.eventLoop.makeCompletedFuture {
+            try channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
+            try channel.syncOptions?.setOption(.tcpOption(.tcp_nodelay), value: 1)
+            try channel.pipeline.syncOperations.configureHTTPServerPipeline()
+            try channel.pipeline.syncOperations.addHandler(HTTPHandler())
+        }
+    }
+
     private static func setUpHTTP(_ connection: LiveConnection) throws {
         let pipeline = connection.channel.pipeline.syncOperations
         let http = HTTPHandler()

@@ -48,6 +48,9 @@ struct Serve: AsyncParsableCommand {
     @Flag(help: .init("Write a line of JSON for each event to the standard output.", visibility: .hidden))
     var jsonEvents = false
 
+    @Flag(help: .init("Serve HTTP without live connections, to see what they cost.", visibility: .hidden))
+    var bare = false
+
     @OptionGroup(title: "Faults, for successors only")
     var faults: Faults
 
@@ -80,7 +83,19 @@ struct Serve: AsyncParsableCommand {
         if let delay = faults?.initDelay { try await Task.sleep(for: delay.duration) }
 
         let listener = try upgrader.listen(on: address)
-        let server = try await LiveServer.start(on: listener, of: upgrader, setUp: Pipeline.setUp)
+        let drained: () async throws -> Void
+        if self.bare {
+            let gate = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+                .childChannelInitializer(Pipeline.setUpBare)
+                .bind(to: listener, of: upgrader)
+            drained = {
+                _ = await upgrader.exit
+                try await gate.close()
+            }
+        } else {
+            let server = try await LiveServer.start(on: listener, of: upgrader, setUp: Pipeline.setUp)
+            drained = { try await server.drained() }
+        }
         if let status = faults?.exitBeforeReady { Foundation.exit(status) }
         try await upgrader.ready()
         lines?.listening(port: listener.port ?? 0, generation: upgrader.generation)
@@ -91,7 +106,7 @@ struct Serve: AsyncParsableCommand {
             }
         }
 
-        try await server.drained()
+        try await drained()
         lines?.finish()
     }
 
