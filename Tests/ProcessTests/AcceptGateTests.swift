@@ -58,7 +58,7 @@ private struct Demo {
         try await TemporaryDirectory.with { directory in
             let words = [
                 program, "serve", "--listen", "127.0.0.1:0", "--pid-file", directory.path + "/pid", "--json-events",
-                "--drain-timeout", "60s",
+                "--drain-timeout", "60s", "--stay",
             ]
             let command = Command(
                 path: program, arguments: words.map { Array($0.utf8) }, environment: [Array("PATH=/bin".utf8)],

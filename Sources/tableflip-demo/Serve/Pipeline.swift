@@ -9,7 +9,7 @@ import TableflipNIO
 
 /// What a connection of the server is made of: HTTP/1, and on `/ws` WebSocket. Both move.
 enum Pipeline {
-    static func setUp(_ connection: LiveConnection) throws {
+    static func setUp(_ connection: LiveConnection, moves: Bool) throws {
         let channel = connection.channel
         try channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
         // A Unix or vsock connection has no such option, and no need of it.
@@ -17,7 +17,7 @@ enum Pipeline {
         if connection.resumed?.protocolName == WebSocketFrames.name {
             try self.resumeWebSocket(connection)
         } else {
-            try self.setUpHTTP(connection)
+            try self.setUpHTTP(connection, moves: moves)
         }
     }
 
@@ -31,7 +31,7 @@ enum Pipeline {
         }
     }
 
-    private static func setUpHTTP(_ connection: LiveConnection) throws {
+    private static func setUpHTTP(_ connection: LiveConnection, moves: Bool) throws {
         let pipeline = connection.channel.pipeline.syncOperations
         let http = HTTPHandler()
         let bound = NIOLoopBound((connection, http), eventLoop: connection.channel.eventLoop)
@@ -51,7 +51,7 @@ enum Pipeline {
                 }
             )
         )
-        try connection.movesHTTP1()
+        if moves { try connection.movesHTTP1() } else { try connection.drainsHTTP1() }
         try pipeline.addHandler(http)
     }
 

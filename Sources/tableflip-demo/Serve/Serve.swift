@@ -36,6 +36,9 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "How long a replaced or stopped process may take to finish its requests.")
     var drainTimeout = DurationArgument(.seconds(30))
 
+    @Option(help: "Over how much time connections that cannot move are told to end.")
+    var drainSpread = DurationArgument(.zero)
+
     @Option(help: "How many more descriptors to carry from generation to generation.")
     var extraFiles = 0
 
@@ -47,6 +50,9 @@ struct Serve: AsyncParsableCommand {
 
     @Flag(help: .init("Write a line of JSON for each event to the standard output.", visibility: .hidden))
     var jsonEvents = false
+
+    @Flag(help: .init("Do not move connections, as if they were encrypted.", visibility: .hidden))
+    var stay = false
 
     @Flag(help: .init("Serve HTTP without live connections, to see what they cost.", visibility: .hidden))
     var bare = false
@@ -93,7 +99,11 @@ struct Serve: AsyncParsableCommand {
                 try await gate.close()
             }
         } else {
-            let server = try await LiveServer.start(on: listener, of: upgrader, setUp: Pipeline.setUp)
+            let stay = self.stay
+            let server = try await LiveServer.start(on: listener, of: upgrader, spread: self.drainSpread.duration) {
+                connection in
+                try Pipeline.setUp(connection, moves: !stay)
+            }
             drained = { try await server.drained() }
         }
         if let status = faults?.exitBeforeReady { Foundation.exit(status) }
