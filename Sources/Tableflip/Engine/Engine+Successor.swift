@@ -85,11 +85,19 @@ extension Engine {
     }
 
     private var tooLateForReady: UpgradeError {
-        if case .failed(let failure) = self.context.exit.current { return failure }
-        return UpgradeError(
-            .wrongMoment, "ready() was called again, or when this process was already leaving",
-            cure: "Call it once, when the process is prepared to serve."
-        )
+        switch self.context.exit.current {
+        case .failed(let failure): failure
+        case .stopped:
+            UpgradeError(
+                .wrongMoment, "ready() was called after this process was told to stop", cure: "Return from main.",
+                serving: self.whoServesInstead
+            )
+        default:
+            UpgradeError(
+                .wrongMoment, "ready() was called again, or when this process was leaving",
+                cure: "Call it once, when the process is prepared to serve."
+            )
+        }
     }
 
     func successorReadersFinished(_ failure: UpgradeError?) {

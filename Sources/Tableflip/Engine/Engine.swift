@@ -127,18 +127,18 @@ final class Engine {
     func feed(_ event: SuccessorMachine.Event) { self.fed.append(.successor(event)) }
     func feed(_ input: EngineInput) { self.fed.append(.input(input)) }
 
-    /// Handles events until there are none left.
+    /// Handles events until there are none left. What one has caused comes before what had arrived together with it: that
+    /// may depend on it, as an upgrade does on a stop.
     private func settle() {
-        while !self.fed.isEmpty {
-            let batch = self.fed
-            self.fed = []
-            for event in batch {
-                switch event {
-                case .predecessor(let event): self.tell(event)
-                case .successor(let event): self.tell(event)
-                case .input(let input): self.take(input)
-                }
+        let arrived = self.fed
+        self.fed = []
+        for event in arrived {
+            switch event {
+            case .predecessor(let event): self.tell(event)
+            case .successor(let event): self.tell(event)
+            case .input(let input): self.take(input)
             }
+            self.settle()
         }
     }
 

@@ -166,6 +166,27 @@ import Testing
         }
     }
 
+    /// The engine takes both out of its inbox at once.
+    @Test(arguments: Kernel.allCases)
+    func `of ready and a stop at the same time the one that came first counts first`(_ kernel: Kernel) async throws {
+        try await Stage.first(kernel) { stage in
+            let outcome = Latch<Result<Void, UpgradeError>>()
+            try await stage.sendTogether([.ready { outcome.set($0) }, .stop])
+            #expect(try await outcome.value().code == .success)
+            #expect(await stage.upgrader.exit == .stopped)
+        }
+        let directory = try TemporaryDirectory()
+        let file = PIDFile(path: directory("service.pid"), process: 111)
+        try await Stage.first(kernel, pidFile: file) { stage in
+            let outcome = Latch<Result<Void, UpgradeError>>()
+            try await stage.sendTogether([.stop, .ready { outcome.set($0) }])
+            guard case .failure(let error) = try await outcome.value() else { throw TimedOut(what: "a failure") }
+            #expect(error.code == .wrongMoment && error.message.contains("told to stop"), "\(error)")
+            #expect(await stage.upgrader.exit == .stopped)
+            #expect(directory.names.isEmpty)
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `stopping before go kills the successor`(_ kernel: Kernel) async throws {
         try await Stage.serving(kernel) { stage in
