@@ -3,6 +3,14 @@
 
 package import TableflipCore
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 extension UpgradeError {
     /// Turns a failed system call into an error in the library's words: `what` could not be done, up to the colon
     /// before the call.
@@ -12,7 +20,17 @@ extension UpgradeError {
         do throws(SystemCallError) {
             return try body()
         } catch {
-            throw UpgradeError(code, "\(what): \(error)")
+            throw UpgradeError(code, "\(what): \(error)", cure: error.cure)
+        }
+    }
+}
+
+extension SystemCallError {
+    fileprivate var cure: String {
+        switch self.number {
+        case EMFILE: "Raise the limit on open files (ulimit -n, LimitNOFILE=), or find out what leaves them open."
+        case ENFILE: "The whole system has too many files open (fs.file-max)."
+        default: ""
         }
     }
 }

@@ -59,8 +59,10 @@ extension Engine {
             self.emit(.refused, error: refusal)
             return reply(.failure(refusal))
         }
-        do throws(SystemCallError) {
-            let pair = try ChannelSocket.pair()
+        do throws(UpgradeError) {
+            let pair = try UpgradeError.wrapping("the channel to a successor cannot be made") {
+                () throws(SystemCallError) in try ChannelSocket.pair()
+            }
             let channel = ChannelSocket(
                 takingOwnershipOf: OwnedDescriptor(takingOwnershipOf: pair.ours),
                 capabilities: self.context.capabilities
@@ -72,9 +74,8 @@ extension Engine {
             )
             self.attempt?.theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
         } catch {
-            let failure = UpgradeError(.system, "the channel to a successor cannot be made: \(error)")
-            self.emit(.failed, error: failure)
-            return reply(.failure(failure))
+            self.emit(.failed, error: error)
+            return reply(.failure(error))
         }
         self.emitProgress(.requested)
         // At once: between looking and beginning nothing else may happen.

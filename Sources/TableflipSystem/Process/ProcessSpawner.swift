@@ -49,6 +49,9 @@ package struct DirectSpawner: ProcessSpawner {
                 cure: "Create it again, or restart the service from a directory that stays."
             )
         }
+        let watch = try UpgradeError.wrapping("no successor can be started: it could not be watched", .spawnFailed) {
+            () throws(SystemCallError) in try ChildWatch()
+        }
         var process: CInt = 0
         // SAFETY: every pointer in the C request outlives the call; posix_spawn copies what the child needs.
         let error = request.arguments.withList { arguments in
@@ -66,7 +69,14 @@ package struct DirectSpawner: ProcessSpawner {
             }
         }
         guard error == 0 else { throw .spawn(request.executable.path, error) }
-        return SpawnedProcess(child: process, capabilities: self.capabilities)
+        do throws(SystemCallError) {
+            return try SpawnedProcess(child: process, watch: watch, capabilities: self.capabilities)
+        } catch {
+            throw UpgradeError(
+                .spawnFailed, "\(request.executable.path) was started, could not be watched, and was killed: \(error)",
+                cure: "Look at the limits on threads and memory (ulimit -u, pids.max, memory.max)."
+            )
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 // Copyright (c) the swift-tableflip authors
 
 import CTableflip
-import TableflipCore
 
 #if canImport(Glibc)
 import Glibc
@@ -27,7 +26,11 @@ package final class SpawnedProcess: Sendable {
     private let watch: OwnedDescriptor
     private let isCollectedByThread: Bool
 
-    package init(child: CInt, capabilities: Capabilities) {
+    /// Watches a child that has just been started.
+    /// - Throws: when it cannot be watched; then it has been killed and reaped.
+    package init(
+        child: CInt, watch: consuming ChildWatch, capabilities: Capabilities
+    ) throws(SystemCallError) {
         self.id = child
         if capabilities.hasProcessDescriptors {
             let descriptor = tf_process_descriptor(child)
@@ -37,8 +40,15 @@ package final class SpawnedProcess: Sendable {
                 return
             }
         }
-        self.watch = Self.watchByThread(child)
-        self.isCollectedByThread = true
+        do throws(SystemCallError) {
+            self.watch = try watch.waitInThread(for: child)
+            self.isCollectedByThread = true
+        } catch {
+            ProcessID.signal(child, ProcessID.killSignal)
+            var end = tf_exit()
+            while tf_reap(child, true, &end) < 0, errno == EINTR {}
+            throw error
+        }
     }
 
     /// For fakes: a process whose end shows on a descriptor, two bytes that say how.
@@ -63,48 +73,10 @@ package final class SpawnedProcess: Sendable {
         return count == 2 ? Ending(bytes: bytes) : .unknown
     }
 
-    /// Where no descriptor stands for a process, a thread waits for it and writes down how it ended.
-    private static func watchByThread(_ child: CInt) -> OwnedDescriptor {
-        var ends: [CInt] = [-1, -1]
-        guard tf_pipe(&ends) == 0 else { preconditionFailure("pipe: \(SystemCallError("pipe"))") }
-        let order = Unmanaged.passRetained(WaitOrder(child: child, report: ends[1]))
-        // SAFETY: the reference is retained here and released by the thread, exactly once.
-        let error = tf_start_thread(waitForChild, order.toOpaque(), "tableflip-wait")
-        if error != 0 {
-            order.release()
-            _ = close(ends[1])  // reads as an end in an unknown way; the channel still tells of the process
-        }
-        return OwnedDescriptor(takingOwnershipOf: ends[0])
-    }
-}
-
-private final class WaitOrder: Sendable {
-    let child: CInt
-    let report: CInt
-
-    init(child: CInt, report: CInt) {
-        self.child = child
-        self.report = report
-    }
-}
-
-/// A thread body must be a function of the file: a closure would inherit the isolation of where it stands.
-private func waitForChild(_ context: UnsafeMutableRawPointer?) {
-    guard let context else { return }
-    // SAFETY: the one reference that `watchByThread` retained.
-    let order = Unmanaged<WaitOrder>.fromOpaque(context).takeRetainedValue()
-    var end = tf_exit()
-    var result: CInt
-    repeat { result = tf_reap(order.child, true, &end) } while result < 0 && errno == EINTR
-    if result == 0 {
-        let bytes = SpawnedProcess.Ending(end).bytes
-        _ = write(order.report, bytes, bytes.count)
-    }
-    _ = close(order.report)
 }
 
 extension SpawnedProcess.Ending {
-    fileprivate init(_ end: tf_exit) { self = end.signal != 0 ? .signalled(end.signal) : .exited(end.status) }
+    init(_ end: tf_exit) { self = end.signal != 0 ? .signalled(end.signal) : .exited(end.status) }
 
     fileprivate init(bytes: [UInt8]) { self = bytes[0] == 1 ? .signalled(CInt(bytes[1])) : .exited(CInt(bytes[1])) }
 

@@ -51,7 +51,8 @@ import Darwin
             }
         }
         try #require(error == 0)
-        #expect(try await SpawnedProcess(child: process, capabilities: .current).ending == .exited(0))
+        let child = try SpawnedProcess(child: process, watch: ChildWatch(), capabilities: .current)
+        #expect(try await child.ending == .exited(0))
         #expect(isCloseOnExec(output.borrowed))
         // Everything below it is closed as well.
         let seen = (text(of: path) ?? "").split(separator: "\n").compactMap { CInt($0) }.sorted()
