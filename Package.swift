@@ -82,7 +82,8 @@ let package = Package(
         .executableTarget(
             name: "tableflip-probe",
             dependencies: [
-                "CTableflip", "Tableflip", "TableflipSystem", .product(name: "Logging", package: "swift-log"),
+                "CTableflip", "Tableflip", "TableflipCore", "TableflipSystem",
+                .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/Programs/tableflip-probe"
         ),

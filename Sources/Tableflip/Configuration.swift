@@ -6,6 +6,16 @@ import TableflipSystem
 extension Upgrader {
     /// How a process takes over, hands over and stops.
     public struct Configuration: Sendable {
+        /// What becomes of an upgrade that is asked for while the process before this one still drains. There are never
+        /// more than two processes.
+        public enum Overlap: Hashable, Sendable {
+            /// It is refused, by the error `predecessorAlive`.
+            case refuse
+            /// It begins when that process has left; ``drainTimeout`` bounds that. One upgrade can wait, another one is
+            /// refused by the error `upgradeRunning`; a stop ends the wait by the error `stopping`.
+            case wait
+        }
+
         /// The file that names the process in charge; nil for none. A relative path counts from the directory the
         /// process started in. It is written whole, when the process becomes the owner of the service and not before,
         /// and removed when the service stops.
@@ -27,6 +37,9 @@ extension Upgrader {
         /// How the next generation is started: by default as this process was.
         public var successor: Successor
 
+        /// What becomes of an upgrade that is asked for while the process before this one still drains.
+        public var overlap: Overlap
+
         /// How long a successor serves before it becomes the owner; 0 is tableflip's way. Until then the old process
         /// can take the service back.
         package var probation: Duration
@@ -39,9 +52,11 @@ extension Upgrader {
         ///   - pauseTimeout: see ``pauseTimeout``.
         ///   - signals: see ``signals``.
         ///   - successor: see ``successor``.
+        ///   - overlap: see ``overlap``; by default refused, as in tableflip.
         public init(
             pidFile: String? = nil, upgradeTimeout: Duration = .seconds(60), drainTimeout: Duration = .seconds(30),
-            pauseTimeout: Duration = .seconds(1), signals: UpgradeSignals = .standard, successor: Successor = .init()
+            pauseTimeout: Duration = .seconds(1), signals: UpgradeSignals = .standard, successor: Successor = .init(),
+            overlap: Overlap = .refuse
         ) {
             self.pidFile = pidFile
             self.upgradeTimeout = upgradeTimeout
@@ -49,6 +64,7 @@ extension Upgrader {
             self.pauseTimeout = pauseTimeout
             self.signals = signals
             self.successor = successor
+            self.overlap = overlap
             self.probation = .zero
         }
 

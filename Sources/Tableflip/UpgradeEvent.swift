@@ -12,6 +12,8 @@ public struct UpgradeEvent: Hashable, Sendable {
 
         // MARK: In the predecessor, in this order
 
+        /// An upgrade was asked for and waits until the process before this one has left: ``Upgrader/Configuration/Overlap``.
+        public static let waiting = Phase("waiting")
         /// An upgrade was asked for and begins.
         public static let requested = Phase("requested")
         /// The successor's process runs.

@@ -2,8 +2,8 @@
 // Copyright (c) the swift-tableflip authors
 
 public import Logging
-import TableflipCore
-import TableflipSystem
+package import TableflipCore
+package import TableflipSystem
 
 /// Replaces this process with a new one without losing a connection.
 ///
@@ -35,7 +35,8 @@ public final class Upgrader: Sendable {
     }
 
     package init(
-        configuration: Configuration, logger: Logger, capabilities: Capabilities
+        configuration: Configuration, logger: Logger, capabilities: Capabilities,
+        versions: ClosedRange<ProtocolVersion> = ProtocolVersion.supported
     ) throws(UpgradeError) {
         try configuration.validate()
         let claim = try ProcessClaim()
@@ -44,13 +45,15 @@ public final class Upgrader: Sendable {
         let signals = try UpgradeError.wrapping("signals cannot be received") { () throws(SystemCallError) in
             try WakeUp(receiving: numbers)
         }
-        self.context = try EngineContext(
+        var context = try EngineContext(
             configuration: configuration, logger: logger, capabilities: capabilities,
             spawner: DirectSpawner(capabilities: capabilities),
             program: { successor throws(UpgradeError) in try start.request(for: successor) },
             exitNow: { ProcessID.exitNow(status: $0) },
             pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }, directory: start.directory
         )
+        context.versions = versions
+        self.context = context
         do throws(UpgradeError) {
             try Self.start(self.context, ProcessEnvironment.takeChannel(), signals)
         } catch {

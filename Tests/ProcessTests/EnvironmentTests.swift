@@ -68,14 +68,78 @@ struct EnvironmentTests {
     }
 
     #if os(Linux)
-    @Test
-    func `Standard streams that are closed at the start are the null device, also after an upgrade`() async throws {
-        try await Server.with(.reader, Server.Start(lacksStreams: true)) { server in
+    @Test(arguments: Server.Start.ClosedStreams.allCases)
+    func `Standard streams that are closed at the start are the null device, also after an upgrade`(
+        _ closed: Server.Start.ClosedStreams
+    ) async throws {
+        try await Server.with(.reader, Server.Start(closed: closed)) { server in
             for _ in 0..<2 {
                 let descriptors = ProcessFacts(of: server.current).descriptors
-                #expect(descriptors[0] == "/dev/null" && descriptors[2] == "/dev/null")
+                switch closed {
+                case .inputAndError: #expect(descriptors[0] == "/dev/null" && descriptors[2] == "/dev/null")
+                case .output: #expect(descriptors[1] == "/dev/null")
+                }
                 try await server.replace()
             }
+        }
+    }
+
+    /// The flag belongs to the open file, which this process and all generations share.
+    @Test(arguments: [0, O_NONBLOCK], [Variant.reader, .portableReader])
+    func `Standard streams block as they did before, and listeners never do`(
+        _ flag: CInt, _ variant: Variant
+    ) async throws {
+        var ends: [CInt] = [-1, -1]
+        try Command.alone {
+            try #require(pipe(&ends) == 0)
+            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        }
+        defer { for end in ends { close(end) } }
+        let before = fcntl(ends[0], F_GETFL) | flag
+        try #require(fcntl(ends[0], F_SETFL, before) == 0)
+        try await Server.with(variant, Server.Start(descriptors: [0: ends[0]])) { server in
+            for _ in 0..<3 {
+                #expect(fcntl(ends[0], F_GETFL) == before)
+                server.client?.hold()
+                let flags = ProcessFacts.flags(ofSocketsOf: server.current)
+                server.client?.release()
+                // The upgrader's and the application's.
+                #expect(flags.count >= 2 && flags.allSatisfy { $0 & O_NONBLOCK != 0 }, "\(flags)")
+                try await server.replace()
+            }
+            #expect(fcntl(ends[0], F_GETFL) == before)
+        }
+    }
+
+    @Test
+    func `While other threads open files and start programs, nothing reaches anybody for whom it was not meant`()
+        async throws
+    {
+        let start = Server.Start(arguments: ["--storm", "--say-descriptors"].map { Array($0.utf8) })
+        try await Server.withProcess(.reader, start) { server in
+            try await server.line(of: server.first, startingWith: "serving")
+            try server.misbehave("late-wait \(try server.fifo("late").path)")
+            for _ in 0..<5 {
+                let old = server.current
+                let began = server.mark
+                server.requestUpgrade(of: old)
+                try await server.line(of: old, from: began, startingWith: "event handedOver")
+                // These are started while the channel and all that belongs to an upgrade are open.
+                let mark = server.mark
+                try await server.log.wait(for: "three programs") { history in
+                    history.lines.dropFirst(mark).count { $0.process == old && $0.words.hasPrefix("storm") } >= 3
+                        ? () : nil
+                }
+                try server.letGo("late")
+                let outcome = try await server.outcome(of: old, from: began)
+                try #require(outcome.phase == "committed")
+                server.current = outcome.peer
+                let descriptors = try await server.line(of: outcome.peer, startingWith: "descriptors")
+                #expect(descriptors.words == "descriptors 0,1,2,3")
+                try await server.line(of: outcome.peer, startingWith: "event predecessorLeft \(old)")
+            }
+            let storm = Set(server.log.history.lines.map(\.words).filter { $0.hasPrefix("storm") })
+            #expect(storm == ["storm clean"])
         }
     }
     #endif

@@ -124,6 +124,9 @@ struct ExecutableTests {
             try self.link(releases, to: "release-2")
             try await server.replace()
             #expect(ProcessFacts.executable(of: server.current) == releases.path + "/release-2")
+            // Both names are in the log.
+            #expect(server.errorText.contains("path=\(releases.path)/current"))
+            #expect(server.errorText.contains("file=\(releases.path)/release-2"))
 
             try self.install(releases.appending(path: "release-2.new"))
             #expect(rename(releases.path + "/release-2.new", releases.path + "/release-2") == 0)
@@ -147,19 +150,74 @@ struct ExecutableTests {
         }
     }
 
-    @Test
-    func `A start directory that is gone is told of, and works again once it is back`() async throws {
-        try await TemporaryDirectory.with { directory in
-            try await Server.with(.reader, Server.Start(directory: directory)) { server in
+    @Test(arguments: ["removed", "renamed"])
+    func `A start directory that is gone is told of, and works again once it is back`(_ way: String) async throws {
+        try await TemporaryDirectory.with("start") { directory in
+            let start = directory.appending(path: "start")
+            let other = directory.appending(path: "other")
+            try await Server.with(.reader, Server.Start(directory: start)) { server in
                 try await server.unharmed {
-                    try FileManager.default.removeItem(at: directory)
+                    if way == "removed" {
+                        try FileManager.default.removeItem(at: start)
+                    } else {
+                        try FileManager.default.moveItem(at: start, to: other)
+                    }
+                    let mark = server.mark
                     let outcome = try await server.upgrade()
                     #expect(outcome.phase == "failed" && outcome.code == "directoryMissing")
-                    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+                    let words = try await server.line(from: mark, startingWith: "words directoryMissing")
+                    #expect(words.words.contains(start.path) && words.words.contains("Create it again"))
+                    if way == "removed" {
+                        try FileManager.default.createDirectory(at: start, withIntermediateDirectories: true)
+                    } else {
+                        try FileManager.default.moveItem(at: other, to: start)
+                    }
                 }
             }
         }
     }
+
+    #if os(Linux)
+    @Test
+    func `A program that is found in PATH is searched anew, replaced or hidden by one that comes earlier`() async throws
+    {
+        try await TemporaryDirectory.with("early", "late") { directory in
+            let early = directory.appending(path: "early/program-in-path")
+            let late = directory.appending(path: "late/program-in-path")
+            try self.install(late)
+            let path = "/bin:/usr/bin:\(directory.path)/early:\(directory.path)/late"
+            let start = Server.Start(
+                program: Array("program-in-path".utf8), environment: ["PATH": Array(path.utf8)], directory: directory
+            )
+            try await Server.with(.reader, start) { server in
+                try self.install(directory.appending(path: "new"))
+                #expect(rename(directory.path + "/new", late.path) == 0)
+                #expect(ProcessFacts.executable(of: server.current) == late.path + " (deleted)")
+                try await server.replace()
+                #expect(ProcessFacts.executable(of: server.current) == late.path)
+                try self.install(early)
+                try await server.replace()
+                #expect(ProcessFacts.executable(of: server.current) == early.path)
+            }
+        }
+    }
+
+    @Test
+    func `A program that is named by its path and was replaced by rename is the new one`() async throws {
+        try await TemporaryDirectory.with { directory in
+            let program = directory.appending(path: "program")
+            try self.install(program)
+            let start = Server.Start(program: Array("./program".utf8), directory: directory)
+            try await Server.with(.reader, start) { server in
+                try self.install(directory.appending(path: "new"))
+                #expect(rename(directory.path + "/new", program.path) == 0)
+                #expect(ProcessFacts.executable(of: server.current) == program.path + " (deleted)")
+                try await server.replace()
+                #expect(ProcessFacts.executable(of: server.current) == program.path)
+            }
+        }
+    }
+    #endif
 
     /// Each is an argv[0], without `--executable`.
     @Test(arguments: ["./program", "sub/../program", "DIRECTORY/ünï/program", "program-in-path"])

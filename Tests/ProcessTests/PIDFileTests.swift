@@ -32,6 +32,71 @@ struct PIDFileTests {
         }
     }
 
+    #if os(Linux)
+    @Test(.enabled(if: Server.has("setpriv"), "it takes setpriv; apt-get install util-linux"))
+    func `A directory in which the user may not write ends the upgrade before anything is given up`() async throws {
+        try await TemporaryDirectory.with("run") { directory in
+            let run = directory.appending(path: "run")
+            let file = run.appending(path: "pid")
+            let start = Server.Start(
+                arguments: ["--pid-file", file.path].map { Array($0.utf8) }, launcher: Server.Start.withoutPrivilege
+            )
+            try await Server.with(.reader, start) { server in
+                server.pidFile = file
+                try await server.unharmed {
+                    #expect(chmod(run.path, 0o555) == 0)
+                    let mark = server.mark
+                    let outcome = try await server.upgrade()
+                    #expect(outcome.phase == "failed" && outcome.code == "successorAborted")
+                    let words = try await server.line(of: server.current, from: mark, startingWith: "words ").words
+                    #expect(
+                        words.contains("pidFile") && words.contains(file.path) && words.contains("Permission denied"))
+                    #expect(words.contains("Make its directory writable for the user"))
+                    #expect(server.log.history.first(server.current, from: mark) { $0.hasPrefix("event go") } == nil)
+                    #expect(chmod(run.path, 0o755) == 0)
+                }
+            }
+        }
+    }
+
+    @Test(.enabled(if: getuid() == 0, "it takes root to mount a file system"))
+    func `A full disk ends the upgrade before anything is given up`() async throws {
+        try await TemporaryDirectory.with("run") { directory in
+            let run = directory.appending(path: "run")
+            let start = Server.Start(
+                arguments: ["--pid-file", run.path + "/pid"].map { Array($0.utf8) },
+                launcher: Server.Start.withTinyFileSystem(at: run)
+            )
+            try await Server.with(.reader, start) { server in
+                // As the service sees it.
+                func inside(_ name: String) -> URL { URL(filePath: "/proc/\(server.current)/root\(run.path)/\(name)") }
+                let before = server.facts(of: server.current)
+                // One of two pages; the PID file has the other.
+                try Data(count: 4096).write(to: inside("other"))
+                let mark = server.mark
+                let outcome = try await server.upgrade()
+                #expect(outcome.phase == "failed" && outcome.code == "successorAborted")
+                let words = try await server.line(of: server.current, from: mark, startingWith: "words ").words
+                #expect(words.contains("pidFile") && words.contains(run.path) && words.contains("No space left"))
+                #expect(words.contains("Make room on its file system"))
+                #expect(server.log.history.first(server.current, from: mark) { $0.hasPrefix("event go") } == nil)
+                try await server.answer(from: server.current)
+                await server.expect(server.current, toBeAs: before)
+                #expect(
+                    try FileManager.default.contentsOfDirectory(atPath: inside("").path).sorted() == ["other", "pid"])
+
+                try FileManager.default.removeItem(at: inside("other"))
+                let second = try await server.upgrade()
+                try #require(second.phase == "committed")
+                server.current = second.peer
+                try await server.line(of: second.peer, startingWith: "event owner")
+                try await server.answer(from: second.peer)
+                #expect(try String(contentsOf: inside("pid"), encoding: .utf8) == "\(second.peer)\n")
+            }
+        }
+    }
+    #endif
+
     @Test
     func `A relative path counts from where the first process started`() async throws {
         try await TemporaryDirectory.with { directory in

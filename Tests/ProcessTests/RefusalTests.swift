@@ -50,6 +50,59 @@ struct RefusalTests {
         }
     }
 
+    @Test(arguments: [Variant.plain, .portableReader])
+    func `On request an upgrade waits until the process before has left, and only one does`(
+        _ variant: Variant
+    ) async throws {
+        try await Server.with(variant, ["--linger", "FIFO", "--overlap-waits"]) { server in
+            let old = server.current
+            let outcome = try await server.upgrade()
+            let new = outcome.peer
+            try #require(outcome.phase == "committed")
+            try await server.line(of: new, startingWith: "event owner")
+
+            let mark = server.mark
+            server.requestUpgrade(of: new)
+            try await server.line(of: new, from: mark, startingWith: "event waiting \(old)")
+            server.requestUpgrade(of: new)
+            let refusal = try await server.outcome(of: new, from: mark)
+            #expect(refusal.phase == "refused" && refusal.code == "upgradeRunning" && refusal.peer == old)
+            let words = try await server.line(of: new, from: mark, startingWith: "words upgradeRunning")
+            #expect(words.words.contains("waits already") && words.words.contains("\(old)"))
+            #expect(server.log.history.first(new, from: mark) { $0.hasPrefix("event requested") } == nil)
+
+            // Two bytes: one for each that leaves.
+            try server.letGo("FIFO")
+            try await server.line(of: new, from: mark, startingWith: "event predecessorLeft \(old)")
+            let committed = try await server.line(of: new, from: mark, startingWith: "event committed")
+            try server.letGo("FIFO")
+            let third = try #require(committed.words.split(separator: " ").last.flatMap { CInt($0) })
+            try await server.follow(to: third, from: new)
+            try server.letGo("FIFO")
+        }
+    }
+
+    @Test(arguments: [Variant.plain, .portableReader])
+    func `A stop answers an upgrade that waits`(_ variant: Variant) async throws {
+        try await Server.with(variant, ["--linger", "FIFO", "--overlap-waits"]) { server in
+            let outcome = try await server.upgrade()
+            let new = outcome.peer
+            try #require(outcome.phase == "committed")
+            try await server.line(of: new, startingWith: "event owner")
+            let mark = server.mark
+            server.requestUpgrade(of: new)
+            try await server.line(of: new, from: mark, startingWith: "event waiting")
+            server.stopClient()
+            server.signal(new, SIGTERM)
+            let refusal = try await server.outcome(of: new, from: mark)
+            #expect(refusal.phase == "refused" && refusal.code == "stopping")
+            try server.letGo("FIFO")
+            try server.letGo("FIFO")
+            try await server.everythingToEnd()
+            #expect(server.log.history.first(from: mark) { $0.hasPrefix("event requested") } == nil)
+        }
+    }
+
     @Test
     func `A reader that does not pause in time ends the upgrade, not the service`() async throws {
         try await Server.with(.reader, ["--pause-wait", "FIFO", "--pause-timeout", "500"]) { server in

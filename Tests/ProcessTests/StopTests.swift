@@ -62,6 +62,66 @@ struct StopTests {
         }
     }
 
+    @Test(arguments: [Variant.reader, .portableReader])
+    func `After go a stop lets the successor finish what it has begun`(_ variant: Variant) async throws {
+        try await Server.with(variant, ["--probation", "60000", "--say-accepts"]) { server in
+            server.requestUpgrade(of: server.current)
+            try await server.line(startingWith: "event serving \(server.first)")
+            let successor = try await server.successor(of: server.current)
+            try await server.answer(from: successor)
+            server.stopClient()
+            let mark = server.mark
+            let connection = try Connection(server.port)
+            try await server.line(of: successor, from: mark, startingWith: "accepted")
+            server.signal(server.current, SIGTERM)
+            try await server.line(of: successor, startingWith: "event stopping")
+            try connection.ask()
+            #expect(try await connection.answer() == successor)
+            try await self.expectNothingLeft(of: server)
+            #expect(server.log.history.endings.values.allSatisfy { $0 == .exited(0) }, "\(server.log.history.endings)")
+        }
+    }
+
+    @Test(arguments: [SIGTERM, SIGINT], [Variant.plain, .portableReader])
+    func `A signal to the whole group during an upgrade stops both, and nothing is left`(
+        _ signal: CInt, _ variant: Variant
+    ) async throws {
+        try await Server.with(variant) { server in
+            try server.misbehave("late-wait \(try server.fifo("late").path)")
+            server.requestUpgrade(of: server.current)
+            try await server.line(of: server.current, startingWith: "event handedOver")
+            server.stopClient()
+            server.signal(-server.first, signal)
+            try await server.line(of: server.first, startingWith: "leaving stopped")
+            try await self.expectNothingLeft(of: server)
+            #expect(server.log.history.endings[server.first] == .exited(0))
+        }
+    }
+
+    /// By default each of them ends a process.
+    @Test(arguments: [SIGHUP, SIGTERM, SIGINT])
+    func `A signal before ready neither kills nor is lost`(_ signal: CInt) async throws {
+        let start = Server.Start(arguments: ["--ready-wait", "FIFO"].map { Array($0.utf8) })
+        try await Server.withProcess(.reader, start) { server in
+            try await server.line(of: server.first, startingWith: "waiting")
+            server.signal(server.first, signal)
+            if signal == SIGHUP {
+                let refusal = try await server.outcome(of: server.first, from: 0)
+                #expect(refusal.phase == "refused" && refusal.code == "notReady")
+                try server.letGo("FIFO")
+                try await server.line(of: server.first, startingWith: "event owner")
+                #expect(try await server.upgrade().phase == "committed")
+            } else {
+                try await server.line(of: server.first, startingWith: "event stopping")
+                try server.letGo("FIFO")
+                let error = try await server.line(of: server.first, startingWith: "error wrongMoment")
+                #expect(error.words.contains("told to stop"))
+                try await self.expectNothingLeft(of: server)
+                #expect(server.log.history.endings[server.first] == .exited(1))
+            }
+        }
+    }
+
     @Test(arguments: [Variant.plain, .portable])
     func `SIGTERM to a successor before it is ready ends it, and the old one goes on`(_ variant: Variant) async throws {
         try await Server.with(variant) { server in

@@ -97,7 +97,7 @@ struct SuccessorConfigurationTests {
     /// Where it may not make a namespace this cannot be tried; CI runs as root.
     @Test(.enabled(if: getuid() == 0, "it takes root to be PID 1 of a namespace"))
     func `As PID 1 of a container an upgrade is refused, with the cure`() async throws {
-        let start = Server.Start(isProcessOne: true)
+        let start = Server.Start(launcher: Server.Start.asProcessOne)
         try await Server.withProcess(.reader, start) { server in
             // Inside it is 1; unshare(1), the process that was started, has it as its one child.
             try await server.line(startingWith: "serving")

@@ -50,15 +50,12 @@ extension Engine {
     func requestUpgrade(_ reply: @escaping Reply<UpgradeReport>, startingWith successor: Upgrader.Successor?) {
         var probe = self.predecessor
         if case .refuse(let code) = probe.handle(.upgradeRequested).first {
-            let refusal = self.refusal(code)
-            self.emit(.refused, peer: self.attempt?.successor, error: refusal)
-            return reply(.failure(refusal))
+            if code == .predecessorAlive, self.context.configuration.overlap == .wait {
+                return self.holdBack(WaitingUpgrade(reply: reply, start: successor))
+            }
+            return self.refuse(self.refusal(code), reply)
         }
-        guard !self.context.isProcessOne else {
-            let refusal = self.refusal(.processOne)
-            self.emit(.refused, error: refusal)
-            return reply(.failure(refusal))
-        }
+        guard !self.context.isProcessOne else { return self.refuse(self.refusal(.processOne), reply) }
         do throws(UpgradeError) {
             let pair = try UpgradeError.wrapping("the channel to a successor cannot be made") {
                 () throws(SystemCallError) in try ChannelSocket.pair()
@@ -80,6 +77,38 @@ extension Engine {
         self.emitProgress(.requested)
         // At once: between looking and beginning nothing else may happen.
         self.tell(PredecessorMachine.Event.upgradeRequested)
+    }
+
+    private func refuse(_ refusal: UpgradeError, _ reply: Reply<UpgradeReport>) {
+        self.emit(.refused, peer: self.attempt?.successor, error: refusal)
+        reply(.failure(refusal))
+    }
+
+    /// At most two processes: the upgrade waits for the one before us.
+    private func holdBack(_ upgrade: WaitingUpgrade) {
+        guard self.waitingUpgrade == nil else { return self.refuse(self.alreadyWaiting, upgrade.reply) }
+        self.waitingUpgrade = upgrade
+        self.logger.info(
+            "the upgrade waits for the previous process to leave", metadata: ["pid": "\(self.predecessorID)"]
+        )
+        self.emit(.waiting)
+    }
+
+    private var alreadyWaiting: UpgradeError {
+        UpgradeError(
+            .upgradeRunning, "an upgrade waits already for the previous process (PID \(self.predecessorID)) to leave",
+            cure: "Wait for its outcome; drainTimeout bounds it."
+        )
+    }
+
+    func beginWaitingUpgrade() {
+        guard let waiting = self.waitingUpgrade.take() else { return }
+        self.requestUpgrade(waiting.reply, startingWith: waiting.start)
+    }
+
+    func giveUpWaitingUpgrade() {
+        guard let waiting = self.waitingUpgrade.take() else { return }
+        self.refuse(self.refusal(.stopping), waiting.reply)
     }
 
     /// A successor that was sent SIGKILL and that the kernel still holds counts as dead; it is reaped when it ends.
@@ -243,8 +272,10 @@ extension Engine {
     private func heard(_ hello: Message.Hello, _ life: consuming OwnedDescriptor?, _ attempt: Attempt) {
         guard !attempt.saidHello else { return self.successorMisbehaved("said hello twice") }
         attempt.saidHello = true
-        guard ProtocolVersion.common(ProtocolVersion.supported, hello.versions) != nil else {
-            return self.feed(PredecessorMachine.Event.violated(.versions(theirs: hello, whose: "successor")))
+        guard ProtocolVersion.common(self.context.versions, hello.versions) != nil else {
+            return self.feed(
+                PredecessorMachine.Event.violated(.versions(self.context.versions, theirs: hello, whose: "successor"))
+            )
         }
         // The kernel's word, never the message's: this process id may be sent SIGKILL.
         let speaker = attempt.channel?.peer ?? 0
@@ -333,10 +364,7 @@ extension Engine {
     // MARK: Actions
 
     private func sendHello() {
-        let hello = Message.Hello(
-            generation: UInt32(self.context.facts.current.generation), process: ProcessID.current
-        )
-        self.attempt?.channel?.send(.hello(hello), descriptors: [self.context.lifeline.descriptor])
+        self.attempt?.channel?.send(.hello(self.hello), descriptors: [self.context.lifeline.descriptor])
     }
 
     private func offerInventory() {

@@ -17,10 +17,7 @@ extension Engine {
     func perform(_ action: SuccessorMachine.Action) {
         switch action {
         case .sendHello:
-            let hello = Message.Hello(
-                generation: UInt32(self.context.facts.current.generation), process: ProcessID.current
-            )
-            self.upstream?.send(.hello(hello), descriptors: [self.context.lifeline.descriptor])
+            self.upstream?.send(.hello(self.hello), descriptors: [self.context.lifeline.descriptor])
         case .sendReady: self.sendReady()
         case .closeUnclaimed: self.closeUnclaimed()
         case .resumeReaders:
@@ -164,8 +161,12 @@ extension Engine {
 
     private func heard(_ hello: Message.Hello, _ life: consuming OwnedDescriptor?) {
         guard self.successor.phase == .greeting else { return self.predecessorMisbehaved("said hello twice") }
-        guard ProtocolVersion.common(ProtocolVersion.supported, hello.versions) != nil else {
-            return self.feed(SuccessorMachine.Event.violated(.versions(theirs: hello, whose: "predecessor")))
+        guard ProtocolVersion.common(self.context.versions, hello.versions) != nil else {
+            return self.feed(
+                SuccessorMachine.Event.violated(
+                    .versions(self.context.versions, theirs: hello, whose: "predecessor")
+                )
+            )
         }
         self.predecessorLife = life
         self.predecessorID = hello.process
@@ -381,9 +382,10 @@ extension Message.Abort {
 }
 
 extension UpgradeError {
-    static func versions(theirs: Message.Hello, whose: String) -> UpgradeError {
-        let ours = ProtocolVersion.supported
-        return UpgradeError(
+    static func versions(
+        _ ours: ClosedRange<ProtocolVersion>, theirs: Message.Hello, whose: String
+    ) -> UpgradeError {
+        UpgradeError(
             .versionMismatch,
             "the \(whose) (\(theirs.label)) speaks versions \(theirs.versions.lowerBound.rawValue) to "
                 + "\(theirs.versions.upperBound.rawValue) of the protocol, this process \(ours.lowerBound.rawValue) to "

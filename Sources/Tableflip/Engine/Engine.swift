@@ -78,6 +78,7 @@ final class Engine {
 
     // As a predecessor.
     var attempt: Attempt?
+    var waitingUpgrade: WaitingUpgrade?
     var leftovers: [SpawnedProcess] = []
 
     // The readers.
@@ -148,6 +149,7 @@ final class Engine {
         self.noteProgress(from: before, to: self.predecessor.state)
         for action in actions { self.perform(action) }
         self.arm()
+        if event == .predecessorLeft { self.beginWaitingUpgrade() }
     }
 
     private func tell(_ event: SuccessorMachine.Event) {
@@ -228,6 +230,7 @@ final class Engine {
     /// Until this process is in charge, stopping is the affair of taking over; from then on, of handing over.
     private func stop() {
         self.emit(.stopping)
+        self.giveUpWaitingUpgrade()
         if self.successor.phase == .owner {
             self.feed(PredecessorMachine.Event.stopRequested)
         } else {
@@ -315,6 +318,14 @@ final class Engine {
     }
 
     // MARK: Telling
+
+    /// What this process says first, to either side.
+    var hello: Message.Hello {
+        Message.Hello(
+            versions: self.context.versions, generation: UInt32(self.context.facts.current.generation),
+            process: ProcessID.current
+        )
+    }
 
     func emit(
         _ phase: UpgradeEvent.Phase, peer: CInt? = nil, elapsed: Duration? = nil, error: UpgradeError? = nil

@@ -10,6 +10,8 @@ struct EngineContext: Sendable {
     var configuration: Upgrader.Configuration
     var logger: Logger
     var capabilities: Capabilities
+    /// Of the handshake; tests play other releases.
+    var versions = ProtocolVersion.supported
     var spawner: any ProcessSpawner
     /// What is started at an upgrade. Looked up anew each time.
     var program: @Sendable (Upgrader.Successor) throws(UpgradeError) -> SpawnRequest

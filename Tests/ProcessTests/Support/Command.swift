@@ -36,7 +36,7 @@ struct Command {
         flags |= POSIX_SPAWN_CLOEXEC_DEFAULT
         #else
         // Whatever else is open here, now or in a moment, whatever its number (glibc 2.34).
-        let first = 1 + (self.descriptors.keys.max() ?? 2)
+        let first = 1 + max(2, self.descriptors.keys.max() ?? 2)
         for number in 3..<max(3, first) where self.descriptors[number] == nil {
             posix_spawn_file_actions_addclose(&actions, number)
         }

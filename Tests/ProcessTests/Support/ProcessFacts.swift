@@ -46,6 +46,15 @@ struct ProcessFacts: Hashable, Sendable {
         )
     }
 
+    /// As open(2) has them, of each descriptor that is a socket.
+    static func flags(ofSocketsOf process: CInt) -> [CInt] {
+        ProcessFacts(of: process).descriptors.filter { $0.value.hasPrefix("socket:") }.keys.compactMap { number in
+            let lines = self.text("/proc/\(process)/fdinfo/\(number)").split(separator: "\n")
+            let flags = lines.first { $0.hasPrefix("flags:") }?.split { $0 == " " || $0 == "\t" }.last
+            return flags.flatMap { CInt($0, radix: 8) }
+        }
+    }
+
     static func executable(of process: CInt) -> String? { self.link("/proc/\(process)/exe") }
 
     static func directory(of process: CInt) -> String? { self.link("/proc/\(process)/cwd") }

@@ -17,12 +17,31 @@ extension Server {
         var descriptors: [CInt: CInt] = [:]
         /// Where it starts; nil: where the tests do.
         var directory: URL?
-        /// With standard input and standard error closed.
-        var lacksStreams = false
-        /// As the first process of a namespace of its own.
-        var isProcessOne = false
+        /// What is closed when it starts.
+        var closed: ClosedStreams?
+        /// A program that executes it, and its arguments.
+        var launcher: [String] = []
         /// Called with the service's directory before it starts.
         var prepare: ((URL) throws -> Void)?
+
+        enum ClosedStreams: CaseIterable {
+            case inputAndError
+            /// What it says, it says on its standard error.
+            case output
+        }
+
+        /// As the first process of a namespace of its own: unshare(1) ends with its child, by the child's status.
+        static let asProcessOne = ["unshare", "--pid", "--fork", "--kill-child", "--"]
+        /// With the rights that its user has, and not all: root may otherwise write where nobody may.
+        static let withoutPrivilege =
+            getuid() != 0
+            ? []
+            : ["--bounding-set", "--inh-caps"].reduce(["setpriv"]) { $0 + [$1, "-dac_override,-dac_read_search"] }
+        /// With `directory` as a file system of its own of two pages, which goes away with it.
+        static func withTinyFileSystem(at directory: URL) -> [String] {
+            let script = "mount -t tmpfs -o size=8k,mode=755 none \"$0\" && exec \"$@\""
+            return ["unshare", "--mount", "--", "sh", "-c", script, directory.path]
+        }
 
         var wantsFifo: Bool { self.arguments.contains(Array("FIFO".utf8)) }
 
@@ -42,16 +61,15 @@ extension Server {
                 command.path = "/bin/sh"
                 command.arguments = shell.map { Array($0.utf8) } + command.arguments
             }
-            if self.lacksStreams {
-                let shell = ["sh", "-c", "exec \"$0\" \"$@\" <&- 2>&-", command.path]
+            if let closed {
+                let how = closed == .output ? "--say-on-error 2>&1 >&-" : "<&- 2>&-"
+                let shell = ["sh", "-c", "exec \"$0\" \"$@\" \(how)", command.path]
                 command.path = "/bin/sh"
                 command.arguments = shell.map { Array($0.utf8) } + command.arguments.dropFirst()
             }
-            if self.isProcessOne {
-                // Ends with its child, by the child's status.
-                let words = ["unshare", "--pid", "--fork", "--kill-child", "--"].map { Array($0.utf8) }
-                command.path = "/usr/bin/unshare"
-                command.arguments = words + command.arguments
+            if !self.launcher.isEmpty {
+                command.path = "/usr/bin/env"
+                command.arguments = (["env"] + self.launcher).map { Array($0.utf8) } + command.arguments
             }
             return command
         }

@@ -28,6 +28,13 @@ final class Server {
     private(set) var client: Client?
     private var fifos: [String: CInt] = [:]
 
+    /// Of the first address, where that has one.
+    var port: UInt16 {
+        let listening = self.log.history.first(self.first) { $0.hasPrefix("listening") }
+        // listening ADDRESS PORT INHERITED
+        return listening?.words.split(separator: " ").dropFirst(2).first.flatMap { UInt16($0) } ?? 0
+    }
+
     var socket: URL { self.directory.appending(path: "socket") }
 
     private init(_ variant: Variant, _ start: Start) throws {
@@ -43,6 +50,12 @@ final class Server {
         }
         self.first = try Self.run(start.command(variant, self.directory), self.log)
         self.current = self.first
+    }
+
+    /// Whether a program is there for those that tests start.
+    static func has(_ program: String) -> Bool {
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        return path.split(separator: ":").contains { access("\($0)/\(program)", X_OK) == 0 }
     }
 
     // MARK: Life
@@ -130,15 +143,13 @@ final class Server {
         let history = try await self.log.wait(for: "the first generation to serve") { history in
             history.childrenHaveEnded || history.first(first, { $0 == "serving" }) != nil ? history : nil
         }
-        guard !history.childrenHaveEnded, let listening = history.first(first, { $0.hasPrefix("listening") }) else {
+        guard !history.childrenHaveEnded else {
             throw Overdue(description: "the first generation did not come to serve")
         }
-        // listening ADDRESS PORT INHERITED
-        let port = listening.words.split(separator: " ").dropFirst(2).first.flatMap { UInt16($0) } ?? 0
         let address: Client.Address =
             switch self.variant.transport {
-            case .tcp: .tcp(port: port)
-            case .udp: .udp(port: port)
+            case .tcp: .tcp(port: self.port)
+            case .udp: .udp(port: self.port)
             case .unix: .unix(path: self.socket.path)
             }
         self.client = Client(address, self.log)
@@ -190,8 +201,8 @@ final class Server {
         return open(url.path, O_RDWR | O_CLOEXEC)
     }
 
-    func letGo(_ name: String) throws {
-        guard let descriptor = self.fifos[name], write(descriptor, "x", 1) == 1 else { throw POSIXError(.EPIPE) }
+    func letGo(_ name: String, _ byte: String = "x") throws {
+        guard let descriptor = self.fifos[name], write(descriptor, byte, 1) == 1 else { throw POSIXError(.EPIPE) }
     }
 
     /// What all generations wrote to their standard error.

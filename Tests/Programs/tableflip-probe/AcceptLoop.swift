@@ -28,12 +28,15 @@ final class AcceptLoop: SocketReader {
     private let waiting = Mutex<[CheckedContinuation<Void, Never>]>([])
     private let isDatagram: Bool
     private let pauseWait: String?
+    private let saysAccepts: Bool
     private let pending = Mutex<[Order]>([])
+    private let hasFailed = Mutex(false)
 
-    init(_ listener: Listener, isDatagram: Bool, pauseWait: String?) throws {
+    init(_ listener: Listener, isDatagram: Bool, pauseWait: String?, saysAccepts: Bool) throws {
         self.socket = try listener.duplicate()
         self.isDatagram = isDatagram
         self.pauseWait = pauseWait
+        self.saysAccepts = saysAccepts
         self.orders = try WakeUp()
     }
 
@@ -91,9 +94,10 @@ final class AcceptLoop: SocketReader {
     private func serve() {
         if self.isDatagram { return self.answerDatagram() }
         let connection = accept(self.socket.borrowed, nil, nil)
-        guard connection >= 0 else { return }
+        guard connection >= 0 else { return self.acceptFailed(errno) }
         let owned = OwnedDescriptor(takingOwnershipOf: connection)
         tf_set_close_on_exec(connection, true)
+        if self.saysAccepts { Probe.say(0, "accepted") }
         var poll = Poll<Bool>()
         poll.add(true, connection, Poll<Bool>.readable)
         guard !poll.wait(.seconds(5)).isEmpty else { return }
@@ -103,6 +107,19 @@ final class AcceptLoop: SocketReader {
         let answer = Array("HTTP/1.0 200 OK\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)".utf8)
         _ = write(connection, answer, answer.count)
         owned.close()
+    }
+
+    /// Another process took it; or there is no room, which is said once, and it is tried again.
+    private func acceptFailed(_ number: CInt) {
+        guard number == EMFILE else { return }
+        let isNews = self.hasFailed.withLock { hasFailed in
+            defer { hasFailed = true }
+            return !hasFailed
+        }
+        if isNews { Probe.say(0, "accept-failed") }
+        var poll = Poll<Bool>()
+        poll.add(true, self.orders.descriptor, Poll<Bool>.readable)
+        _ = poll.wait(.milliseconds(10))
     }
 
     private func answerDatagram() {

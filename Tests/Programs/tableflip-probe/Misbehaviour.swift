@@ -42,6 +42,7 @@ struct Misbehaviour {
         case "close-channel":
             close(ProcessEnvironment.channelNumber)
             self.hang()
+        case "say": self.send()  // bytes in hexadecimal, before what the library says
         case "send":  // bytes in hexadecimal, then nothing more
             self.send()
             self.hang()
@@ -70,6 +71,7 @@ struct Misbehaviour {
         case "late-kill": self.die()
         case "late-hang": self.hang()
         case "late-wait": await Fifo.awaitByte(from: self.parameter)
+        case "late-say": self.send()
         case "late-send":
             self.send()
             self.hang()

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Tableflip
+import TableflipCore
 import TableflipSystem
 
 /// `--flag value` pairs; a program that tests start needs no more.
@@ -38,6 +39,19 @@ struct Options {
     var pauseWait: String?
     /// Start a program once this one serves, and tell what it sees.
     var runsChild = false
+    /// A named pipe to wait for before the first generation is ready.
+    var readyWait: String?
+    /// A named pipe that says how many descriptors are to be free; see `DescriptorShortage`.
+    var shortage: String?
+    var hasStorm = false
+    /// Say when a connection was accepted.
+    var saysAccepts = false
+    /// Say what is open before the library has started.
+    var saysDescriptors = false
+    var mistake: Mistake?
+    /// Of the handshake, as another release may speak them.
+    var versions = ProtocolVersion.supported
+    var overlap = Upgrader.Configuration.Overlap.refuse
 
     init(_ arguments: [String]) {
         var rest = arguments.dropFirst()
@@ -76,6 +90,16 @@ struct Options {
             case "--linger": self.linger = rest.popFirst()
             case "--pause-wait": self.pauseWait = rest.popFirst()
             case "--run-child": self.runsChild = true
+            case "--ready-wait": self.readyWait = rest.popFirst()
+            case "--shortage": self.shortage = rest.popFirst()
+            case "--storm": self.hasStorm = true
+            case "--say-accepts": self.saysAccepts = true
+            case "--say-descriptors": self.saysDescriptors = true
+            case "--mistake": self.mistake = rest.popFirst().flatMap { Mistake(rawValue: $0) }
+            case "--versions":
+                let words = (rest.popFirst() ?? "").split(separator: "-").compactMap { UInt16($0) }
+                self.versions = ProtocolVersion(rawValue: words[0])...ProtocolVersion(rawValue: words[1])
+            case "--overlap-waits": self.overlap = .wait
             default: break  // tests pass odd arguments on purpose, to see them arrive
             }
         }
@@ -84,7 +108,7 @@ struct Options {
     var configuration: Upgrader.Configuration {
         var configuration = Upgrader.Configuration(
             pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout, drainTimeout: self.drainTimeout,
-            pauseTimeout: self.pauseTimeout, successor: self.successor
+            pauseTimeout: self.pauseTimeout, successor: self.successor, overlap: self.overlap
         )
         configuration.probation = self.probation
         return configuration

@@ -21,6 +21,9 @@ import Darwin
 struct Probe {
     static func main() async {
         let options = Options(CommandLine.arguments)
+        if options.saysDescriptors {
+            self.say(0, "descriptors \(Storm.openNumbers.map { "\($0)" }.joined(separator: ","))")
+        }
         let misbehaviour = Misbehaviour(file: options.behaviourFile)
         misbehaviour?.early()
         do {
@@ -31,10 +34,13 @@ struct Probe {
         }
     }
 
+    /// Standard output may be closed on purpose.
+    private static let output: CInt = CommandLine.arguments.contains("--say-on-error") ? 2 : 1
+
     static func say(_ generation: Int, _ words: String) {
         let line = Array("\(getpid()) \(generation) \(words)\n".utf8)
         // One write: lines of several generations share the pipe and must not mix (pipe(7), PIPE_BUF).
-        _ = write(1, line, line.count)
+        _ = write(self.output, line, line.count)
     }
 
     /// What a program does that closes a number twice.
@@ -72,7 +78,7 @@ struct Probe {
         logger.logLevel = ProcessEnvironment.value(of: "PROBE_TRACE") == nil ? .info : .trace
         let upgrader = try Upgrader(
             configuration: options.configuration, logger: logger,
-            capabilities: options.isPortable ? .portable : .current
+            capabilities: options.isPortable ? .portable : .current, versions: options.versions
         )
         let generation = upgrader.generation
         self.say(generation, "arguments \(CommandLine.arguments.count)")
@@ -108,7 +114,7 @@ struct Probe {
                 "listening \(listener.name.replacing(" ", with: "-")) \(listener.port ?? 0) \(listener.isInherited)")
             let loop = try AcceptLoop(
                 listener, isDatagram: address.description.hasPrefix("udp") || address.description.hasPrefix("unixgram"),
-                pauseWait: options.pauseWait
+                pauseWait: options.pauseWait, saysAccepts: options.saysAccepts
             )
             if options.hasReader { upgrader.register(loop) }
             loops.append(loop)
@@ -121,10 +127,18 @@ struct Probe {
         if options.hasState { try self.handOverState(upgrader) }
         for loop in loops { loop.start() }
         await misbehaviour?.late()
+        if let readyWait = options.readyWait, generation == 1 {
+            self.say(generation, "waiting")
+            await Fifo.awaitByte(from: readyWait)
+        }
+        await options.mistake?.make(upgrader, isReady: false)
         try await upgrader.ready()
         if !options.hasReader { for loop in loops { await loop.resume() } }
         self.say(generation, "serving")
         misbehaviour?.afterReady()
+        await options.mistake?.make(upgrader, isReady: true)
+        if let shortage = options.shortage { DescriptorShortage.begin(shortage, generation: generation) }
+        if options.hasStorm { Storm.begin() }
         if options.losesDescriptor {
             let lost = try upgrader.carry(
                 OwnedDescriptor(takingOwnershipOf: open("/dev/zero", O_RDONLY | O_CLOEXEC)), as: .file, name: "lost")

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Foundation
+
+/// One connection to the probe, step by step.
+final class Connection: Sendable {
+    private let socket: CInt
+
+    /// Connects. Whoever listens need not have accepted it.
+    init(_ port: UInt16) throws {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        let socket = Command.alone {
+            let socket = Foundation.socket(AF_INET, SocketType.stream, 0)
+            _ = fcntl(socket, F_SETFD, FD_CLOEXEC)
+            return socket
+        }
+        var limit = timeval(tv_sec: 60, tv_usec: 0)
+        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        // SAFETY: sockaddr_in starts as sockaddr does; the size says where it ends.
+        let result = withUnsafeBytes(of: address) { bytes in
+            bytes.baseAddress.map {
+                connect(socket, $0.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count))
+            } ?? -1
+        }
+        guard result == 0 else {
+            close(socket)
+            throw POSIXError(.ECONNREFUSED)
+        }
+        self.socket = socket
+    }
+
+    deinit { close(self.socket) }
+
+    func ask() throws {
+        let question = Array("GET / HTTP/1.0\r\n\r\n".utf8)
+        guard write(self.socket, question, question.count) == question.count else { throw POSIXError(.EPIPE) }
+    }
+
+    /// The process that answers.
+    func answer() async throws -> CInt {
+        try await withCheckedThrowingContinuation { continuation in
+            Thread.detachNewThread { continuation.resume(with: Result { try self.readAnswer() }) }
+        }
+    }
+
+    private func readAnswer() throws -> CInt {
+        var answer = ""
+        var bytes = [UInt8](repeating: 0, count: 1024)
+        while case let count = read(self.socket, &bytes, bytes.count), count != 0 {
+            guard count > 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
+            answer += String(decoding: bytes[..<count], as: UTF8.self)
+        }
+        guard let process = answer.split(whereSeparator: \.isNewline).last.flatMap({ CInt($0) }) else {
+            throw Overdue(description: "the answer \"\(answer)\"")
+        }
+        return process
+    }
+}
