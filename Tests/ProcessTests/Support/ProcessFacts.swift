@@ -36,6 +36,13 @@ struct ProcessFacts: Hashable, Sendable {
             .filter { $0.hasPrefix("tableflip") || $0 == "accept" || $0 == "fifo" }.sorted()
     }
 
+    static func threadCount(of process: CInt) -> Int { self.names(in: "/proc/\(process)/task").count }
+
+    static func residentKilobytes(of process: CInt) -> Int {
+        let line = self.text("/proc/\(process)/smaps_rollup").split(separator: "\n").first { $0.hasPrefix("Rss:") }
+        return line?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+    }
+
     static func arguments(of process: CInt) -> Data { self.data("/proc/\(process)/cmdline") }
 
     /// Without the private variable, which is in the memory that the kernel shows even when it has been unset.
