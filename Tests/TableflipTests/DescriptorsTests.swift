@@ -99,6 +99,55 @@ import Darwin
         }
     }
 
+    @Test(arguments: Kernel.allCases)
+    func `sockets that the application made reach the next generation as what they are`(_ kernel: Kernel) async throws {
+        let listener = Held(try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0)))
+        let datagrams = Held(try BoundSocket.bind(.udp(host: "127.0.0.1", port: 0)))
+        let pair = try Pair()
+        let carried = Latch<Inventory>()
+        try await Stage.serving(kernel) { stage in
+            try stage.upgrader.carry(listener.descriptor.duplicate(), as: .listener, name: "listener")
+            try stage.upgrader.carry(datagrams.descriptor.duplicate(), as: .datagram, name: "datagrams")
+            try stage.upgrader.carry(pair.one.descriptor.duplicate(), as: .connection, name: "connection")
+            let upgrade = stage.requestUpgrade()
+            carried.set(try await stage.spawner.next().takeOver())
+            _ = try await upgrade.value
+        }
+        let inventory = try #require(carried.current)
+        #expect(inventory.entries.map(\.name) == ["listener", "datagrams", "connection"])
+        #expect(inventory.entries.map(\.kind) == [.listener, .datagram, .connection])
+
+        let predecessor = try FakePredecessor(kernel)
+        try await Stage.successor(kernel, of: predecessor, greeting: { try await $0.handOver(inventory) }) { stage in
+            for (entry, held) in zip(inventory.entries, [listener, datagrams, pair.one]) {
+                let found = try #require(try stage.upgrader.inherited(entry.kind, name: entry.name))
+                let duplicate = Held(try found.duplicate())
+                #expect(try found.isInherited && duplicate.inode == held.inode, "\(entry.name)")
+                // Written to here, it is read from at its other end.
+                if entry.kind == .connection {
+                    #expect(write(duplicate.number, "x", 1) == 1)
+                    #expect(readable(pair.other.number))
+                }
+            }
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a listener that was inherited is not made again`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        var inventory = Inventory.empty
+        let address = SocketAddress.tcp(host: "127.0.0.1", port: 0)
+        let held = try inventory.addListener(address)
+        let handedOver = inventory
+        try await Stage.successor(kernel, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
+            let listener = try stage.upgrader.listen(on: address) { () throws(UpgradeError) in
+                Issue.record("it was made")
+                return try BoundSocket.bind(address)
+            }
+            #expect(listener.isInherited && listener.port == BoundSocket.port(of: held.number))
+        }
+    }
+
     @Test func `a descriptor that is not what it is said to be is refused and closed`() async throws {
         try await Stage.first(.current) { stage in
             for kind in [DescriptorKind.listener, .datagram, .connection] {

@@ -265,10 +265,12 @@ import Testing
         #expect(directory.text("service.pid") == "222\n")
     }
 
-    @Test(arguments: Kernel.allCases)
-    func `a Unix path stays when the service is handed on, and goes when it stops`(_ kernel: Kernel) async throws {
+    @Test(arguments: Kernel.allCases, [SocketAddress.UnixKind.stream, .datagram])
+    func `a Unix path stays when the service is handed on, and goes when it stops`(
+        _ kernel: Kernel, _ kind: SocketAddress.UnixKind
+    ) async throws {
         let directory = try TemporaryDirectory()
-        let address = SocketAddress.unix(path: directory("x.sock"))
+        let address = SocketAddress.unix(path: directory("x.sock"), kind: kind)
         try await Stage.first(kernel) { stage in
             _ = try stage.upgrader.listen(on: address)
             try await stage.upgrader.ready()

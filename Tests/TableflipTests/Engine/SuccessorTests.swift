@@ -166,10 +166,12 @@ import Darwin
         }
     }
 
-    @Test(arguments: Kernel.allCases)
-    func `the path of what nobody asks for goes when the service is its own`(_ kernel: Kernel) async throws {
+    @Test(arguments: Kernel.allCases, [SocketAddress.UnixKind.stream, .datagram])
+    func `the path of what nobody asks for goes when the service is its own`(
+        _ kernel: Kernel, _ kind: SocketAddress.UnixKind
+    ) async throws {
         let directory = try TemporaryDirectory()
-        let old = SocketAddress.unix(path: directory("old.sock"))
+        let old = SocketAddress.unix(path: directory("old.sock"), kind: kind)
         let kept = SocketAddress.unix(path: directory("kept.sock"))
         let predecessor = try FakePredecessor(kernel)
         var inventory = Inventory.empty

@@ -104,7 +104,7 @@ extension Inventory {
     @discardableResult
     mutating func addListener(_ address: SocketAddress, name: String? = nil) throws -> Held {
         let listener = Held(try BoundSocket.bind(address))
-        self.add(name ?? address.description, .listener, address.description, listener)
+        self.add(name ?? address.description, address.descriptorKind, address.description, listener)
         return listener
     }
 }
