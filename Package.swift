@@ -18,6 +18,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/ordo-one/TextTable", from: "0.0.2"),
@@ -36,6 +37,8 @@ let package = Package(
             name: "Tableflip",
             dependencies: [
                 "CTableflip", "TableflipCore", "TableflipSystem", .product(name: "Logging", package: "swift-log"),
+                // Not `Metrics`: that one imports Foundation.
+                .product(name: "CoreMetrics", package: "swift-metrics"),
             ]
         ),
 
@@ -102,6 +105,7 @@ let package = Package(
             dependencies: [
                 "CTableflip", "Tableflip", "TableflipSystem", "TableflipCore", "TableflipTesting",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
             ]
         ),
         .testTarget(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+public import CoreMetrics
 public import Logging
 package import TableflipCore
 package import TableflipSystem
@@ -27,16 +28,19 @@ public final class Upgrader: Sendable {
     /// - Parameters:
     ///   - configuration: how to upgrade.
     ///   - logger: where the upgrader says what it does: `info` for what an operator wants to see, `debug` for more.
+    ///   - factory: where the upgrader counts what it does; by default what `MetricsSystem` was bootstrapped with before.
     /// - Throws: ``UpgradeError`` with the code `invalidConfiguration`; `alreadyCreated` for a second upgrader in one
     ///   process; `staleEnvironment`; or, in a successor, `predecessorLost`, `predecessorAborted`,
     ///   `predecessorMisbehaved`, `versionMismatch`: then print it and exit, the predecessor goes on serving.
-    public convenience init(configuration: Configuration = .init(), logger: Logger) throws(UpgradeError) {
-        try self.init(configuration: configuration, logger: logger, capabilities: .current)
+    public convenience init(
+        configuration: Configuration = .init(), logger: Logger, factory: any MetricsFactory = MetricsSystem.factory
+    ) throws(UpgradeError) {
+        try self.init(configuration: configuration, logger: logger, factory: factory, capabilities: .current)
     }
 
     package init(
-        configuration: Configuration, logger: Logger, capabilities: Capabilities,
-        versions: ClosedRange<ProtocolVersion> = ProtocolVersion.supported
+        configuration: Configuration, logger: Logger, factory: any MetricsFactory = MetricsSystem.factory,
+        capabilities: Capabilities, versions: ClosedRange<ProtocolVersion> = ProtocolVersion.supported
     ) throws(UpgradeError) {
         try configuration.validate()
         let claim = try ProcessClaim()
@@ -50,7 +54,8 @@ public final class Upgrader: Sendable {
             spawner: DirectSpawner(capabilities: capabilities),
             program: { successor throws(UpgradeError) in try start.request(for: successor) },
             exitNow: { ProcessID.exitNow(status: $0) },
-            pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }, directory: start.directory
+            pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }, directory: start.directory,
+            factory: factory
         )
         context.versions = versions
         self.context = context

@@ -330,12 +330,12 @@ final class Engine {
     func emit(
         _ phase: UpgradeEvent.Phase, peer: CInt? = nil, elapsed: Duration? = nil, error: UpgradeError? = nil
     ) {
-        self.context.events.emit(
-            UpgradeEvent(
-                phase: phase, generation: self.context.facts.current.generation, peer: peer ?? self.predecessorID,
-                elapsed: elapsed ?? self.started.duration(to: self.clock.now), error: error
-            )
+        let event = UpgradeEvent(
+            phase: phase, generation: self.context.facts.current.generation, peer: peer ?? self.predecessorID,
+            elapsed: elapsed ?? self.started.duration(to: self.clock.now), error: error
         )
+        self.context.metrics.record(event)
+        self.context.events.emit(event)
     }
 
     private func noteDrainOverran() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CoreMetrics
 import Logging
 import TableflipCore
 import TableflipSystem
@@ -30,6 +31,7 @@ struct EngineContext: Sendable {
     let readers = ReaderRegistry()
     let finalStates: FinalStates
     let events = EventHub()
+    let metrics: UpgradeMetrics
     let exit = Latch<ExitReason>()
     let predecessorLeft = Latch<Void>()
     /// Nothing more moves to the successor, and it has been told.
@@ -40,7 +42,8 @@ struct EngineContext: Sendable {
         configuration: Upgrader.Configuration, logger: Logger, capabilities: Capabilities,
         spawner: any ProcessSpawner,
         program: @escaping @Sendable (Upgrader.Successor) throws(UpgradeError) -> SpawnRequest,
-        exitNow: @escaping @Sendable (CInt) -> Void, pidFile: PIDFile?, directory: String = "/"
+        exitNow: @escaping @Sendable (CInt) -> Void, pidFile: PIDFile?, directory: String = "/",
+        factory: any MetricsFactory = MetricsSystem.factory
     ) throws(UpgradeError) {
         self.configuration = configuration
         self.logger = logger
@@ -50,6 +53,7 @@ struct EngineContext: Sendable {
         self.exitNow = exitNow
         self.pidFile = pidFile
         self.directory = directory
+        self.metrics = UpgradeMetrics(factory: factory)
         self.finalStates = FinalStates(capabilities: capabilities)
         (self.lifeline, self.inbox) = try UpgradeError.wrapping("the upgrader cannot start") {
             () throws(SystemCallError) in (try Lifeline(capabilities: capabilities), try EngineInbox())
