@@ -31,6 +31,11 @@ extension Upgrader {
         /// How long the readers of one process may take to pause; nobody accepts meanwhile. Then the upgrade is given up.
         public var pauseTimeout: Duration
 
+        /// How long all hooks of one kind may take together (``Upgrader/addOwnershipHooks(becameOwner:losingOwnership:)``),
+        /// and all vetoes (``Upgrader/addUpgradeVeto(_:)``). Then they are cancelled. At most 30 seconds: a successor does
+        /// not know its predecessor's value, and must not take a process whose hooks take their time for one that hangs.
+        public var hookTimeout: Duration
+
         /// Which signals upgrade and stop.
         public var signals: UpgradeSignals
 
@@ -50,23 +55,27 @@ extension Upgrader {
         ///   - upgradeTimeout: see ``upgradeTimeout``; one minute, as in tableflip.
         ///   - drainTimeout: see ``drainTimeout``.
         ///   - pauseTimeout: see ``pauseTimeout``.
+        ///   - hookTimeout: see ``hookTimeout``.
         ///   - signals: see ``signals``.
         ///   - successor: see ``successor``.
         ///   - overlap: see ``overlap``; by default refused, as in tableflip.
         public init(
             pidFile: String? = nil, upgradeTimeout: Duration = .seconds(60), drainTimeout: Duration = .seconds(30),
-            pauseTimeout: Duration = .seconds(1), signals: UpgradeSignals = .standard, successor: Successor = .init(),
-            overlap: Overlap = .refuse
+            pauseTimeout: Duration = .seconds(1), hookTimeout: Duration = .seconds(5),
+            signals: UpgradeSignals = .standard, successor: Successor = .init(), overlap: Overlap = .refuse
         ) {
             self.pidFile = pidFile
             self.upgradeTimeout = upgradeTimeout
             self.drainTimeout = drainTimeout
             self.pauseTimeout = pauseTimeout
+            self.hookTimeout = hookTimeout
             self.signals = signals
             self.successor = successor
             self.overlap = overlap
             self.probation = .zero
         }
+
+        static let longestHookTimeout = Duration.seconds(30)
 
         func validate() throws(UpgradeError) {
             for (name, value) in [
@@ -76,6 +85,12 @@ extension Upgrader {
                 throw UpgradeError(
                     .invalidConfiguration, "\(name) is \(value)", cure: "Give it a time above zero, up to a year.",
                     serving: .nobody
+                )
+            }
+            guard self.hookTimeout > .zero, self.hookTimeout <= Self.longestHookTimeout else {
+                throw UpgradeError(
+                    .invalidConfiguration, "hookTimeout is \(self.hookTimeout)",
+                    cure: "Give it a time above zero, up to \(Self.longestHookTimeout).", serving: .nobody
                 )
             }
             if let path = self.pidFile, path.isEmpty || path.hasSuffix("/") || path.utf8.contains(0) {

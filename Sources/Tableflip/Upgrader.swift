@@ -175,6 +175,20 @@ public final class Upgrader: Sendable {
     /// file. A running upgrade is given up. The second call ends the process at once.
     public func stop() { self.context.inbox.send(.stop) }
 
+    /// For adapters: as ``stop()``, but that it means nothing where this process is leaving already. So it never ends the
+    /// process in the middle of its drain.
+    package func leave() { self.context.inbox.send(.leave) }
+
+    /// For adapters: the application cannot come to serve. Before ``ready()`` only; the predecessor, if there is one,
+    /// learns why, and ``exit`` becomes `failed`.
+    package func giveUp(_ failure: UpgradeError) { self.context.inbox.send(.giveUp(failure)) }
+
+    /// For adapters: what ``exit`` waits for, or nil as long as this process should not leave.
+    package var exitReason: ExitReason? { self.context.exit.current }
+
+    /// For adapters.
+    package var logger: Logger { self.context.logger }
+
     /// Waits until this process should leave. The application then stops accepting, finishes what it has begun and
     /// returns from `main`; after ``Configuration/drainTimeout`` the process is ended.
     public var exit: ExitReason {

@@ -35,6 +35,8 @@ public struct UpgradeError: Error, Hashable, Sendable {
         /// This process is stopping.
         public static let stopping = Code("stopping")
 
+        /// The program itself refused, by a veto; the message holds its words.
+        public static let vetoed = Code("vetoed")
         /// This process is the first one of a container (PID 1), and its end would end the container.
         public static let processOne = Code("processOne")
 
@@ -98,6 +100,9 @@ public struct UpgradeError: Error, Hashable, Sendable {
         public static let predecessorMisbehaved = Code("predecessorMisbehaved")
         /// The environment names a channel that is not there.
         public static let staleEnvironment = Code("staleEnvironment")
+
+        /// The application could not prepare to serve; the message holds its words.
+        public static let initialisationFailed = Code("initialisationFailed")
 
         // MARK: Bad input
 

@@ -90,7 +90,7 @@ final class PlayedSuccessor: Sendable {
         switch self.play {
         case .exits(let status): return self.end(.exited(status))
         case .isKilled(let signal): return self.end(.signalled(signal))
-        case .takesOver, .hangs, .givesUp, .cannotStart: break
+        case .takesOver, .hangs, .givesUp, .handsBack, .cannotStart: break
         }
         channel.send(.hello(.init(generation: 2, process: ProcessID.current)), descriptors: [self.lifeline.descriptor])
         var part = Handshake(play: self.play)
@@ -144,8 +144,12 @@ private struct Handshake {
             answers.append(.acknowledgement(.init(.initialOffer, received: self.received)))
             if self.received == offer.total { self.initialise(&answers) }
         case .commit:
-            answers.append(.committed)
-            self.isDone = true
+            if case .handsBack(let words) = self.play {
+                answers.append(.givingUp(words))
+            } else {
+                answers.append(.committed)
+                self.isDone = true
+            }
         case .connections(let batch):
             // They end here, as do the sockets: nobody serves on.
             self.connections += UInt32(batch.entries.count)
@@ -157,7 +161,7 @@ private struct Handshake {
 
     private mutating func initialise(_ answers: inout [Message]) {
         switch self.play {
-        case .takesOver:
+        case .takesOver, .handsBack:
             answers.append(
                 .ready(
                     .init(
@@ -167,11 +171,16 @@ private struct Handshake {
                 )
             )
         case .givesUp(let words):
-            answers.append(
-                .abort(.init(code: UpgradeError.Code.successorAborted.description, message: words, cure: "")))
+            answers.append(.givingUp(words))
             self.isOver = true
         case .hangs, .exits, .isKilled, .cannotStart: break
         }
+    }
+}
+
+extension Message {
+    fileprivate static func givingUp(_ words: String) -> Message {
+        .abort(.init(code: UpgradeError.Code.successorAborted.description, message: words, cure: ""))
     }
 }
 

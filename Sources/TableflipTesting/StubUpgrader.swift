@@ -35,6 +35,8 @@ public final class StubUpgrader: Sendable {
         case hangs
         /// It gives up in words, and exits.
         case givesUp(String)
+        /// It serves, and gives the service back, in words, when it is to become the owner.
+        case handsBack(String)
         /// It cannot even be started.
         case cannotStart(UpgradeError)
     }

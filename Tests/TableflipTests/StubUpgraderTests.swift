@@ -58,6 +58,35 @@ import Testing
         #expect(stub.exitStatus == nil)
     }
 
+    @Test func `a successor gives the service back when it is to become the owner`() async throws {
+        let stub = try StubUpgrader(
+            configuration: .init(pauseTimeout: .seconds(30), successor: .init(executable: "/bin/sh")))
+        let owns = Journal()
+        stub.upgrader.addOwnershipHooks(
+            becameOwner: { owns.note("begins") }, losingOwnership: { owns.note("ends") })
+        try await stub.upgrader.ready()
+        stub.nextSuccessor(.handsBack("the queue is locked"))
+        let error = try #require(await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade() })
+        #expect(error.code == .successorAborted && error.message.contains("the queue is locked"))
+        try await eventually("the work") { owns.all == ["begins", "ends", "begins"] }
+        // It leaves in its own time; until then there would be three.
+        while let error = await self.failure(of: stub) {
+            guard error.code == .successorAlive else { throw error }
+            await Task.yield()
+        }
+        #expect(owns.all == ["begins", "ends", "begins", "ends"])
+        #expect(!stub.upgrader.isOwner)
+    }
+
+    private func failure(of stub: StubUpgrader) async -> UpgradeError? {
+        do throws(UpgradeError) {
+            try await stub.upgrader.upgrade()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
     @Test func `several live in one process, and a second stop would end it`() async throws {
         let first = try StubUpgrader()
         let second = try StubUpgrader()

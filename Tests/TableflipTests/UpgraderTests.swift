@@ -219,6 +219,36 @@ import Darwin
             #expect(failed.error?.message.contains("/no/such/program") == true)
         }
     }
+
+    // MARK: Leaving
+
+    @Test func `leaving is one stop, whatever else is said, and never means now`() async throws {
+        try await Stage.serving(.current) { stage in
+            stage.upgrader.leave()
+            stage.upgrader.leave()
+            let reason = try await stage.context.exit.value()
+            #expect(reason == .stopped)
+            // Heard after both.
+            await #expect(throws: UpgradeError.self) { try await stage.upgrader.upgrade() }
+            #expect(stage.exited.current == nil)
+            stage.upgrader.stop()
+            let status = try await stage.exited.value()
+            #expect(status == 0)
+        }
+    }
+
+    @Test func `who cannot come to serve says why`() async throws {
+        try await Stage.first(.current) { stage in
+            stage.upgrader.giveUp(UpgradeError(.initialisationFailed, "no database"))
+            guard case .failed(let failure) = try await stage.context.exit.value() else {
+                Issue.record("it did not fail")
+                return
+            }
+            #expect(failure.code == .initialisationFailed && failure.serving == .nobody)
+            let late = try #require(await #expect(throws: UpgradeError.self) { try await stage.upgrader.ready() })
+            #expect(late.code == .initialisationFailed)
+        }
+    }
 }
 
 private let quiet = Logger(label: "upgrader") { _ in SwiftLogNoOpLogHandler() }

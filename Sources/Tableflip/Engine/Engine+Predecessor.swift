@@ -20,7 +20,7 @@ extension Engine {
             self.changeReaders(for: .predecessor, change)
         case .resumeReaders: self.changeReaders(for: .predecessor, .resume)
         case .sendGo: self.sendGo()
-        case .giveUpOwnership: self.feed(PredecessorMachine.Event.ownershipGivenUp)
+        case .giveUpOwnership: self.changeOwnership(.givingUp)
         case .takeBackOwnership: self.takeBackOwnership()
         case .sendCommit: self.attempt?.channel?.send(.commit)
         case .sendAbort(let failure): self.attempt?.channel?.send(.abort(Message.Abort(failure)))
@@ -38,8 +38,8 @@ extension Engine {
         case .reportFailure(let failure): self.reportFailure(failure)
         case .leave(let leaving):
             switch leaving {
-            case .replaced: self.context.exit.set(.replaced(successor: self.attempt?.successor ?? 0))
-            case .stopped: self.context.exit.set(.stopped)
+            case .replaced: self.tellToLeave(.replaced(successor: self.attempt?.successor ?? 0))
+            case .stopped: self.tellToLeave(.stopped)
             }
         case .exitNow: self.exitNow()
         }
@@ -48,14 +48,38 @@ extension Engine {
     // MARK: The request
 
     func requestUpgrade(_ reply: @escaping Reply<UpgradeReport>, startingWith successor: Upgrader.Successor?) {
-        var probe = self.predecessor
-        if case .refuse(let code) = probe.handle(.upgradeRequested).first {
-            if code == .predecessorAlive, self.context.configuration.overlap == .wait {
-                return self.holdBack(WaitingUpgrade(reply: reply, start: successor))
+        if let refusal = self.reasonToRefuse {
+            if refusal.code == .predecessorAlive, self.context.configuration.overlap == .wait {
+                self.holdBack(WaitingUpgrade(reply: reply, start: successor))
+            } else {
+                self.refuseUpgrade(refusal, reply)
             }
-            return self.refuse(self.refusal(code), reply)
+        } else if self.context.hooks.vetoes.isEmpty {
+            self.beginUpgrade(reply, startingWith: successor)
+        } else {
+            self.hearVetoes(reply, startingWith: successor)
         }
-        guard !self.context.isProcessOne else { return self.refuse(self.refusal(.processOne), reply) }
+    }
+
+    func refuseUpgrade(_ refusal: UpgradeError, _ reply: Reply<UpgradeReport>) {
+        self.emit(.refused, peer: self.attempt?.successor, error: refusal)
+        reply(.failure(refusal))
+    }
+
+    private var reasonToRefuse: UpgradeError? {
+        var probe = self.predecessor
+        if case .refuse(let code) = probe.handle(.upgradeRequested).first { return self.refusal(code) }
+        if self.context.isProcessOne { return self.refusal(.processOne) }
+        guard self.vetting != nil else { return nil }
+        return UpgradeError(
+            .upgradeRunning, "an upgrade was asked for, and the program is deciding whether it may begin (its vetoes)",
+            cure: "Wait for its outcome."
+        )
+    }
+
+    func beginUpgrade(_ reply: @escaping Reply<UpgradeReport>, startingWith successor: Upgrader.Successor?) {
+        // Much may have happened while vetoes were heard.
+        if let refusal = self.reasonToRefuse { return self.refuseUpgrade(refusal, reply) }
         do throws(UpgradeError) {
             let pair = try UpgradeError.wrapping("the channel to a successor cannot be made") {
                 () throws(SystemCallError) in try ChannelSocket.pair()
@@ -79,14 +103,9 @@ extension Engine {
         self.tell(PredecessorMachine.Event.upgradeRequested)
     }
 
-    private func refuse(_ refusal: UpgradeError, _ reply: Reply<UpgradeReport>) {
-        self.emit(.refused, peer: self.attempt?.successor, error: refusal)
-        reply(.failure(refusal))
-    }
-
     /// At most two processes: the upgrade waits for the one before us.
     private func holdBack(_ upgrade: WaitingUpgrade) {
-        guard self.waitingUpgrade == nil else { return self.refuse(self.alreadyWaiting, upgrade.reply) }
+        guard self.waitingUpgrade == nil else { return self.refuseUpgrade(self.alreadyWaiting, upgrade.reply) }
         self.waitingUpgrade = upgrade
         self.logger.info(
             "the upgrade waits for the previous process to leave", metadata: ["pid": "\(self.predecessorID)"]
@@ -108,7 +127,7 @@ extension Engine {
 
     func giveUpWaitingUpgrade() {
         guard let waiting = self.waitingUpgrade.take() else { return }
-        self.refuse(self.refusal(.stopping), waiting.reply)
+        self.refuseUpgrade(self.refusal(.stopping), waiting.reply)
     }
 
     /// A successor that was sent SIGKILL and that the kernel still holds counts as dead; it is reaped when it ends.
@@ -118,7 +137,7 @@ extension Engine {
 
     func collectLeftovers() { self.leftovers.removeAll { $0.collect() != nil } }
 
-    private func refusal(_ code: UpgradeError.Code) -> UpgradeError {
+    func refusal(_ code: UpgradeError.Code) -> UpgradeError {
         let successor = self.attempt?.successor ?? 0
         return switch code {
         case .notReady:
@@ -403,14 +422,6 @@ extension Engine {
         } else {
             if let failure { self.logger.critical("a reader did not resume: \(failure.message)") }
             self.feed(PredecessorMachine.Event.readersResumed)
-        }
-    }
-
-    private func takeBackOwnership() {
-        do {
-            try self.context.pidFile?.restore()
-        } catch {
-            self.logger.error("\(error)")
         }
     }
 

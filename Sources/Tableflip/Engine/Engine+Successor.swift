@@ -30,7 +30,7 @@ extension Engine {
         case .reportFailure(let failure): self.reportFailure(failure)
         case .startCheck: break  // a check is the configuration's; there is none yet, and time alone decides
         case .sendCommit: self.upstream?.send(.commit)
-        case .takeOwnership: self.takeOwnership()
+        case .takeOwnership: self.changeOwnership(.taking)
         case .sendCommitted: self.upstream?.send(.committed)
         case .settle:
             for (name, problem) in self.context.sockets.adjust() {
@@ -42,7 +42,7 @@ extension Engine {
             for path in self.unclaimedPaths { path.remove() }
             self.unclaimedPaths = []
         case .becomeOwner:
-            self.context.facts.update { $0.isOwner = true }
+            self.makeSureOfOwnership()
             self.emit(.owner)
             let predecessorLives = self.successor.link == .open || self.successor.link == .ended
             self.feed(PredecessorMachine.Event.becameOwner(predecessorLives: predecessorLives))
@@ -242,16 +242,6 @@ extension Engine {
         }
     }
 
-    private func takeOwnership() {
-        do {
-            try self.context.pidFile?.publish()
-            self.feed(SuccessorMachine.Event.ownershipTaken)
-        } catch {
-            self.logger.error("\(error)")
-            self.feed(SuccessorMachine.Event.ownershipFailed(error))
-        }
-    }
-
     private func reportServing() {
         guard let reply = self.readyReply else { return }
         self.readyReply = nil
@@ -291,10 +281,10 @@ extension Engine {
         switch leaving {
         case .failed(let failure):
             self.exitStatus = 1
-            self.context.exit.set(.failed(failure.whileServing(self.whoServesInstead)))
+            self.tellToLeave(.failed(failure.whileServing(self.whoServesInstead)))
         case .handedBack(let failure):
             self.emit(.handedBack, error: failure)
-            self.context.exit.set(.handedBack(failure.whileServing(self.whoServesInstead)))
+            self.tellToLeave(.handedBack(failure.whileServing(self.whoServesInstead)))
         case .stopped:
             // A first process that is told to stop before, or while, it takes charge.
             self.context.pidFile?.discard()
@@ -303,7 +293,7 @@ extension Engine {
                 self.readyReply = nil
                 reply(.failure(.stopped.whileServing(self.whoServesInstead)))
             }
-            self.context.exit.set(.stopped)
+            self.tellToLeave(.stopped)
         }
     }
 

@@ -10,8 +10,8 @@ import TableflipSystem
 ///
 /// It runs on a thread of its own and waits in poll(2), so the handshake goes on also when the application has blocked
 /// every thread of Swift's pool. It is used by one thread at a time: the one that makes the upgrader until the inventory
-/// is here, its own from then on. What performs the actions is in `Engine+Predecessor.swift` and
-/// `Engine+Successor.swift`.
+/// is here, its own from then on. What performs the actions is in `Engine+Predecessor.swift`,
+/// `Engine+Successor.swift` and `Engine+Ownership.swift`.
 final class Engine {
     /// Something to be looked at before anything else, in order.
     enum Fed {
@@ -58,6 +58,8 @@ final class Engine {
     private var successorDeadline: Armed<SuccessorMachine.Deadline>?
     private var predecessorDeadline: Armed<PredecessorMachine.Deadline>?
     var isOver = false
+    /// The application has been told to leave, or is about to be.
+    var isLeaving = false
     var exitStatus: CInt = 0
 
     // As a successor.
@@ -80,6 +82,11 @@ final class Engine {
     var attempt: Attempt?
     var waitingUpgrade: WaitingUpgrade?
     var leftovers: [SpawnedProcess] = []
+    var vetting: Vetting?
+    var vettingNumber = 0
+
+    // As the owner, or on the way there.
+    var ownership = Ownership()
 
     // The readers.
     private var readersNumber = 0
@@ -219,11 +226,16 @@ final class Engine {
         case .ready(let reply): self.applicationIsReady(reply)
         case .upgrade(let reply, let successor): self.requestUpgrade(reply, startingWith: successor)
         case .stop: self.stop()
+        case .leave: if !self.isLeaving { self.stop() }
+        case .giveUp(let failure): self.feed(SuccessorMachine.Event.initialisationFailed(failure))
         case .readersFinished(let number, let failure): self.readersFinished(number, failure)
         case .exportFinished: self.exportFinished()
         case .announce(let count): self.attempt?.announced += count
         case .export(let connections, let reply): self.export(connections, reply)
         case .adopted(let count): self.adopted(count)
+        case .hooksAdded: self.welcomeHooks()
+        case .ownershipChanged(let number, let failure): self.ownershipChanged(number, failure)
+        case .vetoesHeard(let number, let words): self.vetoesHeard(number, words)
         }
     }
 
@@ -231,6 +243,12 @@ final class Engine {
     private func stop() {
         self.emit(.stopping)
         self.giveUpWaitingUpgrade()
+        self.isLeaving = true
+        if let vetting {
+            self.vetting = nil
+            vetting.task.cancel()
+            self.refuseUpgrade(self.refusal(.stopping), vetting.reply)
+        }
         if self.successor.phase == .owner {
             self.feed(PredecessorMachine.Event.stopRequested)
         } else {
@@ -258,7 +276,10 @@ final class Engine {
     }
 
     private var untilNextDeadline: Duration? {
-        let next = [self.successorDeadline?.at, self.predecessorDeadline?.at].compactMap { $0 }.min()
+        let next = [
+            self.successorDeadline?.at, self.predecessorDeadline?.at, self.ownership.leaveDeadline,
+            self.vetting?.deadline,
+        ].compactMap { $0 }.min()
         return next.map { max(.zero, self.clock.now.duration(to: $0)) }
     }
 
@@ -283,6 +304,8 @@ final class Engine {
                 self.feed(SuccessorMachine.Event.deadlinePassed)
             }
         }
+        if let deadline = self.ownership.leaveDeadline, deadline <= now { self.leaveNow() }
+        if let vetting, vetting.deadline <= now { self.vetoesOverran(vetting) }
     }
 
     // MARK: Readers

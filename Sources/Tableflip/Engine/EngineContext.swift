@@ -30,6 +30,7 @@ struct EngineContext: Sendable {
     let sockets = SocketRegistry()
     let readers = ReaderRegistry()
     let finalStates: FinalStates
+    let hooks = OwnershipHooks()
     let events = EventHub()
     let metrics: UpgradeMetrics
     let exit = Latch<ExitReason>()

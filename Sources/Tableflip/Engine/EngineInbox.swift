@@ -13,6 +13,10 @@ enum EngineInput: Sendable {
     case ready(Reply<Void>)
     case upgrade(Reply<UpgradeReport>, Upgrader.Successor?)
     case stop
+    /// A stop that means nothing to a process that is leaving already.
+    case leave
+    /// The application cannot come to serve.
+    case giveUp(UpgradeError)
     /// The readers have finished what they were last asked; stale numbers are dropped.
     case readersFinished(number: Int, UpgradeError?)
     case exportFinished
@@ -20,6 +24,11 @@ enum EngineInput: Sendable {
     case export([LiveDescriptor], Reply<Void>)
     /// The connections of one batch are in the hands of their readers.
     case adopted(count: Int)
+    case hooksAdded
+    /// The hooks have returned; stale numbers are dropped.
+    case ownershipChanged(number: Int, UpgradeError?)
+    /// The same of vetoes, with the words of one.
+    case vetoesHeard(number: Int, String?)
 }
 
 /// The one way into the engine from other threads.

@@ -9,6 +9,7 @@ struct Timings: Sendable {
     var upgrade: Duration
     var drain: Duration
     var pause: Duration
+    var hook: Duration
 
     /// For what takes microseconds unless something is wrong.
     private let quick = Duration.seconds(1)
@@ -18,6 +19,7 @@ struct Timings: Sendable {
         self.upgrade = configuration.upgradeTimeout
         self.drain = configuration.drainTimeout
         self.pause = configuration.pauseTimeout
+        self.hook = configuration.hookTimeout
     }
 
     /// `probation` is how long the successor's probation lasts, as it said at ready.
@@ -27,8 +29,9 @@ struct Timings: Sendable {
         case .pause: self.pause
         case .probation(.checked): probation + self.quick
         case .probation: probation
-        case .ownership: self.generous
-        case .commit: self.generous * 2
+        // Time for hooks that are cancelled in the end to notice.
+        case .ownership: self.hook + self.generous
+        case .commit: self.hook + self.generous * 2
         case .dismissal: self.quick
         case .recall: self.pause + self.quick
         case .kill: self.generous
@@ -44,8 +47,9 @@ struct Timings: Sendable {
         case .initialisation: self.upgrade
         case .go: self.pause + self.generous * 2
         case .resume: self.generous
-        case .commit: probation + self.pause + self.generous * 4
-        case .ownership: self.generous
+        // The predecessor's hooks have its own time, which is not known here.
+        case .commit: probation + self.pause + Upgrader.Configuration.longestHookTimeout + self.generous * 4
+        case .ownership: self.hook + self.generous
         case .severance: self.quick
         case .pause: self.pause
         case .bye: self.generous * 2
