@@ -9,17 +9,23 @@ let package = Package(
     products: [
         .library(name: "Tableflip", targets: ["Tableflip"]),
         .library(name: "TableflipNIO", targets: ["TableflipNIO"]),
+        .library(name: "TableflipServiceLifecycle", targets: ["TableflipServiceLifecycle"]),
         .library(name: "TableflipTesting", targets: ["TableflipTesting"]),
         .executable(name: "tableflip-demo", targets: ["tableflip-demo"]),
     ],
     traits: [
         .trait(name: "NIO", description: "The SwiftNIO adapter `TableflipNIO`, and the demo that is built on it."),
-        .default(enabledTraits: ["NIO"]),
+        .trait(
+            name: "ServiceLifecycle",
+            description: "`TableflipServiceLifecycle`: the upgrader as a service of swift-service-lifecycle."
+        ),
+        .default(enabledTraits: ["NIO", "ServiceLifecycle"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/ordo-one/TextTable", from: "0.0.2"),
     ],
@@ -53,6 +59,18 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOWebSocket", package: "swift-nio", condition: .when(traits: ["NIO"])),
+            ]
+        ),
+
+        .target(
+            name: "TableflipServiceLifecycle",
+            dependencies: [
+                "Tableflip",
+                .product(name: "Logging", package: "swift-log"),
+                .product(
+                    name: "ServiceLifecycle", package: "swift-service-lifecycle",
+                    condition: .when(traits: ["ServiceLifecycle"])
+                ),
             ]
         ),
 
@@ -115,6 +133,17 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOEmbedded", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["NIO"])),
+            ]
+        ),
+        .testTarget(
+            name: "TableflipServiceLifecycleTests",
+            dependencies: [
+                "Tableflip", "TableflipServiceLifecycle", "TableflipTesting",
+                .product(name: "Logging", package: "swift-log"),
+                .product(
+                    name: "ServiceLifecycle", package: "swift-service-lifecycle",
+                    condition: .when(traits: ["ServiceLifecycle"])
+                ),
             ]
         ),
         .testTarget(name: "ProcessTests", dependencies: ["tableflip-demo", "tableflip-probe"]),

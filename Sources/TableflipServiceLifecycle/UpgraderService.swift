@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if ServiceLifecycle
+public import ServiceLifecycle
+public import Tableflip
+
+/// The upgrader as a service of a `ServiceGroup`: the group runs until this process has been replaced or is to stop, and
+/// is then shut down gracefully.
+///
+/// ```swift
+/// let upgrader = try Upgrader(configuration: .init(pidFile: "/run/hello.pid"), logger: logger)
+/// let service = UpgraderService(upgrader: upgrader, whenPrepared: { try await server.isListening() })
+/// let group = ServiceGroup(
+///     configuration: .init(services: [.init(service: database), .init(service: server), service.configuration],
+///     logger: logger)
+/// )
+/// try await group.run()
+/// ```
+///
+/// **It comes last.** A group shuts its services down one after the other, from the last to the first, and takes one that
+/// ends out of turn for a failure. The upgrader is the one that ends by itself: anywhere else in the list, a stop that
+/// meets an upgrade would cancel work in flight.
+///
+/// **The signals are the upgrader's** (``Tableflip/Upgrader/Configuration/signals``: SIGHUP upgrades, SIGTERM and SIGINT
+/// stop). Their handlers are installed when the upgrader is made, long before a group would trap any, so that none is
+/// lost while the services start. Leave the group's `gracefulShutdownSignals` and `cancellationSignals` empty, or
+/// without those: of two handlers of one signal the later one hears it alone.
+///
+/// **The drain's deadline is the upgrader's** as well (``Tableflip/Upgrader/Configuration/drainTimeout``): it ends the
+/// process. A shorter `maximumGracefulShutdownDuration` of the group cancels what is left before that.
+public struct UpgraderService: Service {
+    /// Waits until the services of this process are prepared to serve.
+    public typealias Preparation = @Sendable () async throws -> Void
+
+    private let upgrader: Upgrader
+    private let whenPrepared: Preparation?
+
+    /// Makes a service of an upgrader.
+    /// - Parameters:
+    ///   - upgrader: the upgrader. Only this service may call its `ready()`.
+    ///   - whenPrepared: returns when the other services are prepared: all start at the same time, so the order of the
+    ///     list says nothing about that. Then this process takes over. If it throws, this process does not come to
+    ///     serve: a predecessor goes on, and is told the error's words. It is cancelled when the process is to leave
+    ///     before. By default nothing is waited for: right where everything was prepared before the group runs.
+    public init(upgrader: Upgrader, whenPrepared: Preparation? = nil) {
+        self.upgrader = upgrader
+        self.whenPrepared = whenPrepared
+    }
+
+    /// What a group needs to know: when this service ends, well or badly, all the others are shut down gracefully. To be
+    /// put last in the list.
+    public var configuration: ServiceGroupConfiguration.ServiceConfiguration {
+        ServiceGroupConfiguration.ServiceConfiguration(
+            service: self, successTerminationBehavior: .gracefullyShutdownGroup,
+            failureTerminationBehavior: .gracefullyShutdownGroup, serviceName: "upgrader"
+        )
+    }
+
+    /// Takes over when the other services are prepared, and returns when this process should leave: it was replaced, told
+    /// to stop, or has handed the service back to its predecessor.
+    ///
+    /// A graceful shutdown of the group, and a cancellation, stop the upgrader, unless it is leaving already.
+    /// - Throws: ``UpgradeError`` when this process could not take over, `whenPrepared`'s own error, and
+    ///   `CancellationError`.
+    public func run() async throws {
+        try await withTaskCancellationOrGracefulShutdownHandler {
+            try await self.prepare()
+            do throws(UpgradeError) {
+                try await self.upgrader.ready()
+            } catch {
+                // What a process fails at that has to leave for it, `exit` says as well, when it may leave.
+                if error.code == .wrongMoment, self.upgrader.exitReason == nil { throw error }
+            }
+            _ = await self.upgrader.exit
+            // A cancelled task waits for nothing.
+            guard let reason = self.upgrader.exitReason else { throw CancellationError() }
+            if case .failed(let failure) = reason { throw failure }
+        } onCancelOrGracefulShutdown: {
+            self.upgrader.leave()
+        }
+    }
+
+    /// Returns also when this process is to leave before it was prepared.
+    private func prepare() async throws {
+        guard let whenPrepared = self.whenPrepared else { return }
+        do {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await whenPrepared() }
+                group.addTask { _ = await self.upgrader.exit }
+                try await group.next()
+                group.cancelAll()
+            }
+        } catch {
+            guard self.upgrader.exitReason == nil, !Task.isCancelled else { return }
+            self.upgrader.giveUp(.init(.initialisationFailed, "the application could not prepare to serve: \(error)"))
+            throw error
+        }
+    }
+}
+#endif
