@@ -52,6 +52,8 @@ struct Options {
     /// Of the handshake, as another release may speak them.
     var versions = ProtocolVersion.supported
     var overlap = Upgrader.Configuration.Overlap.refuse
+    /// Hold a lock beside the PID file while this process is the owner.
+    var hasOwnerLock = false
 
     init(_ arguments: [String]) {
         var rest = arguments.dropFirst()
@@ -100,6 +102,7 @@ struct Options {
                 let words = (rest.popFirst() ?? "").split(separator: "-").compactMap { UInt16($0) }
                 self.versions = ProtocolVersion(rawValue: words[0])...ProtocolVersion(rawValue: words[1])
             case "--overlap-waits": self.overlap = .wait
+            case "--owner-lock": self.hasOwnerLock = true
             default: break  // tests pass odd arguments on purpose, to see them arrive
             }
         }
@@ -111,6 +114,8 @@ struct Options {
             pauseTimeout: self.pauseTimeout, successor: self.successor, overlap: self.overlap
         )
         configuration.probation = self.probation
+        // A lock takes no time, but a busy machine may.
+        if self.hasOwnerLock { configuration.hookTimeout = .seconds(30) }
         return configuration
     }
 }

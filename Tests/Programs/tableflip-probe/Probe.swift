@@ -124,6 +124,9 @@ struct Probe {
                 OwnedDescriptor(takingOwnershipOf: open("/dev/null", O_RDONLY | O_CLOEXEC))
             }
         }
+        if options.hasOwnerLock, let pidFile = options.pidFile {
+            OwnerLock(path: pidFile + ".lock").follow(upgrader, failing: misbehaviour?.word == "no-lock")
+        }
         if options.hasState { try self.handOverState(upgrader) }
         for loop in loops { loop.start() }
         await misbehaviour?.late()
