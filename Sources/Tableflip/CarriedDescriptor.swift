@@ -12,9 +12,7 @@ import TableflipSystem
 public final class CarriedDescriptor: Sendable {
     package let entry: InventoryEntry
     let unixPath: UnixPath?
-    /// What the number stood for when it became ours.
-    let inode: UInt64
-    private let descriptor: Mutex<OwnedDescriptor?>
+    private let held: Mutex<Held>
     /// What an inherited socket was asked for with, to be applied once it is this process's own.
     private let wanted = Mutex<ListenOptions?>(nil)
 
@@ -25,25 +23,35 @@ public final class CarriedDescriptor: Sendable {
     /// Whether it came from the predecessor rather than being made by this process.
     public let isInherited: Bool
 
+    private struct Held: ~Copyable {
+        var descriptor: OwnedDescriptor?
+        /// What the number stood for when we last had reason to know. nil: inherited, and not looked at yet.
+        var inode: UInt64?
+
+        var number: CInt? {
+            switch self.descriptor {
+            case .some(let open): open.borrowed
+            case .none: nil
+            }
+        }
+    }
+
+    /// - Parameter isInherited: the kernel has only just given us the number. What it stands for is looked at before
+    ///   this process answers for it, by ``identify()``.
     init(
         _ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor, unixPath: UnixPath? = nil,
         isInherited: Bool = false
     ) {
         self.entry = entry
         self.unixPath = unixPath
-        self.inode = DescriptorFacts.inode(of: descriptor.borrowed) ?? 0
         self.isInherited = isInherited
-        self.descriptor = Mutex(descriptor)
+        let inode = isInherited ? nil : DescriptorFacts.inode(of: descriptor.borrowed) ?? 0
+        self.held = Mutex(Held(descriptor: descriptor, inode: inode))
     }
 
     /// Lends the number, or nil once it is closed.
     func withDescriptor<Result: Sendable>(_ body: (CInt?) -> Result) -> Result {
-        self.descriptor.withLock { descriptor in
-            switch descriptor {
-            case .some(let open): body(open.borrowed)
-            case .none: body(nil)
-            }
-        }
+        self.held.withLock { body($0.number) }
     }
 
     /// A descriptor of the caller's own, close-on-exec, which the caller closes. It shares offset and flags such as
@@ -66,8 +74,26 @@ public final class CarriedDescriptor: Sendable {
         return OwnedDescriptor(takingOwnershipOf: try result.get())
     }
 
+    /// What the number stood for when it became ours, or when this process last answered for it.
+    var inode: UInt64? { self.held.withLock { $0.inode } }
+
+    /// Looks at what the number stands for now, and remembers it.
+    /// - Returns: the inode; nil if it stands for nothing.
+    func identify() -> UInt64? {
+        self.held.withLock { held in
+            let inode = held.number.flatMap { DescriptorFacts.inode(of: $0) }
+            if let inode { held.inode = inode }
+            return inode
+        }
+    }
+
     /// The number still stands for what it did.
-    var isItself: Bool { self.withDescriptor { $0.flatMap { DescriptorFacts.inode(of: $0) } == self.inode } }
+    var isItself: Bool {
+        self.held.withLock { held in
+            guard let inode = held.number.flatMap({ DescriptorFacts.inode(of: $0) }) else { return false }
+            return held.inode == nil || held.inode == inode
+        }
+    }
 
     func want(_ options: ListenOptions) { self.wanted.withLock { $0 = options } }
 
@@ -79,5 +105,5 @@ public final class CarriedDescriptor: Sendable {
         }
     }
 
-    func close() { self.descriptor.withLock { $0 = nil } }
+    func close() { self.held.withLock { $0.descriptor = nil } }
 }

@@ -8,17 +8,24 @@ import TableflipSystem
 
 /// What this process carries: what it inherited and nobody claimed yet, and what it will hand on.
 final class SocketRegistry: Sendable {
+    private struct Inherited {
+        /// nil once it is closed because nobody asked for it.
+        var descriptor: CarriedDescriptor?
+        var isClaimed = false
+
+        var unclaimed: CarriedDescriptor? { self.isClaimed ? nil : self.descriptor }
+    }
+
     private struct State {
         /// In the order in which the predecessor offered it; that order is what `ready` speaks of.
-        var inherited: [InventoryEntry] = []
-        /// By index into `inherited`, until claimed.
-        var unclaimed: [Int: CarriedDescriptor] = [:]
+        var inherited: [Inherited] = []
+        var claimedCount = 0
+        /// Where what was inherited is, by name, for as long as that keeps the name.
         var indexByName: [String: Int] = [:]
-        /// What was claimed, by index into `inherited`.
-        var claimed: [Int: CarriedDescriptor] = [:]
+        /// The names of what was not inherited.
+        var names: Set<String> = []
         /// What the next generation gets, in the order in which it was asked for.
         var carried: [CarriedDescriptor] = []
-        var names: Set<String> = []
         /// ready() has been called: what was inherited and not asked for is closed.
         var isSealed = false
         /// A successor has been promised what is carried now.
@@ -26,8 +33,18 @@ final class SocketRegistry: Sendable {
         /// It has been handed on, or the service has stopped.
         var isClosed = false
 
+        func unclaimed(_ name: String) -> CarriedDescriptor? {
+            self.indexByName[name].flatMap { self.inherited[$0].unclaimed }
+        }
+
+        mutating func claim(_ index: Int) {
+            self.inherited[index].isClaimed = true
+            self.claimedCount += 1
+            if let descriptor = self.inherited[index].descriptor { self.carried.append(descriptor) }
+        }
+
         mutating func take(_ name: String) throws(UpgradeError) {
-            guard self.names.insert(name).inserted else {
+            guard self.indexByName[name] == nil, self.names.insert(name).inserted else {
                 throw UpgradeError(
                     .duplicateName, "two descriptors are asked for under the name \(name)",
                     cure: "Give each a name of its own: listen(on:name:).", serving: .nobody
@@ -64,13 +81,16 @@ final class SocketRegistry: Sendable {
 
     /// Everything inherited of this kind that has not been asked for, in the order in which it was carried.
     func allInherited(_ kind: DescriptorKind) throws(UpgradeError) -> [CarriedDescriptor] {
-        let entries = try self.state.withLock { state throws(UpgradeError) in
+        try self.state.withLock { state throws(UpgradeError) in
             guard !state.isSealed else { throw .afterReady("every inherited \(kind)") }
-            return state.unclaimed.sorted { $0.key < $1.key }.map(\.value.entry).filter { $0.kind == kind }
+            var found: [CarriedDescriptor] = []
+            for index in state.inherited.indices {
+                guard let descriptor = state.inherited[index].unclaimed, descriptor.kind == kind else { continue }
+                state.claim(index)
+                found.append(descriptor)
+            }
+            return found
         }
-        var found: [CarriedDescriptor] = []
-        for entry in entries { if let descriptor = try self.claim(entry) { found.append(descriptor) } }
-        return found
     }
 
     /// Carries what the application made: also after ready(), but not while a successor is being given everything.
@@ -89,7 +109,7 @@ final class SocketRegistry: Sendable {
                     serving: state.isClosed ? .successor : .predecessor
                 )
             }
-            if state.indexByName[entry.name].map({ state.unclaimed[$0] != nil }) == true {
+            if state.unclaimed(entry.name) != nil {
                 throw UpgradeError(
                     .duplicateName, "\(entry.name) was inherited and has not been asked for",
                     cure: "Ask for it, or give the new one another name.", serving: .nobody
@@ -112,7 +132,7 @@ final class SocketRegistry: Sendable {
 
     /// What was inherited under this name and not asked for yet.
     func unclaimed(_ name: String) -> InventoryEntry? {
-        self.state.withLock { state in state.indexByName[name].flatMap { state.unclaimed[$0]?.entry } }
+        self.state.withLock { $0.unclaimed(name)?.entry }
     }
 
     /// Carries it no further; its name is free again.
@@ -120,7 +140,7 @@ final class SocketRegistry: Sendable {
         self.state.withLock { state in
             guard !state.isFrozen, let index = state.carried.firstIndex(where: { $0 === descriptor }) else { return }
             state.carried.remove(at: index)
-            state.names.remove(descriptor.name)
+            if state.names.remove(descriptor.name) == nil { state.indexByName[descriptor.name] = nil }
         }
     }
 
@@ -128,18 +148,17 @@ final class SocketRegistry: Sendable {
     private func claim(_ entry: InventoryEntry) throws(UpgradeError) -> CarriedDescriptor? {
         try self.state.withLock { state throws(UpgradeError) -> CarriedDescriptor? in
             guard !state.isSealed else { throw .afterReady(entry.name) }
-            try state.take(entry.name)
-            guard let index = state.indexByName[entry.name], let found = state.unclaimed[index] else { return nil }
+            guard let index = state.indexByName[entry.name], let found = state.inherited[index].unclaimed else {
+                try state.take(entry.name)
+                return nil
+            }
             guard found.kind == entry.kind else {
-                state.names.remove(entry.name)
                 throw UpgradeError(
                     .duplicateName, "\(entry.name) is a \(found.kind) in the predecessor and a \(entry.kind) here",
                     cure: "Give the new one another name."
                 )
             }
-            state.unclaimed[index] = nil
-            state.claimed[index] = found
-            state.carried.append(found)
+            state.claim(index)
             return found
         }
     }
@@ -156,36 +175,37 @@ final class SocketRegistry: Sendable {
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) came without a descriptor")
             }
             let number = descriptor.borrowed
-            let facts = try UpgradeError.wrapping("\(entry.name) came with a bad descriptor", .predecessorMisbehaved) {
-                () throws(SystemCallError) in try DescriptorFacts(of: number)
-            }
-            guard facts.fits(entry.kind) else {
+            guard DescriptorFacts.number(number, fits: entry.kind) else {
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) is no \(entry.kind)")
             }
-            // The flag is the open description's, which the predecessor shares: set, and never cleared.
+            var unixPath: UnixPath?
             if entry.kind == .listener || entry.kind == .datagram {
+                // The flag is the open description's, which the predecessor shares: set, and never cleared.
                 _ = try UpgradeError.wrapping("\(entry.name) cannot be made non-blocking", .predecessorMisbehaved) {
                     () throws(SystemCallError) in try check("fcntl") { tf_set_nonblocking(number) }
                 }
+                unixPath = entry.unixPath(from: directory).flatMap { UnixPath($0) }
             }
-            sockets.append(
-                CarriedDescriptor(
-                    entry, descriptor, unixPath: entry.unixPath(from: directory).flatMap { UnixPath($0) },
-                    isInherited: true
-                )
-            )
+            sockets.append(CarriedDescriptor(entry, descriptor, unixPath: unixPath, isInherited: true))
         }
         try self.state.withLock { state throws(UpgradeError) in
-            var names: Set<String> = []
-            for entry in entries where state.indexByName[entry.name] != nil || !names.insert(entry.name).inserted {
+            let before = state.inherited.count
+            for (offset, entry) in entries.enumerated() {
+                guard let known = state.indexByName.updateValue(before + offset, forKey: entry.name) else { continue }
+                for entry in entries[..<offset] { state.indexByName[entry.name] = nil }
+                state.indexByName[entry.name] = known < before ? known : nil
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) was offered twice")
             }
-            for socket in sockets {
-                let index = state.inherited.count
-                state.indexByName[socket.entry.name] = index
-                state.inherited.append(socket.entry)
-                state.unclaimed[index] = socket
-            }
+            for socket in sockets { state.inherited.append(Inherited(descriptor: socket)) }
+        }
+    }
+
+    /// Makes room at once for an inventory whose size is known.
+    func reserve(_ count: Int) {
+        self.state.withLock { state in
+            state.inherited.reserveCapacity(count)
+            state.indexByName.reserveCapacity(count)
+            state.carried.reserveCapacity(count)
         }
     }
 
@@ -200,11 +220,13 @@ final class SocketRegistry: Sendable {
             var digest = InventoryDigest()
             var claimed: [Bool] = []
             claimed.reserveCapacity(state.inherited.count)
-            for index in state.inherited.indices {
-                claimed.append(state.claimed[index] != nil)
-                if let socket = state.claimed[index] { digest.combine(socket, capabilities) }
+            for inherited in state.inherited {
+                claimed.append(inherited.isClaimed)
+                if inherited.isClaimed, let descriptor = inherited.descriptor {
+                    digest.combine(descriptor, capabilities)
+                }
             }
-            return (claimed, digest.value, state.carried.count - state.claimed.count)
+            return (claimed, digest.value, state.carried.count - state.claimedCount)
         }
     }
 
@@ -212,8 +234,14 @@ final class SocketRegistry: Sendable {
     /// - Returns: the names, and the Unix paths that may be removed once the service is this process's own.
     func closeUnclaimed() -> (names: [String], paths: [UnixPath]) {
         let unclaimed = self.state.withLock { state in
-            defer { state.unclaimed = [:] }
-            return state.unclaimed.sorted { $0.key < $1.key }.map(\.value)
+            var all: [CarriedDescriptor] = []
+            for index in state.inherited.indices {
+                guard let descriptor = state.inherited[index].unclaimed else { continue }
+                state.inherited[index].descriptor = nil
+                state.indexByName[descriptor.name] = nil
+                all.append(descriptor)
+            }
+            return all
         }
         for socket in unclaimed { socket.close() }
         return (unclaimed.map(\.entry.name), unclaimed.compactMap(\.unixPath))
@@ -263,14 +291,10 @@ final class SocketRegistry: Sendable {
 }
 
 extension InventoryDigest {
-    /// A descriptor that cannot be looked at counts as another one than any.
+    /// A descriptor that is not open any more counts as another one than any: the two sides will differ.
     mutating func combine(_ socket: CarriedDescriptor, _ capabilities: Capabilities) {
-        let identity = socket.withDescriptor { number -> UInt64 in
-            guard let number else { return .max }
-            // An error here is what the digest is for: the two sides will differ.
-            return (try? DescriptorFacts.identity(of: number, capabilities)) ?? .max
-        }
-        self.combine(socket.entry, identity: identity)
+        let inode = socket.identify() ?? .max
+        self.combine(socket.entry, identity: capabilities.identifiesSockets || inode == .max ? inode : 0)
     }
 }
 

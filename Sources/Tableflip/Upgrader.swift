@@ -139,7 +139,7 @@ public final class Upgrader: Sendable {
     /// most ``Configuration/pauseTimeout``, unless something fails.
     /// - Throws: ``UpgradeError``: `pidFile`, `resumeFailed`, or a successor's `predecessorAborted` and the like. Then
     ///   exit; ``UpgradeError/serving`` tells who goes on. A second call throws `wrongMoment`.
-    public func ready() async throws(UpgradeError) {
+    public nonisolated(nonsending) func ready() async throws(UpgradeError) {
         try await self.ask { .ready($0) }
     }
 
@@ -167,7 +167,9 @@ public final class Upgrader: Sendable {
     /// - Throws: ``UpgradeError``: a refusal (`notReady`, `upgradeRunning`, `predecessorAlive`, `successorAlive`,
     ///   `replaced`, `stopping`, `processOne`), or why the successor did not come to serve.
     @discardableResult
-    public func upgrade(startingWith successor: Successor? = nil) async throws(UpgradeError) -> UpgradeReport {
+    public nonisolated(nonsending) func upgrade(
+        startingWith successor: Successor? = nil
+    ) async throws(UpgradeError) -> UpgradeReport {
         try await self.ask { .upgrade($0, successor) }
     }
 
@@ -209,7 +211,8 @@ public final class Upgrader: Sendable {
     /// What happens from now on; the first such sequence also has what happened before it was made.
     public var events: UpgradeEvents { self.context.events.subscribe() }
 
-    private func ask<Value: Sendable>(
+    /// On the caller's executor: a hop to Swift's pool would first have to start its threads, and a successor has none yet.
+    private nonisolated(nonsending) func ask<Value: Sendable>(
         _ input: (@escaping Reply<Value>) -> EngineInput
     ) async throws(UpgradeError) -> Value {
         let result = await withCheckedContinuation {

@@ -313,9 +313,10 @@ extension Engine {
         guard ready.probationMilliseconds <= 86_400_000 else {
             return self.successorMisbehaved("wants a probation of \(ready.probationMilliseconds) ms")
         }
+        let identifies = self.context.capabilities.identifiesSockets
         var digest = InventoryDigest()
         for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where isClaimed {
-            digest.combine(socket.entry, identity: self.context.capabilities.identifiesSockets ? socket.inode : 0)
+            digest.combine(socket.entry, identity: identifies ? socket.inode ?? 0 : 0)
         }
         attempt.probation = .milliseconds(Int64(ready.probationMilliseconds))
         for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where !isClaimed {

@@ -183,7 +183,10 @@ extension Engine {
         guard self.successor.phase == .receiving, Int(offer.first) == self.received else {
             return self.predecessorMisbehaved("offered descriptors out of order")
         }
-        if self.received == 0 { ResourceLimits.allowDescriptors(Int(offer.total)) }
+        if self.received == 0 {
+            ResourceLimits.allowDescriptors(Int(offer.total))
+            self.context.sockets.reserve(Int(offer.total))
+        }
         do {
             try self.context.sockets.inherit(offer.entries, descriptors, directory: self.context.directory)
         } catch {

@@ -19,7 +19,10 @@ package struct FrameDecoder {
     /// Bytes that have arrived and belong to a frame that is not whole yet.
     package var pending: Int { self.buffer.count - self.start }
 
-    package mutating func append(_ bytes: some Sequence<UInt8>) {
+    package mutating func append(_ bytes: [UInt8]) { self.append(bytes[...]) }
+
+    /// No generic type: other modules could not specialise it, and would hand over byte by byte.
+    package mutating func append(_ bytes: ArraySlice<UInt8>) {
         if self.start > 0 {
             self.buffer.removeFirst(self.start)
             self.start = 0

@@ -47,16 +47,17 @@ package struct InventoryDigest: Hashable, Sendable {
     ///   - entry: the words.
     ///   - identity: what the system knows the open description by (see `DescriptorIdentity`).
     package mutating func combine(_ entry: InventoryEntry, identity: UInt64) {
-        self.combine(bytes: entry.name.utf8)
-        self.combine(bytes: [entry.kind.rawValue])
-        self.combine(bytes: entry.address.utf8)
+        self.combine(text: entry.name)
+        self.combine(byte: entry.kind.rawValue)
+        self.combine(byte: 0)
+        self.combine(text: entry.address)
         for shift in stride(from: UInt64(0), to: 64, by: 8) {
             self.combine(byte: UInt8(truncatingIfNeeded: identity >> shift))
         }
     }
 
-    private mutating func combine(bytes: some Sequence<UInt8>) {
-        for byte in bytes { self.combine(byte: byte) }
+    private mutating func combine(text: String) {
+        for byte in text.utf8 { self.combine(byte: byte) }
         self.combine(byte: 0)  // "ab" + "c" is not "a" + "bc"
     }
 

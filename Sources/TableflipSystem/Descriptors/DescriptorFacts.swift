@@ -43,6 +43,18 @@ package struct DescriptorFacts: Hashable, Sendable {
         }
     }
 
+    /// Whether something of this kind can be it: as ``fits(_:)``, with the one question that tells. Anything can be a
+    /// file.
+    package static func number(_ descriptor: CInt, fits kind: DescriptorKind) -> Bool {
+        switch kind {
+        case .listener: self.option(SO_ACCEPTCONN, of: descriptor).map { $0 != 0 } ?? false
+        case .datagram: self.option(SO_TYPE, of: descriptor) == Platform.datagram
+        case .connection: self.option(SO_ACCEPTCONN, of: descriptor) == 0
+        case .file: true
+        case .state: (try? DescriptorFacts(of: descriptor))?.isRegularFile ?? false
+        }
+    }
+
     /// nil: the number is not open.
     package static func inode(of descriptor: CInt) -> UInt64? {
         var status = stat()
