@@ -87,11 +87,13 @@ public final class CarriedDescriptor: Sendable {
         }
     }
 
-    /// The number still stands for what it did.
+    /// The number still stands for what it did. A process that took over alone answered to nobody: then what it stands
+    /// for now is remembered.
     var isItself: Bool {
         self.held.withLock { held in
             guard let inode = held.number.flatMap({ DescriptorFacts.inode(of: $0) }) else { return false }
-            return held.inode == nil || held.inode == inode
+            if held.inode == nil { held.inode = inode }
+            return held.inode == inode
         }
     }
 

@@ -205,9 +205,6 @@ public final class Upgrader: Sendable {
 
     // MARK: Watching
 
-    /// Where the upgrader says what it does.
-    package var logger: Logger { self.context.logger }
-
     /// What happens from now on; the first such sequence also has what happened before it was made.
     public var events: UpgradeEvents { self.context.events.subscribe() }
 

@@ -596,6 +596,7 @@ extension Engine {
         guard let attempt else { return }
         let counts = self.context.readers.connectionCounts
         attempt.channel?.send(.bye(.init(moved: UInt32(attempt.moved), drained: UInt32(counts.drained))))
+        self.context.metrics.connections(moved: attempt.moved, drained: counts.drained)
         guard attempt.moved + counts.drained > 0 else { return }
         self.logger.info(
             "connections handed over", metadata: ["moved": "\(attempt.moved)", "drained": "\(counts.drained)"]

@@ -362,11 +362,11 @@ final class Engine {
     }
 
     private func noteDrainOverran() {
+        let counts = self.context.readers.connectionCounts
+        self.context.metrics.connections(cut: counts.open)
         self.logger.warning(
             "the drain time-out has passed; the process ends with what is left",
-            metadata: [
-                "drainTimeout": "\(self.timings.drain)", "connections": "\(self.context.readers.connectionCounts.open)",
-            ]
+            metadata: ["drainTimeout": "\(self.timings.drain)", "connections": "\(counts.open)"]
         )
         self.emit(.drainOverran)
     }
