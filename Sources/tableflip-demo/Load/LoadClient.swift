@@ -3,139 +3,133 @@
 
 #if NIO
 import NIOCore
-import NIOHTTP1
-import NIOPosix
 
-/// Clients that make one request after the other, each on a connection of its own, and count every one: sent or not,
-/// answered whole or not. They never try again, so nothing is hidden. All on one event loop.
+/// One client: it makes requests, and never one again that was lost. On the event loop of its crowd.
 final class LoadClient {
-    private let loop: any EventLoop
-    private let host: String
-    private let port: Int
-    private(set) var report = LoadReport()
-    private var servers: Set<Int32> = []
-    private var isOver = false
-    private var active = 0
-    private let finished: EventLoopPromise<Void>
-
-    init(loop: any EventLoop, host: String, port: Int) {
-        self.loop = loop
-        self.host = host
-        self.port = port
-        self.finished = loop.makePromise()
+    private enum State {
+        /// Waits for a connection or an answer.
+        case busy
+        case thinking(Scheduled<Void>)
+        case resting
+        case finished
     }
 
-    /// Starts so many clients.
-    func start(_ clients: Int) {
-        self.active = clients
-        for _ in 0..<clients { self.next() }
+    private let crowd: LoadCrowd
+    private let number: Int
+    private var state = State.busy
+    private var connection: LoadConnection?
+    private var made = 0
+    private(set) var latestServer: Int32?
+
+    init(crowd: LoadCrowd, number: Int) {
+        self.crowd = crowd
+        self.number = number
     }
 
-    /// Lets every request that has begun come to its end.
-    func stop() -> EventLoopFuture<Void> {
-        self.isOver = true
-        return self.finished.futureResult
-    }
+    // MARK: What it is told
 
-    private func next() {
-        guard !self.isOver else {
-            self.active -= 1
-            if self.active == 0 { self.finished.succeed() }
-            return
-        }
-        self.report.requests += 1
-        let began = NIODeadline.now()
-        let bound = NIOLoopBound(self, eventLoop: self.loop)
-        let promise = self.loop.makePromise(of: Int32.self)
-        ClientBootstrap(group: self.loop)
-            .connectTimeout(.seconds(10))
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHTTPClientHandlers()
-                    try channel.pipeline.syncOperations.addHandler(
-                        OneRequest(promise: promise, host: bound.value.host, patience: .seconds(30))
-                    )
-                }
+    /// Makes the next requests, or ends where there are none.
+    func goOn() {
+        guard self.crowd.wantsMore(than: self.made) else { return self.finish() }
+        self.state = .busy
+        let batch = self.nextBatch()
+        if let connection { return connection.send(batch) }
+        self.crowd.connect { [crowd] result in
+            switch result {
+            case .success(let channel): self.use(channel, for: batch)
+            case .failure(let error):
+                for exchange in batch { crowd.lost(exchange, "\(error)") }
+                // Not at once again: it would be refused again.
+                self.pause(for: max(crowd.plan.think, .milliseconds(10)))
             }
-            .connect(host: self.host, port: self.port)
-            .whenFailure { promise.fail($0) }
-        promise.futureResult.whenComplete { result in bound.value.ended(result, began) }
-    }
-
-    private func ended(_ result: Result<Int32, any Error>, _ began: NIODeadline) {
-        switch result {
-        case .success(let server):
-            let milliseconds = Double((NIODeadline.now() - began).nanoseconds) / 1e6
-            self.report.maxMilliseconds = max(self.report.maxMilliseconds, milliseconds)
-            if self.servers.insert(server).inserted { self.report.servers.append(server) }
-        case .failure(let error):
-            self.report.lost += 1
-            self.report.failures["\(error)", default: 0] += 1
-        }
-        self.next()
-    }
-}
-
-/// Sends `GET /`, and takes in one answer.
-private final class OneRequest: ChannelInboundHandler {
-    typealias InboundIn = HTTPClientResponsePart
-    typealias OutboundOut = HTTPClientRequestPart
-
-    enum Failure: Error {
-        case status(UInt)
-        case closedBeforeTheEnd
-        case noAnswerInTime
-    }
-
-    private var promise: EventLoopPromise<Int32>?
-    private let host: String
-    private let patience: TimeAmount
-    private var body = ""
-    private var status = HTTPResponseStatus.ok
-    private var timer: Scheduled<Void>?
-
-    init(promise: EventLoopPromise<Int32>, host: String, patience: TimeAmount) {
-        self.promise = promise
-        self.host = host
-        self.patience = patience
-    }
-
-    func channelActive(context: ChannelHandlerContext) {
-        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        self.timer = context.eventLoop.scheduleTask(in: self.patience) {
-            let (handler, context) = bound.value
-            handler.end(.failure(Failure.noAnswerInTime), context)
-        }
-        let headers: HTTPHeaders = ["Host": self.host, "Connection": "close"]
-        context.write(
-            self.wrapOutboundOut(.head(.init(version: .http1_1, method: .GET, uri: "/", headers: headers))),
-            promise: nil
-        )
-        context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
-    }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        switch self.unwrapInboundIn(data) {
-        case .head(let head): self.status = head.status
-        case .body(let bytes): self.body += String(buffer: bytes)
-        case .end:
-            guard self.status == .ok, let server = Int32(self.body.prefix { $0.isNumber }) else {
-                return self.end(.failure(Failure.status(self.status.code)), context)
-            }
-            self.end(.success(server), context)
         }
     }
 
-    func channelInactive(context: ChannelHandlerContext) { self.end(.failure(Failure.closedBeforeTheEnd), context) }
+    /// The load ends. What is under way comes to its end before.
+    func wakeUp() {
+        switch self.state {
+        case .busy, .finished: break
+        case .thinking(let timer):
+            timer.cancel()
+            self.finish()
+        case .resting:
+            self.crowd.report.resting -= 1
+            self.goOn()
+        }
+    }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { self.end(.failure(error), context) }
+    /// Looks whether an answer has been missing for too long.
+    func check(_ now: NIODeadline) { self.connection?.check(now) }
 
-    private func end(_ result: Result<Int32, any Error>, _ context: ChannelHandlerContext) {
-        guard let promise = self.promise else { return }
-        self.promise = nil
-        self.timer?.cancel()
-        promise.completeWith(result)
-        context.close(promise: nil)
+    // MARK: What its connection tells
+
+    func answered(_ exchange: LoadExchange, by server: Int32?) {
+        self.latestServer = server ?? self.latestServer
+        self.crowd.answered(exchange, by: server)
+    }
+
+    func lost(_ exchange: LoadExchange, _ reason: String) { self.crowd.lost(exchange, reason) }
+
+    /// Everything that was sent has been answered.
+    func cameToRest(saidClose: Bool) {
+        if saidClose || self.crowd.plan.mode == .close { self.dropConnection() }
+        if saidClose && self.crowd.plan.mode != .close { self.crowd.report.saidClose += 1 }
+        if self.crowd.plan.mode == .rest, !self.crowd.isOver {
+            self.state = .resting
+            self.crowd.report.resting += 1
+        } else {
+            self.pause(for: self.crowd.plan.think)
+        }
+    }
+
+    /// The connection has ended, or was given up. What was under way on it has been counted.
+    func connectionEnded(whileIdle: Bool) {
+        self.connection = nil
+        if whileIdle {
+            self.crowd.report.idleClosed += 1
+        } else {
+            self.pause(for: self.crowd.plan.think)
+        }
+    }
+
+    // MARK: What it does
+
+    private func nextBatch() -> [LoadExchange] {
+        let size = self.crowd.plan.mode == .pipeline ? self.crowd.plan.depth : 1
+        defer { self.made += size }
+        return (self.made..<self.made + size).map { self.crowd.exchange($0, of: self.number) }
+    }
+
+    private func use(_ channel: any Channel, for batch: [LoadExchange]) {
+        let connection = LoadConnection(client: self, plan: self.crowd.plan)
+        self.connection = connection
+        do {
+            try channel.pipeline.syncOperations.addHandler(connection)
+            connection.send(batch)
+        } catch {
+            // The connection has ended before it could be used.
+            self.connection = nil
+            for exchange in batch { self.crowd.lost(exchange, "\(error)") }
+            self.pause(for: self.crowd.plan.think)
+        }
+    }
+
+    private func pause(for time: TimeAmount) {
+        guard time > .zero, !self.crowd.isOver else { return self.goOn() }
+        self.state = .thinking(self.crowd.schedule(in: time) { self.goOn() })
+    }
+
+    private func dropConnection() {
+        let connection = self.connection
+        self.connection = nil
+        connection?.close()
+    }
+
+    private func finish() {
+        if case .finished = self.state { return }
+        self.state = .finished
+        self.dropConnection()
+        self.crowd.finished()
     }
 }
 #endif  // NIO
