@@ -130,8 +130,10 @@ struct HTTP1Cutter: Hashable, Sendable {
         let count = unread.withUnsafeReadableBytes { bytes in
             scanner.scanToEmptyLine(UnsafeRawBufferPointer(rebasing: bytes[start...]))
         }
+        // Where the end was found it must be found again: nobody has to use what was offered.
+        guard !scanner.isDone else { return start + count }
         self.searched = unread.readableBytes
-        return scanner.isDone ? start + count : nil
+        return nil
     }
 }
 
