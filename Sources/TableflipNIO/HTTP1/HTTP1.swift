@@ -36,7 +36,6 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     /// A request asked for another protocol. The decoder reads nothing more behind it, whatever the answer
     /// (NIOHTTP1/HTTPDecoder.swift, `stopParsing`).
     private var asksForUpgrade = false
-    private var isSwitching = false
     private var shallFinish = false
 
     init(_ connection: LiveConnection) { self.connection = connection }
@@ -114,9 +113,8 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     public func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         switch self.unwrapOutboundIn(data) {
         case .head(var head):
-            if head.status == .switchingProtocols {
-                self.isSwitching = true
-            } else if head.status.code >= 200 {
+            guard head.status != .switchingProtocols else { return self.switchProtocols(data, promise, context) }
+            if head.status.code >= 200 {
                 if self.isTheLast { head.headers.replaceOrAdd(name: "Connection", value: "close") }
                 if head.headers[canonicalForm: "connection"].contains(where: { $0.lowercased() == "close" }) {
                     self.isClosing = true
@@ -136,10 +134,6 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     }
 
     private func endAnswer(_ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext) {
-        guard !self.isSwitching else {
-            context.write(data, promise: promise)
-            return self.resign(context)
-        }
         // An answer that nobody asked for is the error handler's, to what was no request.
         self.owed = max(0, self.owed - 1)
         guard self.isClosing, self.connection.isLeaving || self.asksForUpgrade else {
@@ -150,6 +144,16 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
         let written = promise ?? context.eventLoop.makePromise()
         written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
         context.write(data, promise: written)
+    }
+
+    /// NIO's upgraders write no end behind this head, and build the new pipeline while it is being written.
+    private func switchProtocols(
+        _ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext
+    ) {
+        self.connection.head.resignProtocol()
+        // The flush that follows does not get past a handler that has gone.
+        context.writeAndFlush(data, promise: promise)
+        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
     }
 
     /// What follows is no HTTP/1.
