@@ -129,8 +129,11 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
 
     /// The answer that begins now shall be the last one on this connection in this process.
     private var isTheLast: Bool {
-        if self.shallFinish || self.asksForUpgrade { return true }
-        return self.connection.isLeaving && (self.cutter.isOpaque || !self.connection.head.couldMove)
+        if self.asksForUpgrade { return true }
+        // Requests that are here already are answered before.
+        guard self.owed <= 1, !self.connection.head.isHolding else { return false }
+        return self.shallFinish
+            || self.connection.isLeaving && (self.cutter.isOpaque || !self.connection.head.couldMove)
     }
 
     private func endAnswer(_ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext) {

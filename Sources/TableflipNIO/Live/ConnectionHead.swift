@@ -65,6 +65,9 @@ final class ConnectionHead: ChannelDuplexHandler {
     /// It may come to a point at which it moves.
     var couldMove: Bool { self.liveProtocol != nil && !self.stays && !self.sawEnd && !self.isGone }
 
+    /// Something waits that the pipeline has not been given.
+    var isHolding: Bool { self.held != nil }
+
     private var isAtRest: Bool { !self.isBetweenProtocols && self.liveProtocol?.isAtRest ?? false }
     private var canMove: Bool { self.couldMove && self.isAtRest }
 
