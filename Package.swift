@@ -147,6 +147,7 @@ let package = Package(
             ]
         ),
         .testTarget(name: "ProcessTests", dependencies: ["tableflip-demo", "tableflip-probe"]),
+        .testTarget(name: "LiveTests", dependencies: ["tableflip-demo"]),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu11
