@@ -36,8 +36,8 @@ public final class CarriedDescriptor: Sendable {
         }
     }
 
-    /// - Parameter isInherited: the kernel has only just given us the number. What it stands for is looked at before
-    ///   this process answers for it, by ``identify()``.
+    /// Where it is inherited the kernel has only just given us the number: what that stands for is looked at before this
+    /// process answers for it, by ``identify()``.
     init(
         _ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor, unixPath: UnixPath? = nil,
         isInherited: Bool = false

@@ -49,8 +49,22 @@ final class ConnectionHead: ChannelDuplexHandler {
     /// It moves next: nothing more is served here.
     private var isFrozen = false
     private var awaitsFlush = false
+    /// It ends when it is at rest.
     private var isEnding = false
+    private var wasQuiesced = false
+    private var farewell = Farewell.none
     private(set) var isGone = false
+
+    private enum Farewell {
+        case none
+        /// Nothing of it is under way: it may be closed on the spot.
+        case atRest
+        /// Our output has ended, or is about to; what still comes is thrown away.
+        case lingering
+    }
+
+    /// How long a peer may take to hear that a connection has ended.
+    private static let lingerTime = TimeAmount.seconds(2)
 
     init(channel: any Channel, loop: LoopConnections, unread: [UInt8], resumed: LiveConnection.Resumed?, stays: Bool) {
         self.channel = channel
@@ -99,6 +113,7 @@ final class ConnectionHead: ChannelDuplexHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard self.farewell != .lingering else { return }
         var bytes = self.unwrapInboundIn(data)
         if self.held != nil {
             self.held?.writeBuffer(&bytes)
@@ -123,6 +138,7 @@ final class ConnectionHead: ChannelDuplexHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if event as? ChannelEvent == .inputClosed {
             self.sawEnd = true
+            if self.farewell == .lingering { return context.close(promise: nil) }
             if self.held != nil {
                 // After the messages before it.
                 self.holdsEnd = true
@@ -279,7 +295,9 @@ final class ConnectionHead: ChannelDuplexHandler {
         self.thaw()
         if let liveProtocol {
             liveProtocol.finish()
-        } else {
+        } else if !self.wasQuiesced {
+            // Once: some handlers trap when they are told twice.
+            self.wasQuiesced = true
             context.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
         }
         guard now else { return }
@@ -290,9 +308,37 @@ final class ConnectionHead: ChannelDuplexHandler {
     private func endIfAtRest() {
         guard !self.isGone, self.held == nil, self.isAtRest, let context else { return }
         self.isEnding = false
-        // Behind everything that is still on its way out.
+        self.farewell = .atRest
+        // From the end of the pipeline, so that TLS says goodbye; and behind everything that is still on its way out.
+        self.whenFlushed(context) { self.channel.close(promise: nil) }
+    }
+
+    /// While this process leaves, a connection is closed so that its peer hears everything: behind what is still unsent,
+    /// and with the input open for a moment. Whatever has crossed our last words would otherwise make the kernel reset
+    /// the connection, and a reset throws away what the peer has not read yet (RFC 9112, 9.6).
+    func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+        guard mode == .all, self.loop.isLeaving, !self.isGone, !self.sawEnd, self.farewell == .none,
+            self.channel.isActive
+        else { return context.close(mode: mode, promise: promise) }
+        self.farewell = .lingering
+        self.stays = true
+        self.held = nil
+        self.whenFlushed(context) {
+            context.close(mode: .output, promise: nil)
+            context.read()
+        }
+        self.loop.loop.assumeIsolated().scheduleTask(in: Self.lingerTime) { context.close(promise: nil) }
+        promise?.completeWith(self.channel.closeFuture)
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        if self.farewell == .lingering { context.read() } else { context.fireChannelReadComplete() }
+    }
+
+    /// Closing throws away what is still in user space. An empty write behind it tells when it has gone.
+    private func whenFlushed(_ context: ChannelHandlerContext, _ body: @escaping () -> Void) {
         context.writeAndFlush(self.wrapOutboundOut(.byteBuffer(ByteBuffer()))).assumeIsolated().whenComplete { _ in
-            context.close(promise: nil)
+            body()
         }
     }
 
@@ -332,12 +378,11 @@ final class ConnectionHead: ChannelDuplexHandler {
         (try? self.channel.syncOptions?.getOption(.bufferedWritableBytes)).map { ($0 ?? 0) > 0 } ?? false
     }
 
-    /// Closing would throw away what is still in user space. An empty write behind it tells when it has gone.
     private func moveAfterFlush(_ context: ChannelHandlerContext) {
         guard !self.awaitsFlush else { return }
         self.awaitsFlush = true
         self.freeze()
-        context.writeAndFlush(self.wrapOutboundOut(.byteBuffer(ByteBuffer()))).assumeIsolated().whenComplete { _ in
+        self.whenFlushed(context) {
             self.awaitsFlush = false
             if self.loop.isMoving, !self.isGone { self.loop.enqueueFirst(self) }
         }

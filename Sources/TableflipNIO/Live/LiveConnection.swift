@@ -34,6 +34,12 @@ public struct LiveConnection {
     /// - Parameter liveProtocol: the connection's own object.
     public func drains(by liveProtocol: some LiveProtocol) { self.head.drain(by: liveProtocol) }
 
+    /// The connection does not move; when the process leaves, NIO's `ChannelShouldQuiesceEvent` goes through its pipeline.
+    /// That is so without any call as well, but then only what is in the pipeline by that time hears of it: to be called
+    /// where a handshake (TLS, ALPN) has added the handlers that answer the event, such as HTTP/2's
+    /// `NIOHTTP2ServerConnectionManagementHandler`.
+    public func drainsByQuiescing() { self.drains(by: Quiescing(self.channel)) }
+
     /// Something has been answered, or has ended: the connection may be at rest now. May be called at any time, also from
     /// within a handler.
     public func settled() { self.head.settled() }
