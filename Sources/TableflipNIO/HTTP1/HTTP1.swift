@@ -132,8 +132,9 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
         if self.asksForUpgrade { return true }
         // Requests that are here already are answered before.
         guard self.owed <= 1, !self.connection.head.isHolding else { return false }
-        return self.shallFinish
-            || self.connection.isLeaving && (self.cutter.isOpaque || !self.connection.head.couldMove)
+        if self.shallFinish { return true }
+        // It was to move, and something has come in between.
+        return self.connection.isLeaving && (self.cutter.isOpaque || self.connection.head.sawEnd)
     }
 
     private func endAnswer(_ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext) {

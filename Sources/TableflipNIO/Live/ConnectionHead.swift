@@ -37,7 +37,7 @@ final class ConnectionHead: ChannelDuplexHandler {
     private var isBlocked = false
     /// A read was held back meanwhile.
     private var wantsRead = false
-    private var sawEnd = false
+    private(set) var sawEnd = false
     /// The end of the input waits behind what is held.
     private var holdsEnd = false
     /// One protocol has gone and the next is not known yet.

@@ -169,7 +169,8 @@ public final class LiveServer: SocketReader {
     }
 
     private func finish(now: Bool) async throws {
-        for loop in self.loops { try await loop.eventLoop.flatSubmit { loop.value.finish(now: now) }.get() }
+        let endings = self.loops.map { loop in loop.eventLoop.flatSubmit { loop.value.finish(now: now) } }
+        for ending in endings { try await ending.get() }
     }
 
     private func whenEnded(_ body: @escaping @Sendable () -> Void) {

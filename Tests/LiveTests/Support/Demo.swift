@@ -102,7 +102,8 @@ final class Demo: @unchecked Sendable {
         }
     }
 
-    private var errors: String {
+    /// What all generations wrote to their standard error.
+    var errors: String {
         (try? String(contentsOf: self.directory.appending(path: "errors"), encoding: .utf8)) ?? ""
     }
 
