@@ -190,10 +190,14 @@ int tf_start_thread(void (*body)(void *), void *context, const char *name) {
 }
 
 static atomic_int signal_descriptor = -1;
+static atomic_int marked_process = 0;
 
-static void write_signal(int signal) {
+static void write_signal(int signal, siginfo_t *info, void *context) {
+    (void)context;
     int saved = errno;
     unsigned char byte = (unsigned char)signal;
+    int marked = atomic_load(&marked_process);
+    if (marked > 0 && info && info->si_pid == marked) byte |= 0x80;
     // A full pipe means that many signals are waiting already: dropping one more loses nothing.
     ssize_t ignored = write(atomic_load(&signal_descriptor), &byte, 1);
     (void)ignored;
@@ -202,7 +206,7 @@ static void write_signal(int signal) {
 
 int tf_signal_to_descriptor(int signal, int descriptor) {
     atomic_store(&signal_descriptor, descriptor);
-    struct sigaction action = {.sa_handler = write_signal, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_sigaction = write_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
     sigfillset(&action.sa_mask);
     if (sigaction(signal, &action, NULL) < 0) return -1;
     sigset_t set;
@@ -210,6 +214,8 @@ int tf_signal_to_descriptor(int signal, int descriptor) {
     sigaddset(&set, signal);
     return pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
+
+void tf_mark_signals_of(pid_t process) { atomic_store(&marked_process, process); }
 
 void tf_signal_default(int number) { signal(number, SIG_DFL); }
 

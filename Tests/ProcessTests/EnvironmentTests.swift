@@ -8,17 +8,21 @@ import Testing
 struct StaleChannel: Sendable, CustomTestStringConvertible {
     var testDescription: String
     var code: String
+    /// What the error says of the variable.
+    var words: String
     /// The variable, given the inode of descriptor 3.
     var value: @Sendable (UInt64) -> String
     /// What descriptor 3 is; -1 for nothing.
     var descriptor: @Sendable () -> CInt
 
     private init(
-        _ name: String, _ code: String = "staleEnvironment", value: @escaping @Sendable (UInt64) -> String,
+        _ name: String, code: String = "staleEnvironment", _ words: String,
+        value: @escaping @Sendable (UInt64) -> String,
         descriptor: @escaping @Sendable () -> CInt = { -1 }
     ) {
         self.testDescription = name
         self.code = code
+        self.words = words
         self.value = value
         self.descriptor = descriptor
     }
@@ -35,12 +39,20 @@ struct StaleChannel: Sendable, CustomTestStringConvertible {
     private static let nonsense = ["", "3", "3:", ":", "x:y", "3:1:2", "-1:1", "2:1", "3:99999999999999999999999"]
 
     static let all =
-        nonsense.map { text in StaleChannel("\"\(text)\"", value: { _ in text }) } + [
-            StaleChannel("a closed number", value: { _ in "77:1" }),
-            StaleChannel("a file", value: { "3:\($0)" }, descriptor: { open("/dev/null", O_RDONLY | O_CLOEXEC) }),
-            StaleChannel("another socket", value: { "3:\($0 + 1)" }, descriptor: { orphan() }),
+        nonsense.map { text in StaleChannel("\"\(text)\"", "is \"\(text)\", which is not of", value: { _ in text }) }
+        + [
+            StaleChannel("a closed number", "names descriptor 77, which cannot be used", value: { _ in "77:1" }),
             StaleChannel(
-                "a channel whose other end is gone", "predecessorLost", value: { "3:\($0)" }, descriptor: { orphan() }
+                "a file", "names descriptor 3, which is no socket", value: { "3:\($0)" },
+                descriptor: { open("/dev/null", O_RDONLY | O_CLOEXEC) }
+            ),
+            StaleChannel(
+                "another socket", "names descriptor 3, which is another socket by now", value: { "3:\($0 + 1)" },
+                descriptor: { orphan() }
+            ),
+            StaleChannel(
+                "a channel whose other end is gone", code: "predecessorLost", "", value: { "3:\($0)" },
+                descriptor: { orphan() }
             ),
         ]
 }
@@ -60,7 +72,10 @@ struct EnvironmentTests {
         try await Server.withProcess(.reader, start) { server in
             let began = ContinuousClock.now
             let line = try await server.line(of: server.first, startingWith: "error \(stale.code): ")
-            if stale.code == "staleEnvironment" { #expect(line.words.contains("TABLEFLIP_CHANNEL")) }
+            if stale.code == "staleEnvironment" {
+                #expect(line.words.contains("TABLEFLIP_CHANNEL \(stale.words)"), "\(line)")
+                #expect(line.words.contains("unset (env -u TABLEFLIP_CHANNEL)"), "\(line)")
+            }
             #expect(try await server.ending(of: server.first) == .exited(1))
             #expect(ContinuousClock.now - began < .seconds(5))
             try await server.everythingToEnd()

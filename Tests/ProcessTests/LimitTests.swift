@@ -40,7 +40,7 @@ struct LimitTests {
             #expect(outcome.phase == "failed" && outcome.code == "successorAborted")
             // The successor's own words reach whoever asked for the upgrade.
             try await server.line(of: server.current, "the reason") {
-                $0.hasPrefix("words successorAborted") && $0.contains("RLIMIT_NOFILE")
+                $0.hasPrefix("words successorAborted") && $0.contains("RLIMIT_NOFILE") && $0.contains("ulimit -n")
             }
             await server.expect(server.first, toBeAs: before)
             // Another limit from here on.

@@ -62,18 +62,21 @@ struct StopTests {
         }
     }
 
-    @Test(arguments: [Variant.reader, .portableReader])
-    func `After go a stop lets the successor finish what it has begun`(_ variant: Variant) async throws {
+    /// To the old process alone, or to both: then the successor hears of it twice, and still not by its second signal.
+    @Test(arguments: [Variant.reader, .portableReader], [false, true])
+    func `After go a stop lets the successor finish what it has begun`(
+        _ variant: Variant, _ isForGroup: Bool
+    ) async throws {
         try await Server.with(variant, ["--probation", "60000", "--say-accepts"]) { server in
             server.requestUpgrade(of: server.current)
             try await server.line(startingWith: "event serving \(server.first)")
             let successor = try await server.successor(of: server.current)
             try await server.answer(from: successor)
             server.stopClient()
-            let mark = server.mark
             let connection = try Connection(server.port)
-            try await server.line(of: successor, from: mark, startingWith: "accepted")
-            server.signal(server.current, SIGTERM)
+            let accepted = "accepted \(connection.localPort)"
+            try await server.line(of: successor, accepted) { $0 == accepted }
+            server.signal(isForGroup ? -server.first : server.first, SIGTERM)
             try await server.line(of: successor, startingWith: "event stopping")
             try connection.ask()
             #expect(try await connection.answer() == successor)

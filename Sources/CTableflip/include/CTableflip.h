@@ -110,6 +110,8 @@ int tf_start_thread(void (*body)(void *), void *context, const char *name);
 /// From now on `signal` does nothing but write its number as one byte to `descriptor` (non-blocking).
 /// One descriptor serves all signals of the process; it must stay open. Unblocks the signal in the calling thread.
 int tf_signal_to_descriptor(int signal, int descriptor);
+/// From now on the signals that this process sends are written with the highest bit set. 0: none is.
+void tf_mark_signals_of(pid_t process);
 /// Gives the signal its default action again.
 void tf_signal_default(int signal);
 

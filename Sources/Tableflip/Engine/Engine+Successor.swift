@@ -170,6 +170,7 @@ extension Engine {
         }
         self.predecessorLife = life
         self.predecessorID = hello.process
+        WakeUp.markSignals(of: hello.process)
         self.context.facts.update {
             $0.generation = Int(hello.generation) + 1
             $0.hasPredecessor = true
@@ -276,6 +277,7 @@ extension Engine {
         self.logger.info("the predecessor has left", metadata: ["pid": "\(self.predecessorID)"])
         self.emit(.predecessorLeft)
         self.predecessorID = 0
+        WakeUp.markSignals(of: nil)
         self.context.predecessorLeft.set(())
         self.feed(PredecessorMachine.Event.predecessorLeft)
     }

@@ -57,6 +57,8 @@ final class Engine {
     private var fed: [Fed] = []
     private var successorDeadline: Armed<SuccessorMachine.Deadline>?
     private var predecessorDeadline: Armed<PredecessorMachine.Deadline>?
+    /// A stop has been asked for.
+    private var isStopping = false
     var isOver = false
     /// The application has been told to leave, or is about to be.
     var isLeaving = false
@@ -202,8 +204,8 @@ final class Engine {
     }
 
     private func readSignals() {
-        for byte in self.signals.clear() {
-            let number = CInt(byte)
+        for signal in self.signals.clear().map(WakeUp.Signal.init) {
+            let number = signal.number
             if self.context.configuration.signals.upgrade.contains(number) {
                 self.logger.info("upgrade by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
                 self.feed(
@@ -215,6 +217,9 @@ final class Engine {
                     )
                 )
             } else if self.context.configuration.signals.stop.contains(number) {
+                // A signal to the whole group reaches us twice, once by way of our predecessor: that is not the second
+                // one, which means now.
+                if signal.isMarked, self.isStopping { continue }
                 self.logger.info("stop by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
                 self.feed(EngineInput.stop)
             }
@@ -241,6 +246,7 @@ final class Engine {
 
     /// Until this process is in charge, stopping is the affair of taking over; from then on, of handing over.
     private func stop() {
+        self.isStopping = true
         self.emit(.stopping)
         self.giveUpWaitingUpgrade()
         self.isLeaving = true

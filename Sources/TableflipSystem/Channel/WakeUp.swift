@@ -57,6 +57,21 @@ package final class WakeUp: Sendable {
         }
     }
 
+    /// A signal out of such a pipe.
+    package struct Signal: Hashable, Sendable {
+        package var number: CInt
+        /// Sent by the process of ``markSignals(of:)``.
+        package var isMarked: Bool
+
+        package init(_ byte: UInt8) {
+            self.number = CInt(byte & 0x7f)
+            self.isMarked = byte & 0x80 != 0
+        }
+    }
+
+    /// Tells the signals that this process sends from all others; nil: none is marked.
+    package static func markSignals(of process: CInt?) { tf_mark_signals_of(process ?? 0) }
+
     /// Gives the signals their default actions again.
     package static func stopReceiving(_ signals: [CInt]) { for signal in signals { tf_signal_default(signal) } }
 }

@@ -35,6 +35,17 @@ final class Connection: Sendable {
 
     deinit { close(self.socket) }
 
+    /// By which whoever accepts it knows it.
+    var localPort: UInt16 {
+        var address = sockaddr_in()
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        // SAFETY: the size says how much room there is.
+        let result = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(self.socket, $0, &size) }
+        }
+        return result == 0 ? UInt16(bigEndian: address.sin_port) : 0
+    }
+
     func ask() throws {
         let question = Array("GET / HTTP/1.0\r\n\r\n".utf8)
         guard write(self.socket, question, question.count) == question.count else { throw POSIXError(.EPIPE) }

@@ -97,7 +97,7 @@ final class AcceptLoop: SocketReader {
         guard connection >= 0 else { return self.acceptFailed(errno) }
         let owned = OwnedDescriptor(takingOwnershipOf: connection)
         tf_set_close_on_exec(connection, true)
-        if self.saysAccepts { Probe.say(0, "accepted") }
+        if self.saysAccepts { Probe.say(0, "accepted \(Self.port(ofPeer: connection))") }
         var poll = Poll<Bool>()
         poll.add(true, connection, Poll<Bool>.readable)
         guard !poll.wait(.seconds(5)).isEmpty else { return }
@@ -107,6 +107,16 @@ final class AcceptLoop: SocketReader {
         let answer = Array("HTTP/1.0 200 OK\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)".utf8)
         _ = write(connection, answer, answer.count)
         owned.close()
+    }
+
+    private static func port(ofPeer connection: CInt) -> UInt16 {
+        var address = sockaddr_in()
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        // SAFETY: the size says how much room there is.
+        let result = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getpeername(connection, $0, &size) }
+        }
+        return result == 0 && address.sin_family == sa_family_t(AF_INET) ? UInt16(bigEndian: address.sin_port) : 0
     }
 
     /// Another process took it; or there is no room, which is said once, and it is tried again.

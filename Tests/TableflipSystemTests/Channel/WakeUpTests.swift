@@ -58,6 +58,20 @@ import Darwin
         }
     }
 
+    @Test func `the signals of one process can be told from those of others`() async {
+        await #expect(processExitsWith: .success) {
+            let wakeUp = try WakeUp(receiving: [SIGTERM])
+            // An id that is not this process's, and its own.
+            for (marked, isMarked) in [(getppid(), false), (getpid(), true), (nil, false)] as [(pid_t?, Bool)] {
+                WakeUp.markSignals(of: marked)
+                kill(getpid(), SIGTERM)
+                #expect(readable(wakeUp.descriptor))
+                let signals = wakeUp.clear().map(WakeUp.Signal.init)
+                #expect(signals.map(\.number) == [SIGTERM] && signals.map(\.isMarked) == [isMarked])
+            }
+        }
+    }
+
     @Test func `a signal that cannot be caught is refused`() async {
         await #expect(processExitsWith: .success) {
             #expect(throws: SystemCallError("sigaction", EINVAL)) { _ = try WakeUp(receiving: [SIGKILL]) }
