@@ -160,7 +160,8 @@ public final class Upgrader: Sendable {
     /// Starts the program anew, hands everything over to it, and returns when it owns the service.
     ///
     /// Afterwards ``exit`` has a value: drain and return from `main`. If anything goes wrong this process serves on, and
-    /// the next call starts afresh.
+    /// the next call starts afresh. While the process before this one still drains, ``Configuration/overlap`` says
+    /// whether the upgrade is refused or waits.
     /// - Parameter successor: how to start the program this time, instead of ``Configuration/successor``; nil: as
     ///   configured.
     /// - Returns: who serves now, and how long it took.

@@ -145,7 +145,8 @@ extension Engine {
         case .predecessorAlive:
             UpgradeError(
                 code, "the previous process (PID \(self.predecessorID)) is still draining",
-                cure: "Wait for it (waitForPredecessor()); drainTimeout bounds it.", serving: .successor
+                cure: "Wait for it (waitForPredecessor(), or overlap: .wait); drainTimeout bounds it.",
+                serving: .successor
             )
         case .successorAlive:
             UpgradeError(
