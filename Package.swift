@@ -108,6 +108,20 @@ let package = Package(
             ],
             path: "Tests/Programs/tableflip-probe"
         ),
+        // The same of services. A program of its own, because the probe is also the one that shows that no Foundation is
+        // loaded.
+        .executableTarget(
+            name: "tableflip-service-probe",
+            dependencies: [
+                "CTableflip", "Tableflip", "TableflipServiceLifecycle", "TableflipSystem",
+                .product(name: "Logging", package: "swift-log"),
+                .product(
+                    name: "ServiceLifecycle", package: "swift-service-lifecycle",
+                    condition: .when(traits: ["ServiceLifecycle"])
+                ),
+            ],
+            path: "Tests/Programs/tableflip-service-probe"
+        ),
 
         // MARK: Tests
 
@@ -146,7 +160,9 @@ let package = Package(
                 ),
             ]
         ),
-        .testTarget(name: "ProcessTests", dependencies: ["tableflip-demo", "tableflip-probe"]),
+        .testTarget(
+            name: "ProcessTests", dependencies: ["tableflip-demo", "tableflip-probe", "tableflip-service-probe"]
+        ),
         .testTarget(name: "LiveTests", dependencies: ["tableflip-demo"]),
     ],
     swiftLanguageModes: [.v6],
