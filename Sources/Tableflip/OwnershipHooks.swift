@@ -56,8 +56,14 @@ final class OwnershipHooks: Sendable {
     /// is waited for all the same, because it may be in the middle of its work: the machines' deadlines say what then.
     /// - Returns: the first failure.
     func change(_ direction: Direction, onFailure: Failure, within limit: Duration) async -> UpgradeError? {
-        let work = Task { await self.callAll(direction, onFailure) }
+        // On a busy machine time must not pass before anything was called.
+        let hasBegun = Latch<Void>()
+        let work = Task {
+            hasBegun.set(())
+            return await self.callAll(direction, onFailure)
+        }
         let timer = Task {
+            _ = await hasBegun.wait()
             try await Task.sleep(for: limit, clock: .suspending)
             work.cancel()
         }

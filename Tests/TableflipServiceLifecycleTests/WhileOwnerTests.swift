@@ -22,7 +22,8 @@ import Testing
         func run() async throws {
             self.record.note("consumer runs")
             self.runs.fire()
-            try await gracefulShutdown()
+            // Where it is cancelled before it hears of its shutdown, it throws.
+            try? await gracefulShutdown()
             self.isEnding.fire()
             await self.mayEnd.wait()
             self.record.note(Task.isCancelled ? "consumer was cancelled" : "consumer has ended")
@@ -84,7 +85,7 @@ import Testing
     }
 
     @Test func `a service that does not end in time is cancelled`() async throws {
-        let stub = try self.stub(hookTimeout: .milliseconds(50))
+        let stub = try self.stub(hookTimeout: .milliseconds(500))
         // Its stream ends with its task.
         let consumer = Consumer(record: self.record)
         async let running: Void = stub.upgrader.runServices(

@@ -113,7 +113,7 @@ import Testing
     @Test(arguments: Kernel.allCases)
     func `work that does not end keeps no process from leaving`(_ kernel: Kernel) async throws {
         let never = Latch<Void>()
-        try await Stage.first(kernel, { $0.hookTimeout = .milliseconds(50) }) { stage in
+        try await Stage.first(kernel, { $0.hookTimeout = .milliseconds(500) }) { stage in
             // It does not listen to its cancellation either.
             self.add("A", to: stage, end: { await Task { _ = await never.wait() }.value })
             try await stage.upgrader.ready()
@@ -189,7 +189,7 @@ import Testing
 
     @Test(arguments: Kernel.allCases)
     func `work that takes too long to end keeps the service here`(_ kernel: Kernel) async throws {
-        try await Stage.first(kernel, { $0.hookTimeout = .milliseconds(50) }) { stage in
+        try await Stage.first(kernel, { $0.hookTimeout = .milliseconds(500) }) { stage in
             self.add("A", to: stage, end: { try await Self.untilCancelled() })
             try await stage.upgrader.ready()
             let upgrade = stage.requestUpgrade()
@@ -418,7 +418,7 @@ import Testing
     @Test(arguments: Kernel.allCases)
     func `a veto that does not answer in time refuses`(_ kernel: Kernel) async throws {
         let never = Latch<Void>()
-        try await Stage.serving(kernel, { $0.hookTimeout = .milliseconds(50) }) { stage in
+        try await Stage.serving(kernel, { $0.hookTimeout = .milliseconds(500) }) { stage in
             stage.upgrader.addUpgradeVeto { await Task { _ = await never.wait() }.value }
             let error = try await stage.requestUpgrade().failure
             #expect(error.code == .vetoed && error.cure.contains("hookTimeout"))
