@@ -111,12 +111,12 @@ final class OwnerTerms: Sendable {
     }
 
     func end() async {
-        let current = self.state.withLock { state in
-            defer { state.current = nil }
-            return state.current
-        }
+        // It stays the current one until then: should nobody come to serve it, `close` ends the wait.
+        let current = self.state.withLock { $0.current }
         await current?.end()
     }
+
+    func expectNoMore() { self.continuation.finish() }
 
     /// Nobody serves any more.
     func close() {

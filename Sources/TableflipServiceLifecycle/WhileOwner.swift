@@ -43,7 +43,14 @@ public struct WhileOwner: Service {
             losingOwnership: { await terms.end() }
         )
         defer { terms.close() }
-        for await term in terms.coming.cancelOnGracefulShutdown() { try await term.serve() }
+        try await withTaskCancellationOrGracefulShutdownHandler {
+            for await term in terms.coming {
+                if Task.isShuttingDownGracefully { break }
+                try await term.serve()
+            }
+        } onCancelOrGracefulShutdown: {
+            terms.expectNoMore()
+        }
     }
 }
 #endif

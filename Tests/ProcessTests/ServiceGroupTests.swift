@@ -49,7 +49,8 @@ struct ServiceGroupTests {
         var start = Self.start
         start.arguments = ["--prepare-wait", "FIFO"].map { Array($0.utf8) }
         try await Server.withProcess(Self.variant, start) { server in
-            try await server.line(of: server.first, startingWith: "made")
+            // Before that there is no service yet: asking a process for sockets that is to stop is an error.
+            try await server.line(of: server.first, startingWith: "listening")
             server.signal(server.first, SIGTERM)
             #expect(try await server.ending(of: server.first) == .exited(0))
             try await server.everythingToEnd()

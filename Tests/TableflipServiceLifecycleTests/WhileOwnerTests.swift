@@ -40,16 +40,23 @@ import Testing
                 successor: .init(executable: "/bin/sh")))
     }
 
+    /// The work begins a moment before this process is in charge, and may be upgraded.
+    private func untilOwner(_ events: UpgradeEvents) async {
+        for await event in events where event.phase == .owner { break }
+    }
+
     @Test func `it runs while this process is the owner, and has ended before the successor is`() async throws {
         let stub = try self.stub()
         let consumer = Consumer(record: self.record)
         let isPrepared = Signal()
+        let early = stub.upgrader.events
         async let running: Void = stub.upgrader.runServices(
             [WhileOwner(stub.upgrader) { consumer }], logger: self.logger
         ) { await isPrepared.wait() }
         #expect(self.record.all.isEmpty)
         isPrepared.fire()
         await consumer.runs.wait()
+        await self.untilOwner(early)
         let events = stub.upgrader.events
         async let upgrade = stub.upgrader.upgrade()
         await consumer.isEnding.wait()
@@ -67,6 +74,7 @@ import Testing
         let consumers = [Consumer(record: self.record), Consumer(record: self.record)]
         for consumer in consumers { consumer.mayEnd.fire() }
         let made = Record()
+        let events = stub.upgrader.events
         async let running: Void = stub.upgrader.runServices(
             [
                 WhileOwner(stub.upgrader) {
@@ -75,8 +83,10 @@ import Testing
                 }
             ], logger: self.logger)
         await consumers[0].runs.wait()
+        await self.untilOwner(events)
         stub.nextSuccessor(.handsBack("not today"))
-        await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade() }
+        let error = try #require(await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade() })
+        #expect(error.message.contains("not today"))
         await consumers[1].runs.wait()
         #expect(self.record.all == ["consumer runs", "consumer has ended", "consumer runs"])
         stub.upgrader.stop()
@@ -88,9 +98,11 @@ import Testing
         let stub = try self.stub(hookTimeout: .milliseconds(500))
         // Its stream ends with its task.
         let consumer = Consumer(record: self.record)
+        let events = stub.upgrader.events
         async let running: Void = stub.upgrader.runServices(
             [WhileOwner(stub.upgrader) { consumer }], logger: self.logger)
         await consumer.runs.wait()
+        await self.untilOwner(events)
         try await stub.upgrader.upgrade()
         #expect(self.record.all == ["consumer runs", "consumer was cancelled"])
         try await running
@@ -152,7 +164,7 @@ import Testing
                 WhileOwner(stub.upgrader) { Migration(hasRun: hasRun) },
             ], logger: self.logger)
         await hasRun.wait()
-        for await event in events where event.phase == .owner { break }
+        await self.untilOwner(events)
         #expect(self.record.all == ["server runs"])
         try await stub.upgrader.upgrade()
         try await running

@@ -43,7 +43,6 @@ struct ServiceProbe {
             logger: logger
         )
         let generation = upgrader.generation
-        self.say(generation, "made")
         let events = upgrader.events
         let watching = Task {
             for await event in events {
