@@ -77,22 +77,21 @@ extension Upgrader {
 
         static let longestHookTimeout = Duration.seconds(30)
 
+        private static func check(
+            _ timeout: Duration, _ name: String, upTo limit: Duration = .seconds(86_400 * 365), _ words: String = "a year"
+        ) throws(UpgradeError) {
+            guard timeout <= .zero || timeout > limit else { return }
+            throw UpgradeError(
+                .invalidConfiguration, "\(name) is \(timeout)", cure: "Give it a time above zero, up to \(words).",
+                serving: .nobody
+            )
+        }
+
         func validate() throws(UpgradeError) {
-            for (name, value) in [
-                ("upgradeTimeout", self.upgradeTimeout), ("drainTimeout", self.drainTimeout),
-                ("pauseTimeout", self.pauseTimeout),
-            ] where value <= .zero || value > .seconds(86_400 * 365) {
-                throw UpgradeError(
-                    .invalidConfiguration, "\(name) is \(value)", cure: "Give it a time above zero, up to a year.",
-                    serving: .nobody
-                )
-            }
-            guard self.hookTimeout > .zero, self.hookTimeout <= Self.longestHookTimeout else {
-                throw UpgradeError(
-                    .invalidConfiguration, "hookTimeout is \(self.hookTimeout)",
-                    cure: "Give it a time above zero, up to \(Self.longestHookTimeout).", serving: .nobody
-                )
-            }
+            try Self.check(self.upgradeTimeout, "upgradeTimeout")
+            try Self.check(self.drainTimeout, "drainTimeout")
+            try Self.check(self.pauseTimeout, "pauseTimeout")
+            try Self.check(self.hookTimeout, "hookTimeout", upTo: Self.longestHookTimeout, "half a minute")
             if let path = self.pidFile, path.isEmpty || path.hasSuffix("/") || path.utf8.contains(0) {
                 throw UpgradeError(
                     .invalidConfiguration, "pidFile is \"\(path)\", which names no file",
@@ -106,7 +105,7 @@ extension Upgrader {
                     cure: "Name signals of signal(7), other than SIGKILL and SIGSTOP.", serving: .nobody
                 )
             }
-            if let overlap = Set(self.signals.upgrade).intersection(self.signals.stop).first {
+            if let overlap = self.signals.upgrade.first(where: { self.signals.stop.contains($0) }) {
                 throw UpgradeError(
                     .invalidConfiguration, "signal \(overlap) is to upgrade and to stop", serving: .nobody
                 )

@@ -6,7 +6,7 @@ import Synchronization
 /// Hands each event to every sequence that listens.
 final class EventHub: Sendable {
     private struct State {
-        var listeners: [Int: AsyncStream<UpgradeEvent>.Continuation] = [:]
+        var listeners = [Int: AsyncStream<UpgradeEvent>.Continuation]()
         var next = 0
         /// What happened before anybody could listen: taking over begins before the upgrader has been made.
         var early: [UpgradeEvent]? = []

@@ -7,7 +7,7 @@ import Synchronization
 final class Latch<Value: Sendable>: Sendable {
     private struct State {
         var value: Value?
-        var waiting: [Int: CheckedContinuation<Value?, Never>] = [:]
+        var waiting = [Int: CheckedContinuation<Value?, Never>]()
         var next = 0
     }
 

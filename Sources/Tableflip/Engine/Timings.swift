@@ -43,7 +43,7 @@ struct Timings: Sendable {
     /// `probation` is how long this process's probation lasts.
     func duration(of deadline: SuccessorMachine.Deadline, probation: Duration) -> Duration {
         switch deadline {
-        case .handshake: self.generous * 2
+        case .handshake: self.generous + self.generous
         case .initialisation: self.upgrade
         case .go: self.pause + self.generous * 2
         case .resume: self.generous

@@ -39,7 +39,8 @@ package final class ChannelSocket {
     private var outgoing: [Outgoing] = []
     private var outgoingStart = 0
     private var isOver = false
-    private var input = [UInt8](repeating: 0, count: 64 * 1024)
+    /// Room for most batches; more would cost a successor the page faults of its first touch.
+    private var input = [UInt8](repeating: 0, count: 16 * 1024)
     /// The kernel refused more descriptors in flight: sending goes on after the next acknowledgement.
     private var isCongested = false
     /// The process id of the peer, as the kernel saw it with the last bytes; 0 before any.
