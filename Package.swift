@@ -123,6 +123,12 @@ let package = Package(
             path: "Tests/Programs/tableflip-service-probe"
         ),
 
+        // Feeds the decoder and the channel with frames, and what once were frames; see Scripts/fuzz.sh.
+        .executableTarget(
+            name: "tableflip-fuzz", dependencies: ["CTableflip", "TableflipCore", "TableflipSystem"],
+            path: "Tests/Programs/tableflip-fuzz"
+        ),
+
         // MARK: Tests
 
         // Explores every interleaving of the two machines. Also compiled by the mutation test on its own.

@@ -15,7 +15,8 @@ let package = Package(
         .executableTarget(
             name: "handover-server",
             dependencies: [
-                .product(name: "Tableflip", package: "swift-tableflip"), .product(name: "Logging", package: "swift-log"),
+                .product(name: "Tableflip", package: "swift-tableflip"),
+                .product(name: "Logging", package: "swift-log"),
             ],
             path: "HandoverCost/swift-server"
         )

@@ -37,7 +37,7 @@ public final class CarriedDescriptor: Sendable {
     }
 
     /// Where it is inherited the kernel has only just given us the number: what that stands for is looked at before this
-    /// process answers for it, by ``identify()``.
+    /// process answers for it, by ``identify(_:)``.
     init(
         _ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor, unixPath: UnixPath? = nil,
         isInherited: Bool = false
@@ -77,24 +77,29 @@ public final class CarriedDescriptor: Sendable {
     /// What the number stood for when it became ours, or when this process last answered for it.
     var inode: UInt64? { self.held.withLock { $0.inode } }
 
-    /// Looks at what the number stands for now, and remembers it.
-    /// - Returns: the inode; nil if it stands for nothing.
-    func identify() -> UInt64? {
-        self.held.withLock { held in
-            let inode = held.number.flatMap { DescriptorFacts.inode(of: $0) }
-            if let inode { held.inode = inode }
-            return inode
-        }
+    /// Looks at what the numbers stand for now, and remembers it.
+    /// - Returns: the inodes; 0 for a number that stands for nothing.
+    static func identify(_ all: [CarriedDescriptor]) -> [UInt64] {
+        let inodes = self.inodes(all)
+        for (descriptor, inode) in zip(all, inodes) where inode != 0 { descriptor.held.withLock { $0.inode = inode } }
+        return inodes
     }
 
-    /// The number still stands for what it did. A process that took over alone answered to nobody: then what it stands
-    /// for now is remembered.
-    var isItself: Bool {
+    /// The first whose number does not stand any more for what it did.
+    static func firstLost(of all: [CarriedDescriptor]) -> CarriedDescriptor? {
+        zip(all, self.inodes(all)).first { descriptor, inode in inode == 0 || !descriptor.isStill(inode) }?.0
+    }
+
+    /// A process that took over alone answered to nobody: then what the number stands for now is remembered.
+    private func isStill(_ inode: UInt64) -> Bool {
         self.held.withLock { held in
-            guard let inode = held.number.flatMap({ DescriptorFacts.inode(of: $0) }) else { return false }
             if held.inode == nil { held.inode = inode }
             return held.inode == inode
         }
+    }
+
+    private static func inodes(_ all: [CarriedDescriptor]) -> [UInt64] {
+        DescriptorFacts.inodes(of: all.map { $0.withDescriptor { $0 ?? -1 } })
     }
 
     func want(_ options: ListenOptions) { self.wanted.withLock { $0 = options } }

@@ -217,16 +217,14 @@ final class SocketRegistry: Sendable {
     /// For each inherited entry whether it was claimed, the digest over those that were, and how many are new.
     func claims(_ capabilities: Capabilities) -> (claimed: [Bool], digest: UInt64, fresh: Int) {
         self.state.withLock { state in
+            let claimed = state.inherited.compactMap { $0.isClaimed ? $0.descriptor : nil }
             var digest = InventoryDigest()
-            var claimed: [Bool] = []
-            claimed.reserveCapacity(state.inherited.count)
-            for inherited in state.inherited {
-                claimed.append(inherited.isClaimed)
-                if inherited.isClaimed, let descriptor = inherited.descriptor {
-                    digest.combine(descriptor, capabilities)
-                }
+            for (descriptor, inode) in zip(claimed, CarriedDescriptor.identify(claimed)) {
+                // What is not open any more counts as another one than any: the two sides will differ.
+                let identity = inode == 0 ? .max : capabilities.identifiesSockets ? inode : 0
+                digest.combine(descriptor.entry, identity: identity)
             }
-            return (claimed, digest.value, state.carried.count - state.claimedCount)
+            return (state.inherited.map(\.isClaimed), digest.value, state.carried.count - state.claimedCount)
         }
     }
 
@@ -288,14 +286,6 @@ final class SocketRegistry: Sendable {
 
     /// Removes the paths of Unix listeners: for the last owner.
     func unlink() { for socket in self.carried { socket.unixPath?.remove() } }
-}
-
-extension InventoryDigest {
-    /// A descriptor that is not open any more counts as another one than any: the two sides will differ.
-    mutating func combine(_ socket: CarriedDescriptor, _ capabilities: Capabilities) {
-        let inode = socket.identify() ?? .max
-        self.combine(socket.entry, identity: capabilities.identifiesSockets || inode == .max ? inode : 0)
-    }
 }
 
 extension InventoryEntry {

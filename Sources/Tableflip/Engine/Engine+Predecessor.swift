@@ -202,12 +202,11 @@ extension Engine {
     /// A number that somebody else in this process has closed, and which may be another file by now, is named before
     /// anything is started.
     private func checkInventory(_ attempt: Attempt) throws(UpgradeError) {
-        for socket in attempt.inventory where !socket.isItself {
-            throw UpgradeError(
-                .inventoryMismatch, "the descriptor of \(socket.name) was closed by another part of this program",
-                cure: "Look for close() of a number that its owner had closed already, and restart the service."
-            )
-        }
+        guard let lost = CarriedDescriptor.firstLost(of: attempt.inventory) else { return }
+        throw UpgradeError(
+            .inventoryMismatch, "the descriptor of \(lost.name) was closed by another part of this program",
+            cure: "Look for close() of a number that its owner had closed already, and restart the service."
+        )
     }
 
     // MARK: What the successor says

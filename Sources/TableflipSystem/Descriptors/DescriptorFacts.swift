@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CTableflip
 package import TableflipCore
 
 #if canImport(Glibc)
@@ -59,6 +60,15 @@ package struct DescriptorFacts: Hashable, Sendable {
     package static func inode(of descriptor: CInt) -> UInt64? {
         var status = stat()
         return fstat(descriptor, &status) == 0 ? UInt64(status.st_ino) : nil
+    }
+
+    /// The inodes behind many numbers, in their order; 0: the number is not open.
+    package static func inodes(of descriptors: [CInt]) -> [UInt64] {
+        [UInt64](unsafeUninitializedCapacity: descriptors.count) { inodes, count in
+            // SAFETY: both have room for as many, and the call writes each one.
+            tf_inodes(descriptors, descriptors.count, inodes.baseAddress)
+            count = descriptors.count
+        }
     }
 
     /// What a digest knows the open description by.

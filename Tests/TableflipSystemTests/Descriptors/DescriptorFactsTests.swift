@@ -84,6 +84,36 @@ import Darwin
         #expect(try DescriptorFacts.identity(of: one.borrowed, .portable) == 0)
     }
 
+    @Test func `one question tells the same of a kind as all facts`() throws {
+        let pair = try ChannelSocket.pair()
+        let path = try self.directory.write("hello", to: "file")
+        let all = [
+            try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0)).release(),
+            try BoundSocket.bind(.udp(host: "127.0.0.1", port: 0)).release(), pair.ours, pair.theirs,
+            try check("open") { open(path, O_RDONLY | O_CLOEXEC) },
+            try check("open") { open("/dev/null", O_RDONLY | O_CLOEXEC) },
+        ]
+        for number in all {
+            let facts = try DescriptorFacts(of: number)
+            for kind in DescriptorKind.allCases {
+                #expect(DescriptorFacts.number(number, fits: kind) == facts.fits(kind), "\(number), \(kind)")
+            }
+            OwnedDescriptor(takingOwnershipOf: number).close()
+        }
+    }
+
+    @Test func `the inodes of many numbers are those of each, with and without a second thread`() throws {
+        let one = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0))
+        let other = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0))
+        let inodes = (try DescriptorFacts(of: one.borrowed).inode, try DescriptorFacts(of: other.borrowed).inode)
+        // The numbers need not be different: enough for a second thread, few enough open ones for any limit.
+        for count in [0, 1, 7, 1999, 2000, 5001] {
+            let numbers = (0..<count).map { [one.borrowed, -1, other.borrowed][$0 % 3] }
+            let expected = (0..<count).map { [inodes.0, 0, inodes.1][$0 % 3] }
+            #expect(DescriptorFacts.inodes(of: numbers) == expected, "\(count)")
+        }
+    }
+
     private func kinds(_ facts: DescriptorFacts) -> [DescriptorKind] {
         DescriptorKind.allCases.filter { facts.fits($0) }
     }
