@@ -19,7 +19,9 @@ final class SocketRegistry: Sendable {
     private struct State {
         /// In the order in which the predecessor offered it; that order is what `ready` speaks of.
         var inherited: [Inherited] = []
-        var claimedCount = 0
+        /// Indices of what is carried no further, and kept because this process has to answer for it in `ready`.
+        var forgotten: [Int] = []
+        var isAnsweredFor = false
         /// Where what was inherited is, by name, for as long as that keeps the name.
         var indexByName: [String: Int] = [:]
         /// The names of what was not inherited.
@@ -39,8 +41,12 @@ final class SocketRegistry: Sendable {
 
         mutating func claim(_ index: Int) {
             self.inherited[index].isClaimed = true
-            self.claimedCount += 1
             if let descriptor = self.inherited[index].descriptor { self.carried.append(descriptor) }
+        }
+
+        mutating func dropForgotten() {
+            for index in self.forgotten { self.inherited[index].descriptor = nil }
+            self.forgotten = []
         }
 
         mutating func take(_ name: String) throws(UpgradeError) {
@@ -140,7 +146,9 @@ final class SocketRegistry: Sendable {
         self.state.withLock { state in
             guard !state.isFrozen, let index = state.carried.firstIndex(where: { $0 === descriptor }) else { return }
             state.carried.remove(at: index)
-            if state.names.remove(descriptor.name) == nil { state.indexByName[descriptor.name] = nil }
+            guard state.names.remove(descriptor.name) == nil else { return }
+            if let index = state.indexByName.removeValue(forKey: descriptor.name) { state.forgotten.append(index) }
+            if state.isAnsweredFor { state.dropForgotten() }
         }
     }
 
@@ -224,7 +232,10 @@ final class SocketRegistry: Sendable {
                 let identity = inode == 0 ? .max : capabilities.identifiesSockets ? inode : 0
                 digest.combine(descriptor.entry, identity: identity)
             }
-            return (state.inherited.map(\.isClaimed), digest.value, state.carried.count - state.claimedCount)
+            state.isAnsweredFor = true
+            state.dropForgotten()
+            let fresh = state.carried.count { !$0.isInherited }
+            return (state.inherited.map(\.isClaimed), digest.value, fresh)
         }
     }
 

@@ -48,6 +48,27 @@ import Darwin
         #expect(self.registry.closeUnclaimed().names.isEmpty)
     }
 
+    @Test(arguments: [true, false])
+    func `what was inherited and is forgotten is closed, once this process has answered for it`(
+        _ isBefore: Bool
+    ) throws {
+        let tracer = try Tracer()
+        try self.registry.inherit(
+            [.init(name: "traced", kind: .file, address: "")],
+            DescriptorBatch(takingOwnershipOf: [tracer.giveAway().release()])
+        )
+        _ = try self.ask("new")
+        if isBefore { self.registry.remove(try self.ask("traced")) } else { _ = try self.ask("traced") }
+        #expect(tracer.isOpenSomewhere)
+        let claims = self.registry.claims(.portable)
+        #expect(claims.claimed == [true])
+        #expect(claims.fresh == 1)
+        for descriptor in self.registry.carried where descriptor.name == "traced" { self.registry.remove(descriptor) }
+        #expect(!tracer.isOpenSomewhere)
+        #expect(self.registry.carried.map(\.name) == ["new"])
+        _ = try self.ask("traced")  // its name is free again
+    }
+
     @Test func `an inventory may come in several batches`() throws {
         try self.inherit(["a", "b"])
         try self.inherit(["c"])

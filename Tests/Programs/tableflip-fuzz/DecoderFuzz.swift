@@ -13,9 +13,11 @@ struct DecoderFuzz {
     mutating func step(_ frames: inout FrameSource) -> String? {
         let bytes = frames.next()
         // Most frames come whole, some in two pieces.
-        guard bytes.count > 1, frames.below(8) == 0 else { return self.feed(bytes[...]) }
-        let cut = frames.below(bytes.count)
-        return self.feed(bytes[..<cut]) ?? self.feed(bytes[cut...])
+        let cut = bytes.count > 1 && frames.below(8) == 0 ? frames.below(bytes.count) : 0
+        if let failure = self.feed(bytes[..<cut]) ?? self.feed(bytes[cut...]) { return failure }
+        // What waits for more bytes would swallow the frames to come: some are to go that way, not most.
+        if self.decoder.pending > 0, frames.below(2) == 0 { self.decoder = FrameDecoder() }
+        return nil
     }
 
     private mutating func feed(_ bytes: ArraySlice<UInt8>) -> String? {
@@ -41,8 +43,6 @@ struct DecoderFuzz {
         guard self.decoder.pending < FrameHeader.size + Int(FrameHeader.maximumLength) else {
             return "\(self.decoder.pending) bytes are pending"
         }
-        // What waits for very many bytes is not interesting for long.
-        if self.decoder.pending > 16_384 { self.decoder = FrameDecoder() }
         return nil
     }
 
