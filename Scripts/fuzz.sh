@@ -13,6 +13,6 @@ cd "$(dirname "$0")/.."
 count=${1:-10000000}
 seed=${2:-$((RANDOM * 32768 + RANDOM))}
 swift build -c release --product tableflip-fuzz >&2
-# Half a minute for ten million frames where nothing else runs.
+# Twenty seconds for ten million frames where nothing else runs.
 timeout --kill-after=5 300 "$(swift build -c release --show-bin-path)/tableflip-fuzz" "$count" "$seed" \
     Tests/TableflipCoreTests/Fixtures/v1/*.hex

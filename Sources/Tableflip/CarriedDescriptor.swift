@@ -85,17 +85,15 @@ public final class CarriedDescriptor: Sendable {
         return inodes
     }
 
-    /// The first whose number does not stand any more for what it did.
+    /// The first whose number does not stand any more for what it did. What has not been looked at yet, because this
+    /// process had nobody to answer to when it took over, is remembered.
     static func firstLost(of all: [CarriedDescriptor]) -> CarriedDescriptor? {
-        zip(all, self.inodes(all)).first { descriptor, inode in inode == 0 || !descriptor.isStill(inode) }?.0
-    }
-
-    /// A process that took over alone answered to nobody: then what the number stands for now is remembered.
-    private func isStill(_ inode: UInt64) -> Bool {
-        self.held.withLock { held in
-            if held.inode == nil { held.inode = inode }
-            return held.inode == inode
-        }
+        zip(all, self.inodes(all)).first { descriptor, inode in
+            descriptor.held.withLock { held in
+                if held.inode == nil, inode != 0 { held.inode = inode }
+                return inode == 0 || held.inode != inode
+            }
+        }?.0
     }
 
     private static func inodes(_ all: [CarriedDescriptor]) -> [UInt64] {
