@@ -162,6 +162,10 @@ final class Engine {
     }
 
     private func tell(_ event: SuccessorMachine.Event) {
+        // It was meant for a process on its way to be the owner, which it has become by now.
+        if event == .stopRequested, self.successor.phase == .owner {
+            return self.feed(PredecessorMachine.Event.stopRequested)
+        }
         let before = self.successor.phase
         let actions = self.successor.handle(event)
         if before != self.successor.phase {

@@ -111,6 +111,29 @@ import Testing
     }
 
     @Test(arguments: Kernel.allCases)
+    func `a stop that comes with the ownership is not lost`(_ kernel: Kernel) async throws {
+        let never = Latch<Void>()
+        try await Stage.first(kernel) { stage in
+            let isBeginning = Latch<Void>()
+            self.add(
+                "A", to: stage,
+                begin: {
+                    isBeginning.set(())
+                    _ = await never.wait()
+                }
+            )
+            let ready = stage.requestReady()
+            try await isBeginning.value("becameOwner")
+            // In the hook's place, so that both are there at once.
+            try await stage.sendTogether([.ownershipChanged(number: 1, nil), .stop])
+            _ = try await ready.value
+            let reason = try await stage.context.exit.value()
+            #expect(reason == .stopped)
+        }
+        never.set(())
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `work that does not end keeps no process from leaving`(_ kernel: Kernel) async throws {
         let never = Latch<Void>()
         try await Stage.first(kernel, { $0.hookTimeout = .milliseconds(500) }) { stage in
