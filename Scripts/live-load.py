@@ -80,7 +80,7 @@ class Server:
         self.pid_file = os.path.join(folder, "pid")
         self.process = subprocess.Popen(
             [demo, "serve", "--listen", "127.0.0.1:0", "--pid-file", self.pid_file, "--drain-timeout", "20s",
-             "--json-events"],
+             "--pause-timeout", "10s", "--json-events"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         self.lines = Lines(self.process.stdout)
         _, listening = self.lines.wait("the first server listens", lambda line: line["phase"] == "listening")

@@ -4,110 +4,112 @@
 import Foundation
 import Testing
 
-/// Connections that end while they could move.
-@Suite(.serialized, .timeLimit(.minutes(5)))
-struct EndTests {
-    @Test
-    func `A client that says that it has finished is answered, and then sees the end`() async throws {
-        try await Demo.with { demo in
-            let connections = try demo.connect(20)
-            for connection in connections {
-                try connection.send(Request.get("/delay/500ms") + Request.get + Request.post("last"))
-                try connection.finishSending()
-            }
-            let upgrade = try demo.startUpgrade()
-            try demo.commit(upgrade)
-            for connection in connections {
-                try connection.expect(from: demo.either(upgrade))
-                try connection.expect(from: demo.either(upgrade))
-                try connection.expect("last")
-                try connection.expectEnd()
-            }
-            try demo.end(upgrade)
-        }
-    }
-
-    /// The kernel tells of the end at once, also a process that does not want to read.
-    @Test
-    func `A request with the end right behind it is answered, whichever process reads it`() async throws {
-        try await Demo.with { demo in
-            for round in 0..<6 {
-                let connections = try demo.connect(150)
-                if round % 2 == 0 { for connection in connections { try connection.ask(demo.process) } }
-                let upgrade = try demo.startUpgrade()
-                if round < 4 { try demo.event("owner", of: demo.commit(upgrade)) }
+extension LiveTests {
+    /// Connections that end while they could move.
+    @Suite(.timeLimit(.minutes(5)))
+    struct EndTests {
+        @Test
+        func `A client that says that it has finished is answered, and then sees the end`() async throws {
+            try await Demo.with { demo in
+                let connections = try demo.connect(20)
                 for connection in connections {
-                    try connection.send(Request.get)
+                    try connection.send(Request.get("/delay/500ms") + Request.get + Request.post("last"))
                     try connection.finishSending()
                 }
+                let upgrade = try demo.startUpgrade()
+                try demo.commit(upgrade)
                 for connection in connections {
                     try connection.expect(from: demo.either(upgrade))
+                    try connection.expect(from: demo.either(upgrade))
+                    try connection.expect("last")
                     try connection.expectEnd()
                 }
                 try demo.end(upgrade)
             }
         }
-    }
 
-    @Test
-    func `Whoever asks for the end gets the answer and the end`() async throws {
-        try await Demo.with { demo in
-            let request = Request.get("/delay/500ms", "Connection: close")
-            let (closing, old, kept) = (try demo.connect(10), try demo.connect(10), try demo.connect(10))
-            for connection in closing { try connection.send(request) }
-            for connection in old { try connection.send("GET /delay/500ms HTTP/1.0\r\n\r\n") }
-            for connection in kept {
-                try connection.send("GET /delay/500ms HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-            }
-            let upgrade = try demo.startUpgrade()
-            try demo.commit(upgrade)
-            let late = try demo.connect(10)
-            for connection in late { try connection.send(request) }
-            for connection in closing + late {
-                try connection.expect(from: demo.either(upgrade), saysClose: true)
-                try connection.expectEnd()
-            }
-            for connection in old {
-                try connection.expect(from: demo.either(upgrade), saysClose: true, version: "HTTP/1.0")
-                try connection.expectEnd()
-            }
-            for connection in kept {
-                try connection.expect(from: demo.either(upgrade), version: "HTTP/1.0")
-                try connection.ask(demo.process)
-            }
-            try demo.end(upgrade)
-            for connection in kept { try connection.ask(demo.process) }
-        }
-    }
-
-    @Test
-    func `Clients that leave or reset while connections move take nobody with them`() async throws {
-        try await Demo.with { demo in
-            // The first generation has one more: it has bound.
-            try demo.upgrade()
-            let before = try demo.sockets()
-            var staying: [Connection] = []
-            for round in 0..<3 {
-                let connections = try demo.connect(150)
-                if round > 0 { for connection in connections { try connection.ask(demo.process) } }
-                let upgrade = try demo.startUpgrade()
-                if round > 1 { try demo.event("owner", of: demo.commit(upgrade)) }
-                for (number, connection) in connections.enumerated() {
-                    switch number % 3 {
-                    case 0: connection.reset()
-                    case 1: connection.close()
-                    default: staying.append(connection)
+        /// The kernel tells of the end at once, also a process that does not want to read.
+        @Test
+        func `A request with the end right behind it is answered, whichever process reads it`() async throws {
+            try await Demo.with { demo in
+                for round in 0..<6 {
+                    let connections = try demo.connect(150)
+                    if round % 2 == 0 { for connection in connections { try connection.ask(demo.process) } }
+                    let upgrade = try demo.startUpgrade()
+                    if round < 4 { try demo.event("owner", of: demo.commit(upgrade)) }
+                    for connection in connections {
+                        try connection.send(Request.get)
+                        try connection.finishSending()
                     }
+                    for connection in connections {
+                        try connection.expect(from: demo.either(upgrade))
+                        try connection.expectEnd()
+                    }
+                    try demo.end(upgrade)
+                }
+            }
+        }
+
+        @Test
+        func `Whoever asks for the end gets the answer and the end`() async throws {
+            try await Demo.with { demo in
+                let request = Request.get("/delay/500ms", "Connection: close")
+                let (closing, old, kept) = (try demo.connect(10), try demo.connect(10), try demo.connect(10))
+                for connection in closing { try connection.send(request) }
+                for connection in old { try connection.send("GET /delay/500ms HTTP/1.0\r\n\r\n") }
+                for connection in kept {
+                    try connection.send("GET /delay/500ms HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                }
+                let upgrade = try demo.startUpgrade()
+                try demo.commit(upgrade)
+                let late = try demo.connect(10)
+                for connection in late { try connection.send(request) }
+                for connection in closing + late {
+                    try connection.expect(from: demo.either(upgrade), saysClose: true)
+                    try connection.expectEnd()
+                }
+                for connection in old {
+                    try connection.expect(from: demo.either(upgrade), saysClose: true, version: "HTTP/1.0")
+                    try connection.expectEnd()
+                }
+                for connection in kept {
+                    try connection.expect(from: demo.either(upgrade), version: "HTTP/1.0")
+                    try connection.ask(demo.process)
                 }
                 try demo.end(upgrade)
-                for connection in staying { try connection.ask(demo.process) }
+                for connection in kept { try connection.ask(demo.process) }
             }
-            // Each answer is an occasion to have seen the end of those that have left.
-            let wanted = before + staying.count
-            let deadline = Date(timeIntervalSinceNow: 60)
-            while case let left = try demo.sockets(), left != wanted {
-                try require(Date() < deadline, "\(left) sockets instead of \(wanted)")
-                try staying[0].ask(demo.process)
+        }
+
+        @Test
+        func `Clients that leave or reset while connections move take nobody with them`() async throws {
+            try await Demo.with { demo in
+                // The first generation has one more: it has bound.
+                try demo.upgrade()
+                let before = try demo.sockets()
+                var staying: [Connection] = []
+                for round in 0..<3 {
+                    let connections = try demo.connect(150)
+                    if round > 0 { for connection in connections { try connection.ask(demo.process) } }
+                    let upgrade = try demo.startUpgrade()
+                    if round > 1 { try demo.event("owner", of: demo.commit(upgrade)) }
+                    for (number, connection) in connections.enumerated() {
+                        switch number % 3 {
+                        case 0: connection.reset()
+                        case 1: connection.close()
+                        default: staying.append(connection)
+                        }
+                    }
+                    try demo.end(upgrade)
+                    for connection in staying { try connection.ask(demo.process) }
+                }
+                // Each answer is an occasion to have seen the end of those that have left.
+                let wanted = before + staying.count
+                let deadline = Date(timeIntervalSinceNow: 60)
+                while case let left = try demo.sockets(), left != wanted {
+                    try require(Date() < deadline, "\(left) sockets instead of \(wanted)")
+                    try staying[0].ask(demo.process)
+                }
             }
         }
     }

@@ -3,57 +3,59 @@
 
 import Testing
 
-/// Many clients, each of which counts every request.
-@Suite(.serialized, .timeLimit(.minutes(5)))
-struct LoadTests {
-    @Test(
-        arguments: [
-            ["--mode", "keep"], ["--mode", "keep", "--think", "2ms"], ["--mode", "pipeline"],
-            ["--mode", "chunked", "--body", "20K"], ["--mode", "upload", "--body", "1M", "--think", "10ms"],
-        ]
-    )
-    func `Every request is answered through 18 upgrades, and every client keeps its connection`(
-        mode: [String]
-    ) async throws {
-        try await Demo.with { demo in
-            let load = try LoadProgram(demo, clients: 16, mode)
-            for _ in 0..<18 {
-                try load.progress(32)
-                try demo.upgrade()
+extension LiveTests {
+    /// Many clients, each of which counts every request.
+    @Suite(.timeLimit(.minutes(5)))
+    struct LoadTests {
+        @Test(
+            arguments: [
+                ["--mode", "keep"], ["--mode", "keep", "--think", "2ms"], ["--mode", "pipeline"],
+                ["--mode", "chunked", "--body", "20K"], ["--mode", "upload", "--body", "1M", "--think", "10ms"],
+            ]
+        )
+        func `Every request is answered through 18 upgrades, and every client keeps its connection`(
+            mode: [String]
+        ) async throws {
+            try await Demo.with { demo in
+                let load = try LoadProgram(demo, clients: 8, mode)
+                for _ in 0..<18 {
+                    try load.progress(16)
+                    try demo.upgrade()
+                }
+                try load.progress(16)
+                try load.stop()
             }
-            try load.progress(32)
-            try load.stop()
         }
-    }
 
-    @Test
-    func `A thousand connections at rest are still open after three upgrades`() async throws {
-        try await Demo.with { demo in
-            let load = try LoadProgram(demo, clients: 1000, ["--mode", "rest"])
-            try load.rest()
-            for _ in 0..<3 { try demo.upgrade() }
-            let last = try load.stop()
-            try require(last.latestServers == ["\(demo.process)": 1000], "answered by \(last.latestServers)")
-        }
-    }
-
-    /// The signal reaches a process that still takes over from its predecessor.
-    @Test
-    func `Each new owner may be told at once to make way`() async throws {
-        try await Demo.with { demo in
-            let (resting, busy) = (
-                try LoadProgram(demo, clients: 500, ["--mode", "rest"]),
-                try LoadProgram(demo, clients: 8, ["--mode", "keep"])
-            )
-            try resting.rest()
-            try busy.progress(8)
-            for _ in 0..<10 {
-                let upgrade = try demo.startUpgrade()
-                try demo.event("owner", of: demo.commit(upgrade))
-                try demo.insist(after: upgrade)
+        @Test
+        func `A thousand connections at rest are still open after three upgrades`() async throws {
+            try await Demo.with { demo in
+                let load = try LoadProgram(demo, clients: 1000, ["--mode", "rest"])
+                try load.rest()
+                for _ in 0..<3 { try demo.upgrade() }
+                let last = try load.stop()
+                try require(last.latestServers == ["\(demo.process)": 1000], "answered by \(last.latestServers)")
             }
-            try resting.stop()
-            try busy.stop()
+        }
+
+        /// The signal reaches a process that still takes over from its predecessor.
+        @Test
+        func `Each new owner may be told at once to make way`() async throws {
+            try await Demo.with { demo in
+                let (resting, busy) = (
+                    try LoadProgram(demo, clients: 500, ["--mode", "rest"]),
+                    try LoadProgram(demo, clients: 8, ["--mode", "keep"])
+                )
+                try resting.rest()
+                try busy.progress(8)
+                for _ in 0..<10 {
+                    let upgrade = try demo.startUpgrade()
+                    try demo.event("owner", of: demo.commit(upgrade))
+                    try demo.insist(after: upgrade)
+                }
+                try resting.stop()
+                try busy.stop()
+            }
         }
     }
 }

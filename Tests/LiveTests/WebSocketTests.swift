@@ -3,21 +3,23 @@
 
 import Testing
 
-/// A connection whose protocol is not HTTP any more.
-@Suite(.serialized, .timeLimit(.minutes(5)))
-struct WebSocketTests {
-    @Test
-    func `Ten thousand numbered messages come back in order on one connection through 20 upgrades`() async throws {
-        try await Demo.with { demo in
-            var socket = try WebSocket(demo.connect())
-            for _ in 0..<20 {
-                let upgrade = try demo.startUpgrade()
-                try socket.exchange(500, window: 16)
-                // On and on while the connection moves.
-                while !demo.hasEnded(upgrade) { try socket.exchange(20, window: 16) }
-                try demo.end(upgrade)
+extension LiveTests {
+    /// A connection whose protocol is not HTTP any more.
+    @Suite(.timeLimit(.minutes(5)))
+    struct WebSocketTests {
+        @Test
+        func `Ten thousand numbered messages come back in order on one connection through 20 upgrades`() async throws {
+            try await Demo.with { demo in
+                var socket = try WebSocket(demo.connect())
+                for _ in 0..<20 {
+                    let upgrade = try demo.startUpgrade()
+                    try socket.exchange(500, window: 16)
+                    // On and on while the connection moves.
+                    while !demo.hasEnded(upgrade) { try socket.exchange(20, window: 16) }
+                    try demo.end(upgrade)
+                }
+                try require(socket.count >= 10_000, "\(socket.count) messages")
             }
-            try require(socket.count >= 10_000, "\(socket.count) messages")
         }
     }
 }

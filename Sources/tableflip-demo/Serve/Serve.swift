@@ -33,6 +33,9 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "How long a successor may take to be ready.")
     var upgradeTimeout = DurationArgument(.seconds(60))
 
+    @Option(help: .init("How long accepting may take to pause.", visibility: .hidden))
+    var pauseTimeout = DurationArgument(.seconds(1))
+
     @Option(help: "How long a replaced or stopped process may take to finish its requests.")
     var drainTimeout = DurationArgument(.seconds(30))
 
@@ -71,7 +74,7 @@ struct Serve: AsyncParsableCommand {
             upgrader = try Upgrader(
                 configuration: .init(
                     pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout.duration,
-                    drainTimeout: self.drainTimeout.duration
+                    drainTimeout: self.drainTimeout.duration, pauseTimeout: self.pauseTimeout.duration
                 ),
                 logger: logger
             )

@@ -34,7 +34,7 @@ final class Demo: @unchecked Sendable {
         self.program = try Program(
             [
                 "serve", "--listen", "127.0.0.1:0", "--pid-file", directory.appending(path: "pid").path,
-                "--json-events", "--upgrade-timeout", "60s", "--drain-timeout", "60s",
+                "--json-events", "--upgrade-timeout", "60s", "--drain-timeout", "60s", "--pause-timeout", "30s",
             ] + arguments,
             errors: errors
         )
