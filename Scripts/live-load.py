@@ -6,6 +6,8 @@
 # a request was lost, a connection was closed by the server, or an old process stayed too long. Everything is on the
 # loopback interface and ends by itself.
 #
+# The times that are judged are those of a release build; nothing may be lost or closed in any.
+#
 # Usage: Scripts/live-load.py PATH-OF-THE-BUILT-tableflip-demo [--quick]
 #   --quick  fewer connections and less time, and no times are judged: for machines that others use as well.
 import argparse
