@@ -166,10 +166,13 @@ let package = Package(
                 ),
             ]
         ),
+        // Starting processes, for the tests that do.
+        .target(name: "ProcessSupport", path: "Tests/ProcessSupport"),
         .testTarget(
-            name: "ProcessTests", dependencies: ["tableflip-demo", "tableflip-probe", "tableflip-service-probe"]
+            name: "ProcessTests",
+            dependencies: ["ProcessSupport", "tableflip-demo", "tableflip-probe", "tableflip-service-probe"]
         ),
-        .testTarget(name: "LiveTests", dependencies: ["tableflip-demo"]),
+        .testTarget(name: "LiveTests", dependencies: ["ProcessSupport", "tableflip-demo"]),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu11

@@ -78,7 +78,8 @@ extension Upgrader {
         static let longestHookTimeout = Duration.seconds(30)
 
         private static func check(
-            _ timeout: Duration, _ name: String, upTo limit: Duration = .seconds(86_400 * 365), _ words: String = "a year"
+            _ timeout: Duration, _ name: String, upTo limit: Duration = .seconds(86_400 * 365),
+            _ words: String = "a year"
         ) throws(UpgradeError) {
             guard timeout <= .zero || timeout > limit else { return }
             throw UpgradeError(

@@ -81,13 +81,13 @@ struct DrainTests {
             for connection in idle { try connection.ask(demo.process) }
             for connection in busy { try connection.send(Request.get("/delay/1s")) }
             try demo.connect().ask(demo.process)
-            try require(kill(demo.process, SIGTERM) == 0, "it is gone")
+            try demo.startStop()
             for connection in idle { try connection.expectEnd() }
             for connection in busy {
                 try connection.expect(from: [demo.process], saysClose: true)
                 try connection.expectEnd()
             }
-            try require(demo.events.waitForEnd(within: 60), "the server did not stop")
+            try demo.stop()
         }
     }
 

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 import Testing
 
 /// What the private variable says although there is no predecessor, and what the program ends with.

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 import Testing
 
 /// Which sockets a successor gets, and what becomes of them.

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 import Testing
 
 @Suite(.fewAtATime)

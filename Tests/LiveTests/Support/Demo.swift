@@ -9,6 +9,7 @@ final class Demo: @unchecked Sendable {
     private struct State {
         var current: CInt
         var connections: [Connection] = []
+        var isStopping = false
     }
 
     let port: UInt16
@@ -53,7 +54,6 @@ final class Demo: @unchecked Sendable {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
             defer { try? FileManager.default.removeItem(at: directory) }  // one that stays does no harm
             let demo = try Demo(arguments, in: directory)
-            defer { demo.reap() }
             do {
                 try body(demo)
                 for connection in demo.connections { connection.close() }
@@ -78,28 +78,33 @@ final class Demo: @unchecked Sendable {
 
     // MARK: Ends
 
-    private func stop() throws {
-        try require(kill(self.process, SIGTERM) == 0, "\(self.process) is gone")
-        try require(self.events.waitForEnd(within: 60), "the servers did not stop")
+    /// Tells the process in charge to stop, unless that was done before, and waits for the end of all.
+    func stop() throws {
+        let isFirst = self.lock.withLock {
+            defer { self.state.isStopping = true }
+            return !self.state.isStopping
+        }
+        if isFirst { try require(kill(self.process, SIGTERM) == 0, "\(self.process) is gone") }
+        try require(self.program.endings.waitForEnd(within: 60), "the servers did not stop")
         try require(
             !self.errors.contains("Fatal error") && !self.errors.contains("Sanitizer"), "a server has crashed")
     }
 
-    /// Whatever is left. A process that was seen to leave is not signalled: its number may be another's by now.
-    private func end() {
-        let events = self.events.all
-        let left = Set(events.filter { $0.phase == "predecessorLeft" }.map(\.peer))
-        let processes = Set(events.flatMap { [$0.pid, $0.phase == "spawned" ? $0.peer : $0.pid] } + [self.program.id])
-        for process in processes.subtracting(left) where !self.events.waitForEnd(within: 0) { kill(process, SIGKILL) }
-        for connection in self.connections { connection.close() }
-        _ = self.events.waitForEnd(within: 30)
+    /// Tells the process in charge to stop, and waits for nothing.
+    func startStop() throws {
+        self.lock.withLock { self.state.isStopping = true }
+        try require(kill(self.process, SIGTERM) == 0, "\(self.process) is gone")
     }
 
-    /// Where this process is the one that orphans fall to, which other tests may have made it.
-    private func reap() {
-        for process in Set(self.events.all.map(\.pid)) where process != self.program.id {
-            waitpid(process, nil, WNOHANG)
-        }
+    /// Whatever is left. A process that was seen to end is not signalled: its number may be another's by now.
+    private func end() {
+        let ended = Set(self.program.endings.all)
+        let processes = Set(
+            self.events.all.flatMap { [$0.pid, $0.phase == "spawned" ? $0.peer : $0.pid] } + [self.program.id])
+        // Only members of the group that this test made.
+        for process in processes.subtracting(ended) where getpgid(process) == self.program.id { kill(process, SIGKILL) }
+        for connection in self.connections { connection.close() }
+        _ = self.program.endings.waitForEnd(within: 30)
     }
 
     /// What all generations wrote to their standard error.

@@ -2,32 +2,64 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 
 /// A process of the demo program, and the lines of JSON that it and its successors write.
 final class Program<Line: Decodable & Sendable>: Sendable {
+    /// Also that of the process group of all its successors.
     let id: CInt
     /// Ends when nobody has the standard output any more.
     let lines = Journal<Line>()
-    private let input: Pipe
+    /// How each process of the group ended; it ends with the last one.
+    let endings = Journal<CInt>()
+    private let input: FileHandle
 
     init(_ arguments: [String], errors: URL? = nil) throws {
-        let process = Process()
-        process.executableURL = try DemoProgram.url()
-        process.arguments = arguments
-        let (output, input) = (Pipe(), Pipe())
-        process.standardOutput = output
-        process.standardInput = input
-        process.standardError = try errors.map { try FileHandle(forWritingTo: $0) } ?? FileHandle.nullDevice
-        try Self.withOpenSignals { try process.run() }
-        self.id = process.processIdentifier
-        self.input = input
-        let lines = self.lines
-        let reading = output.fileHandleForReading
+        try require(Harness.isReady, "prctl")
+        let path = try DemoProgram.url().path
+        // Whatever upgrades here is the test's own affair.
+        let environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("TABLEFLIP") }
+        let (id, output, input) = try Command.alone {
+            let (output, input) = (try Self.pipe(), try Self.pipe())
+            defer { for end in [output.writing, input.reading] { close(end) } }
+            let command = Command(
+                path: path, arguments: ([path] + arguments).map { Array($0.utf8) },
+                environment: environment.map { Array("\($0.key)=\($0.value)".utf8) },
+                descriptors: [0: input.reading], errors: errors?.path ?? "/dev/null"
+            )
+            return (try command.start(output: output.writing), output.reading, input.writing)
+        }
+        self.id = id
+        self.input = FileHandle(fileDescriptor: input, closeOnDealloc: true)
+        let (lines, endings) = (self.lines, self.endings)
+        let reading = FileHandle(fileDescriptor: output, closeOnDealloc: true)
         Thread.detachNewThread { Self.read(reading, lines) }
+        Thread.detachNewThread { Self.reap(id, endings) }
     }
 
     /// What the program takes as the sign to come to its end.
-    func closeInput() throws { try self.input.fileHandleForWriting.close() }
+    func closeInput() throws { try self.input.close() }
+
+    private static func pipe() throws -> (reading: CInt, writing: CInt) {
+        var ends: [CInt] = [-1, -1]
+        guard Foundation.pipe(&ends) == 0 else { throw POSIXError(.EMFILE) }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        return (ends[0], ends[1])
+    }
+
+    /// At once: what waits to be reaped keeps Swift Testing's exit tests from noticing their own children (waitid(2) with
+    /// P_ALL and WNOWAIT tells of the same one again and again). Orphans become children of this process before their
+    /// parent is reaped, so the row never breaks off early.
+    private static func reap(_ group: CInt, _ endings: Journal<CInt>) {
+        var status: CInt = 0
+        while true {
+            let process = waitpid(-group, &status, 0)
+            if process < 0, errno == EINTR { continue }
+            guard process > 0 else { break }
+            endings.append(process)
+        }
+        endings.end()
+    }
 
     private static func read(_ handle: FileHandle, _ lines: Journal<Line>) {
         var pending = Data()
@@ -39,15 +71,6 @@ final class Program<Line: Decodable & Sendable>: Sendable {
             }
         }
         lines.end()
-    }
-
-    /// A child inherits the mask of the thread that starts it, and many threads block most signals.
-    private static func withOpenSignals(_ body: () throws -> Void) rethrows {
-        var (none, before) = (sigset_t(), sigset_t())
-        sigemptyset(&none)
-        pthread_sigmask(SIG_SETMASK, &none, &before)
-        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        try body()
     }
 }
 

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 
 /// One connection to the probe, step by step.
 final class Connection: Sendable {

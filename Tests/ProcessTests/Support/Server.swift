@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 import Testing
 
 /// A service: the probe, all its generations, and a client that never stops asking.

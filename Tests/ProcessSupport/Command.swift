@@ -4,18 +4,28 @@
 import Foundation
 
 /// A program to start. Foundation's `Process` can pass on neither an argv[0] of its own nor bytes that are not UTF-8.
-struct Command {
-    var path: String
+package struct Command {
+    package var path: String
     /// From argv[0] on.
-    var arguments: [[UInt8]]
-    var environment: [[UInt8]]
+    package var arguments: [[UInt8]]
+    package var environment: [[UInt8]]
     /// Numbers in the new process, and which descriptor of this one each is.
-    var descriptors: [CInt: CInt] = [:]
+    package var descriptors: [CInt: CInt]
     /// Where its standard error goes.
-    var errors: String
+    package var errors: String
+
+    package init(
+        path: String, arguments: [[UInt8]], environment: [[UInt8]], descriptors: [CInt: CInt] = [:], errors: String
+    ) {
+        self.path = path
+        self.arguments = arguments
+        self.environment = environment
+        self.descriptors = descriptors
+        self.errors = errors
+    }
 
     /// Starts it as the leader of a process group, in which all its successors stay.
-    func start(output: CInt) throws -> CInt {
+    package func start(output: CInt) throws -> CInt {
         #if canImport(Darwin)
         var actions: posix_spawn_file_actions_t?
         var attributes: posix_spawnattr_t?
@@ -75,14 +85,14 @@ struct Command {
 
     /// One at a time: starting a process, and writing a program. What one thread has open for a moment would otherwise
     /// reach the process that another one starts (a pipe that never ends, a program that is "busy").
-    static func alone<Result>(_ body: () throws -> Result) rethrows -> Result {
+    package static func alone<Result>(_ body: () throws -> Result) rethrows -> Result {
         try self.lock.withLock(body)
     }
 }
 
 /// What this process has to be for its tests: the one that orphans fall to, on Linux, and deaf to SIGPIPE.
-enum Harness {
-    static let isReady: Bool = {
+package enum Harness {
+    package static let isReady: Bool = {
         signal(SIGPIPE, SIG_IGN)
         #if os(Linux)
         // prctl(2) takes a variable number of arguments, which Swift does not import.
