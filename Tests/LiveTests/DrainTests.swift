@@ -4,102 +4,108 @@
 import Foundation
 import Testing
 
-/// What cannot move, and what does not end.
-@Suite(.serialized, .timeLimit(.minutes(5)))
-struct DrainTests {
-    @Test
-    func `A drain that does not end is ended at its deadline, and what it cut is counted`() async throws {
-        try await Demo.with(["--drain-timeout", "1s"]) { demo in
-            let (busy, idle) = (try demo.connect(5), try demo.connect(7))
-            for connection in idle { try connection.ask(demo.process) }
-            for connection in busy { try connection.send(Request.get("/delay/5m")) }
-            // All have been accepted, and are asked for something.
-            try demo.connect().ask(demo.process)
-            try demo.upgrade()
-            for connection in busy { try connection.expectEnd() }
-            for connection in idle { try connection.ask(demo.process) }
-            #expect(demo.errors.contains("connections=5"), "the log tells how many were cut")
-        }
-    }
-
-    @Test
-    func `Connections that cannot move are answered once more, and are told that it was the last time`() async throws {
-        try await Demo.with(["--stay"]) { demo in
-            let connections = try demo.connect(50)
-            for connection in connections { try connection.ask(demo.process) }
-            let upgrade = try demo.startUpgrade()
-            try demo.event("owner", of: demo.commit(upgrade))
-            for connection in connections {
-                // The old process may not have begun to drain when the first answers go out.
-                var isTold = false
-                while !isTold {
-                    try connection.send(Request.get)
-                    let answer = try connection.answer()
-                    #expect(answer.text == "\(upgrade.old)\n")
-                    isTold = answer.saysClose
-                }
-                try connection.expectEnd()
-            }
-            try demo.end(upgrade)
-        }
-    }
-
-    /// Each connection asks again and again until it is told. When it is told is the server's choice.
-    @Test
-    func `Connections that cannot move are told over a time, so that they do not all come back at once`() async throws {
-        try await Demo.with(["--stay", "--drain-spread", "4s"]) { demo in
-            var left = try demo.connect(100)
-            for connection in left { try connection.ask(demo.process) }
-            let upgrade = try demo.startUpgrade()
-            try demo.commit(upgrade)
-            var told: [TimeInterval] = []
-            let start = Date()
-            while !left.isEmpty, Date().timeIntervalSince(start) < 60 {
-                var open: [Connection] = []
-                for connection in left {
-                    try connection.send(Request.get)
-                    let answer = try connection.answer()
-                    if answer.saysClose {
-                        told.append(Date().timeIntervalSince(start))
-                    } else {
-                        open.append(connection)
-                    }
-                }
-                left = open
-            }
-            try require(told.count == 100, "\(left.count) were never told")
-            // Evenly: between the tenth and the ninetieth lie four fifths of the time.
-            #expect(told[89] - told[9] > 1.5, "\(told)")
-            try demo.end(upgrade)
-        }
-    }
-
-    @Test
-    func `At a stop what rests is closed at once, and what is asked is answered`() async throws {
-        try await Demo.with { demo in
-            let (busy, idle) = (try demo.connect(5), try demo.connect(20))
-            for connection in idle { try connection.ask(demo.process) }
-            for connection in busy { try connection.send(Request.get("/delay/1s")) }
-            try demo.connect().ask(demo.process)
-            try demo.startStop()
-            for connection in idle { try connection.expectEnd() }
-            for connection in busy {
-                try connection.expect(from: [demo.process], saysClose: true)
-                try connection.expectEnd()
-            }
-            try demo.stop()
-        }
-    }
-
-    /// Hard case 31 at a size that every machine has room for; `Benchmarks/` measures larger ones.
-    @Test
-    func `Thousands of descriptors, hundreds of connections and much memory go through an upgrade`() async throws {
-        try await Demo.with(["--extra-files", "3000", "--ballast", "512M"]) { demo in
-            let connections = try demo.connect(300)
-            for connection in connections { try connection.ask(demo.process) }
-            for _ in 0..<2 {
+extension LiveTests {
+    /// What cannot move, and what does not end.
+    @Suite(.timeLimit(.minutes(5)))
+    struct DrainTests {
+        @Test
+        func `A drain that does not end is ended at its deadline, and what it cut is counted`() async throws {
+            try await Demo.with(["--drain-timeout", "1s"]) { demo in
+                let (busy, idle) = (try demo.connect(5), try demo.connect(7))
+                for connection in idle { try connection.ask(demo.process) }
+                for connection in busy { try connection.send(Request.get("/delay/5m")) }
+                // All have been accepted, and are asked for something.
+                try demo.connect().ask(demo.process)
                 try demo.upgrade()
+                for connection in busy { try connection.expectEnd() }
+                for connection in idle { try connection.ask(demo.process) }
+                #expect(demo.errors.contains("connections=5"), "the log tells how many were cut")
+            }
+        }
+
+        @Test
+        func `Connections that cannot move are answered once more, and are told that it was the last time`()
+            async throws
+        {
+            try await Demo.with(["--stay"]) { demo in
+                let connections = try demo.connect(50)
                 for connection in connections { try connection.ask(demo.process) }
+                let upgrade = try demo.startUpgrade()
+                try demo.event("owner", of: demo.commit(upgrade))
+                for connection in connections {
+                    // The old process may not have begun to drain when the first answers go out.
+                    var isTold = false
+                    while !isTold {
+                        try connection.send(Request.get)
+                        let answer = try connection.answer()
+                        #expect(answer.text == "\(upgrade.old)\n")
+                        isTold = answer.saysClose
+                    }
+                    try connection.expectEnd()
+                }
+                try demo.end(upgrade)
+            }
+        }
+
+        /// Each connection asks again and again until it is told. When it is told is the server's choice.
+        @Test
+        func `Connections that cannot move are told over a time, so that they do not all come back at once`()
+            async throws
+        {
+            try await Demo.with(["--stay", "--drain-spread", "4s"]) { demo in
+                var left = try demo.connect(100)
+                for connection in left { try connection.ask(demo.process) }
+                let upgrade = try demo.startUpgrade()
+                try demo.commit(upgrade)
+                var told: [TimeInterval] = []
+                let start = Date()
+                while !left.isEmpty, Date().timeIntervalSince(start) < 60 {
+                    var open: [Connection] = []
+                    for connection in left {
+                        try connection.send(Request.get)
+                        let answer = try connection.answer()
+                        if answer.saysClose {
+                            told.append(Date().timeIntervalSince(start))
+                        } else {
+                            open.append(connection)
+                        }
+                    }
+                    left = open
+                }
+                try require(told.count == 100, "\(left.count) were never told")
+                // Evenly: between the tenth and the ninetieth lie four fifths of the time.
+                #expect(told[89] - told[9] > 1.5, "\(told)")
+                try demo.end(upgrade)
+            }
+        }
+
+        @Test
+        func `At a stop what rests is closed at once, and what is asked is answered`() async throws {
+            try await Demo.with { demo in
+                let (busy, idle) = (try demo.connect(5), try demo.connect(20))
+                for connection in idle { try connection.ask(demo.process) }
+                for connection in busy { try connection.send(Request.get("/delay/1s")) }
+                try demo.connect().ask(demo.process)
+                try demo.startStop()
+                for connection in idle { try connection.expectEnd() }
+                for connection in busy {
+                    try connection.expect(from: [demo.process], saysClose: true)
+                    try connection.expectEnd()
+                }
+                try demo.stop()
+            }
+        }
+
+        /// Hard case 31 at a size that every machine has room for; `Benchmarks/` measures larger ones.
+        @Test
+        func `Thousands of descriptors, hundreds of connections and much memory go through an upgrade`() async throws {
+            try await Demo.with(["--extra-files", "3000", "--ballast", "512M"]) { demo in
+                let connections = try demo.connect(300)
+                for connection in connections { try connection.ask(demo.process) }
+                for _ in 0..<2 {
+                    try demo.upgrade()
+                    for connection in connections { try connection.ask(demo.process) }
+                }
             }
         }
     }
