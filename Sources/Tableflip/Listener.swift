@@ -35,6 +35,13 @@ public final class Listener: Sendable {
     /// - Throws: ``UpgradeError`` with the code `wrongMoment` once the socket has been handed on.
     public func duplicate() throws(UpgradeError) -> OwnedDescriptor { try self.socket.duplicate() }
 
+    /// A duplicate for those who would take any number and trap on a bad one.
+    package func duplicate(as kind: DescriptorKind) throws(UpgradeError) -> OwnedDescriptor {
+        let duplicate = try self.duplicate()
+        try Upgrader.check(duplicate, is: kind, self.name)
+        return duplicate
+    }
+
     /// Calls listen(2) again with the queue that was asked for: some frameworks call it with a short one when they adopt a socket.
     package func restoreBacklog() throws(UpgradeError) {
         let failure = self.socket.withDescriptor { $0.flatMap { BoundSocket.restoreBacklog(of: $0, to: self.backlog) } }

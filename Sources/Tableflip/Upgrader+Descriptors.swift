@@ -160,7 +160,7 @@ extension Upgrader {
     }
 
     /// Bad descriptors are refused here: a successor would refuse the whole upgrade because of them.
-    private static func check(
+    static func check(
         _ descriptor: borrowing OwnedDescriptor, is kind: DescriptorKind, _ name: String
     ) throws(UpgradeError) {
         let number = descriptor.borrowed

@@ -35,7 +35,7 @@ extension ServerBootstrap {
 
     /// A gate that nobody has registered yet.
     func gate(on listener: Listener) async throws -> AcceptGate {
-        let descriptor = try listener.duplicate().release()
+        let descriptor = try listener.duplicate(as: .listener).release()
         // From here on the channel owns the descriptor; it cannot be told from outside whether a failed bootstrap has
         // closed it already, so it is left alone then.
         let channel = try await self.serverChannelOption(.autoRead, value: false).withBoundSocket(descriptor).get()
