@@ -128,6 +128,18 @@ let package = Package(
             name: "tableflip-fuzz", dependencies: ["CTableflip", "TableflipCore", "TableflipSystem"],
             path: "Tests/Programs/tableflip-fuzz"
         ),
+        // A datagram server on NIO, driven as the probe is.
+        .executableTarget(
+            name: "tableflip-datagrams",
+            dependencies: [
+                "Tableflip",
+                "TableflipNIO",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
+                .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
+            ],
+            path: "Tests/Programs/tableflip-datagrams"
+        ),
 
         // MARK: Tests
 
@@ -170,7 +182,9 @@ let package = Package(
         .target(name: "ProcessSupport", path: "Tests/ProcessSupport"),
         .testTarget(
             name: "ProcessTests",
-            dependencies: ["ProcessSupport", "tableflip-demo", "tableflip-probe", "tableflip-service-probe"]
+            dependencies: [
+                "ProcessSupport", "tableflip-datagrams", "tableflip-demo", "tableflip-probe", "tableflip-service-probe",
+            ]
         ),
         .testTarget(name: "LiveTests", dependencies: ["ProcessSupport", "tableflip-demo"]),
     ],

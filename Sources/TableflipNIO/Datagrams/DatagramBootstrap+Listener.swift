@@ -4,6 +4,7 @@
 #if NIO
 public import NIOCore
 public import NIOPosix
+import Synchronization
 public import Tableflip
 
 extension DatagramBootstrap {
@@ -28,7 +29,14 @@ extension DatagramBootstrap {
     /// - Throws: `UpgradeError` where it is no datagram socket (`listenFailed`), or has been handed on already
     ///   (`wrongMoment`); else what NIO throws.
     public func bind(to listener: Listener, of upgrader: Upgrader) async throws -> DatagramGate {
-        try await self.bind(to: listener, of: upgrader) { $0.eventLoop.makeSucceededVoidFuture() }.gate
+        // Whatever else the number stood for, NIO would take it and trap.
+        let descriptor = try listener.duplicate(as: .datagram).release()
+        // From here on the channel owns the descriptor; it cannot be told from outside whether a failed bootstrap has
+        // closed it already, so it is left alone then.
+        let gate = try await self.channelOption(.autoRead, value: false).withBoundSocket(descriptor)
+            .flatMapThrowing { try DatagramGate(channel: $0, listener: listener) }.get()
+        upgrader.register(gate)
+        return gate
     }
 
     /// As ``bind(to:of:)``, for datagrams that are served by a task.
@@ -49,7 +57,7 @@ extension DatagramBootstrap {
     /// - Parameters:
     ///   - listener: a datagram socket of the upgrader.
     ///   - upgrader: where the gate registers as a reader.
-    ///   - channelInitializer: builds the pipeline, on the channel's event loop and behind the bootstrap's own
+    ///   - channelInitializer: builds the pipeline, on the channel's event loop, in the place of the bootstrap's own
     ///     initializer. If it fails, the channel is closed.
     /// - Returns: the gate before the channel, and what the initializer made.
     /// - Throws: as ``bind(to:of:)``, and what the initializer throws.
@@ -57,18 +65,22 @@ extension DatagramBootstrap {
         to listener: Listener, of upgrader: Upgrader,
         channelInitializer: @escaping @Sendable (any Channel) -> EventLoopFuture<Output>
     ) async throws -> (gate: DatagramGate, output: Output) {
-        // Whatever else the number stood for, NIO would take it and trap.
-        let descriptor = try listener.duplicate(as: .datagram).release()
-        // From here on the channel owns the descriptor; it cannot be told from outside whether a failed bootstrap has
-        // closed it already, so it is left alone then.
-        let (gate, output) = try await self.channelOption(.autoRead, value: false).withBoundSocket(descriptor) {
-            channel in
-            channelInitializer(channel).flatMapThrowing { output in
-                (try DatagramGate(channel: channel, listener: listener), output)
-            }
-        }
-        upgrader.register(gate)
+        // NIO's own `withBoundSocket` of this form always fails: it registers a channel whose type it has forgotten
+        // (NIOPosix/Bootstrap.swift, NIOCore/Channel.swift: `registerAlreadyConfigured0`).
+        let made = Made<Output>()
+        let gate = try await self.channelInitializer { channel in
+            channelInitializer(channel).map { output in made.output.withLock { $0 = output } }
+                .flatMapErrorThrowing { error in
+                    channel.close(promise: nil)
+                    throw error
+                }
+        }.bind(to: listener, of: upgrader)
+        guard let output = made.output.withLock({ $0 }) else { throw ChannelError.inappropriateOperationForState }
         return (gate, output)
     }
+}
+
+private final class Made<Output: Sendable>: Sendable {
+    let output = Mutex<Output?>(nil)
 }
 #endif  // NIO

@@ -19,13 +19,16 @@ public final class DatagramGate: SocketReader {
     private let listener: Listener
     private let entry: NIOLoopBound<Entry>
 
-    /// Takes a channel that does not read yet, on its event loop.
+    /// Takes a channel that has just been registered and whose autoRead is off, on its event loop.
     init(channel: any Channel, listener: Listener) throws {
         let entry = Entry()
         self.channel = channel
         self.listener = listener
         self.entry = NIOLoopBound(entry, eventLoop: channel.eventLoop)
         try channel.pipeline.syncOperations.addHandler(entry, position: .first)
+        // A handler may have asked to read already. Switching autoRead off, and nothing else, withdraws that
+        // (NIOPosix/BaseSocketChannel.swift, `pauseRead0`).
+        for autoRead in [true, false] { try channel.syncOptions?.setOption(.autoRead, value: autoRead) }
     }
 
     /// The name of the socket that it reads from.

@@ -52,9 +52,9 @@ extension Server {
                 let isFile = ["FIFO", "PROGRAM"].contains { Array($0.utf8) == argument }
                 return isFile ? Array((home.path + "/").utf8) + argument : argument
             }
+            let product = Server.products.appending(path: variant.program).path
             var command = Command(
-                path: Server.probe.path,
-                arguments: [self.argumentZero ?? self.program ?? Array(Server.probe.path.utf8)] + options + own,
+                path: product, arguments: [self.argumentZero ?? self.program ?? Array(product.utf8)] + options + own,
                 environment: self.wholeEnvironment, descriptors: self.descriptors, errors: home.path + "/errors"
             )
             if let directory {

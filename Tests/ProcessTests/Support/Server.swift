@@ -7,15 +7,16 @@ import Testing
 
 /// A service: the probe, all its generations, and a client that never stops asking.
 final class Server {
-    static let probe: URL = {
+    static let products: URL = {
         #if os(macOS)
         let bundle = Bundle.allBundles.first { $0.bundlePath.hasSuffix(".xctest") }?.bundleURL
         #else
         let bundle = Bundle.main.executableURL
         #endif
         guard let bundle else { fatalError("where are the products of this build?") }
-        return bundle.resolvingSymlinksInPath().deletingLastPathComponent().appending(path: "tableflip-probe")
+        return bundle.resolvingSymlinksInPath().deletingLastPathComponent()
     }()
+    static let probe = products.appending(path: "tableflip-probe")
 
     let variant: Variant
     /// For its files; short, as a Unix address has little room.

@@ -12,6 +12,8 @@ struct Variant: Hashable, Sendable, CustomTestStringConvertible {
     }
 
     var name: String
+    /// What is started; it speaks as `tableflip-probe` does.
+    var program = "tableflip-probe"
     var arguments: [String] = []
     var transport = Transport.tcp
     /// A shell stands between two generations, and stays.
