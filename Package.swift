@@ -161,8 +161,9 @@ let package = Package(
         .testTarget(
             name: "TableflipNIOTests",
             dependencies: [
-                "TableflipNIO",
+                "Tableflip", "TableflipNIO", "TableflipTesting",
                 .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
+                .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOEmbedded", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["NIO"])),
             ]

@@ -6,11 +6,11 @@ import PackageDescription
 let library: [Target.Dependency] = [
     .product(name: "Tableflip", package: "swift-tableflip"), .product(name: "Logging", package: "swift-log"),
 ]
-let nio: [Target.Dependency] = library + [
-    .product(name: "TableflipNIO", package: "swift-tableflip"),
-    .product(name: "NIOCore", package: "swift-nio"),
-    .product(name: "NIOPosix", package: "swift-nio"),
-]
+let nio: [Target.Dependency] =
+    library + [
+        .product(name: "TableflipNIO", package: "swift-tableflip"), .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+    ]
 
 let package = Package(
     name: "swift-tableflip-examples",

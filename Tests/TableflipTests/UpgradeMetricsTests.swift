@@ -32,6 +32,8 @@ import Testing
         }
         await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade() }
         try await stub.upgrader.ready()
+        // A process serves a moment before it owns.
+        for await event in stub.upgrader.events where event.phase == .owner { break }
         #expect(try self.system.expectGauge("tableflip.generation").values == [1])
         stub.nextSuccessor(.exits(status: 1))
         await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade() }

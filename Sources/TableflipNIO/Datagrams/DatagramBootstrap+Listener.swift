@@ -8,7 +8,7 @@ import Synchronization
 public import Tableflip
 
 extension DatagramBootstrap {
-    /// Reads from a datagram socket of the upgrader. Nothing is read before ``Upgrader/ready()``, and nothing any more
+    /// Reads from a UDP socket of the upgrader. Nothing is read before ``Upgrader/ready()``, and nothing any more
     /// once this process has been replaced.
     ///
     /// ```swift
@@ -23,13 +23,17 @@ extension DatagramBootstrap {
     ///
     /// The channel gets a descriptor of its own, a duplicate that it closes when it is closed.
     /// - Parameters:
-    ///   - listener: a datagram socket of the upgrader.
+    ///   - listener: a UDP socket of the upgrader.
     ///   - upgrader: where the gate registers as a reader.
     /// - Returns: the gate before the channel.
-    /// - Throws: `UpgradeError` where it is no datagram socket (`listenFailed`), or has been handed on already
+    /// - Throws: `UpgradeError` where it is no UDP socket (`listenFailed`), or has been handed on already
     ///   (`wrongMoment`); else what NIO throws.
     public func bind(to listener: Listener, of upgrader: Upgrader) async throws -> DatagramGate {
-        // Whatever else the number stood for, NIO would take it and trap.
+        // NIO would take whatever the number stands for, and trap on it; also on what is written to a Unix datagram
+        // socket (NIOPosix/PendingDatagramWritesManager.swift).
+        guard listener.address.description.hasPrefix("udp") else {
+            throw UpgradeError(.listenFailed, "\(listener.name) is no UDP socket", cure: "Listen on udp://HOST:PORT.")
+        }
         let descriptor = try listener.duplicate(as: .datagram).release()
         // From here on the channel owns the descriptor; it cannot be told from outside whether a failed bootstrap has
         // closed it already, so it is left alone then.
@@ -55,7 +59,7 @@ extension DatagramBootstrap {
     /// try await serving
     /// ```
     /// - Parameters:
-    ///   - listener: a datagram socket of the upgrader.
+    ///   - listener: a UDP socket of the upgrader.
     ///   - upgrader: where the gate registers as a reader.
     ///   - channelInitializer: builds the pipeline, on the channel's event loop, in the place of the bootstrap's own
     ///     initializer. If it fails, the channel is closed.

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Logging
+import Tableflip
+
+/// Sends everything back, with plain sockets and poll(2). SIGHUP upgrades it: whoever connects finds a process that
+/// accepts, and whoever is connected goes on in the new one.
+@main
+struct TCPEcho {
+    static func main() throws {
+        let arguments = CommandLine.arguments
+        guard arguments.count == 3, let address = SocketAddress("tcp://" + arguments[1]) else {
+            print("usage: tcp-echo HOST:PORT PID-FILE")
+            return
+        }
+        let logger = Logger(label: "tcp-echo") { StreamLogHandler.standardError(label: $0) }
+        let upgrader = try Upgrader(configuration: .init(pidFile: arguments[2]), logger: logger)
+        let listener = try upgrader.listen(on: address)
+        let loop = try EchoLoop(listener)
+        upgrader.register(loop)
+        // The main thread is the loop's.
+        Task.detached {
+            do {
+                try await upgrader.ready()
+                let port = listener.port ?? 0
+                logger.info("listening", metadata: ["port": "\(port)", "generation": "\(upgrader.generation)"])
+                switch await upgrader.exit {
+                case .replaced: await loop.leave(.whenConnectionsHaveGone)
+                default: await loop.leave(.now)
+                }
+            } catch {
+                logger.error("\(error)")
+                await loop.leave(.now)
+            }
+        }
+        loop.run()
+    }
+}
