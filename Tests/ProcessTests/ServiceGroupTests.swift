@@ -50,7 +50,7 @@ struct ServiceGroupTests {
         start.arguments = ["--prepare-wait", "FIFO"].map { Array($0.utf8) }
         try await Server.withProcess(Self.variant, start) { server in
             // Before that there is no service yet: asking a process for sockets that is to stop is an error.
-            try await server.line(of: server.first, startingWith: "listening")
+            try await server.line(of: server.first, startingWith: "preparing")
             server.signal(server.first, SIGTERM)
             #expect(try await server.ending(of: server.first) == .exited(0))
             try await server.everythingToEnd()

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 
 /// A thread that sends numbered datagrams from one socket, one each millisecond, and counts the answers to each.
 final class DatagramClient: Sendable {

@@ -62,6 +62,7 @@ struct ServiceProbe {
         }
         let wait = options.prepareWait
         try await upgrader.runServices(services, logger: logger) {
+            self.say(generation, "preparing")
             if let wait { try await Wait.forByte(from: wait) }
         }
         watching.cancel()
