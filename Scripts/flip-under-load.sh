@@ -32,7 +32,7 @@ exec 3<"$folder/events"
 wait_for() { # a phase; sets $line
     while IFS= read -r -t 30 -u 3 line; do
         case $line in
-        *'"phase":"failed"'*) echo "flip-under-load: $line" >&2; return 1 ;;
+        *'"phase":"failed"'* | *'"phase":"rolledBack"'*) echo "flip-under-load: $line" >&2; return 1 ;;
         *"\"phase\":\"$1\""*) return 0 ;;
         esac
     done

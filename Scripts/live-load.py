@@ -103,7 +103,7 @@ class Server:
             os.kill(old, signal.SIGHUP)
             committed, outcome = self.lines.wait(
                 "the outcome of an upgrade",
-                lambda line: line["pid"] == old and line["phase"] in ("committed", "failed", "refused"), start)
+                lambda line: line["pid"] == old and line["phase"] in ("committed", "failed", "rolledBack", "refused"), start)
             if outcome["phase"] != "committed":
                 raise RuntimeError(f"the upgrade: {outcome}")
             if not select.select([end], [], [], PATIENCE)[0]:

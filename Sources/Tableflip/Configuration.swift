@@ -45,9 +45,8 @@ extension Upgrader {
         /// What becomes of an upgrade that is asked for while the process before this one still drains.
         public var overlap: Overlap
 
-        /// How long a successor serves before it becomes the owner; 0 is tableflip's way. Until then the old process
-        /// can take the service back.
-        package var probation: Duration
+        /// What this process, as a successor, must show before it becomes the owner; by default nothing.
+        public var probation: Probation
 
         /// Makes a configuration.
         /// - Parameters:
@@ -59,10 +58,12 @@ extension Upgrader {
         ///   - signals: see ``signals``.
         ///   - successor: see ``successor``.
         ///   - overlap: see ``overlap``; by default refused, as in tableflip.
+        ///   - probation: see ``probation``; by default none, as in tableflip.
         public init(
             pidFile: String? = nil, upgradeTimeout: Duration = .seconds(60), drainTimeout: Duration = .seconds(30),
             pauseTimeout: Duration = .seconds(1), hookTimeout: Duration = .seconds(5),
-            signals: UpgradeSignals = .standard, successor: Successor = .init(), overlap: Overlap = .refuse
+            signals: UpgradeSignals = .standard, successor: Successor = .init(), overlap: Overlap = .refuse,
+            probation: Probation = .none
         ) {
             self.pidFile = pidFile
             self.upgradeTimeout = upgradeTimeout
@@ -72,12 +73,12 @@ extension Upgrader {
             self.signals = signals
             self.successor = successor
             self.overlap = overlap
-            self.probation = .zero
+            self.probation = probation
         }
 
         static let longestHookTimeout = Duration.seconds(30)
 
-        private static func check(
+        static func check(
             _ timeout: Duration, _ name: String, upTo limit: Duration = .seconds(86_400 * 365),
             _ words: String = "a year"
         ) throws(UpgradeError) {
@@ -93,6 +94,7 @@ extension Upgrader {
             try Self.check(self.drainTimeout, "drainTimeout")
             try Self.check(self.pauseTimeout, "pauseTimeout")
             try Self.check(self.hookTimeout, "hookTimeout", upTo: Self.longestHookTimeout, "half a minute")
+            try self.probation.validate()
             if let path = self.pidFile, path.isEmpty || path.hasSuffix("/") || path.utf8.contains(0) {
                 throw UpgradeError(
                     .invalidConfiguration, "pidFile is \"\(path)\", which names no file",

@@ -24,10 +24,15 @@ public struct UpgradeEvent: Hashable, Sendable {
         public static let ready = Phase("ready")
         /// The readers of this process have paused, and the successor was told to go.
         public static let go = Phase("go")
+        /// The successor serves, and this process watches: ``Upgrader/Configuration/Probation``.
+        public static let probation = Phase("probation")
         /// The successor owns the service. This process drains.
         public static let committed = Phase("committed")
-        /// The upgrade failed; ``UpgradeEvent/error`` says why. This process serves.
+        /// The upgrade failed before the successor served; ``UpgradeEvent/error`` says why. This process serves.
         public static let failed = Phase("failed")
+        /// The upgrade failed when the successor served already; ``UpgradeEvent/error`` says why. This process serves
+        /// again.
+        public static let rolledBack = Phase("rolledBack")
         /// An upgrade was asked for and not begun; ``UpgradeEvent/error`` says why.
         public static let refused = Phase("refused")
 

@@ -37,7 +37,8 @@ final class UpgradeMetrics: Sendable {
         case .owner:
             self.pass(event)
             self.own(event.generation)
-        case .failed: self.count(self.isBeyondGo ? .rolledBack : .failed)
+        case .failed: self.count(.failed)
+        case .rolledBack: self.count(.rolledBack)
         case .refused: self.count(.refused)
         default: break
         }
@@ -85,8 +86,6 @@ final class UpgradeMetrics: Sendable {
         // Told by the process that stays: the other one leaves before many a system asks it for what it has counted.
         if generation > 1 { self.count(.committed) }
     }
-
-    private var isBeyondGo: Bool { self.state.withLock { $0.phase == .go } }
 
     private func count(_ outcome: Outcome) {
         self.counter("tableflip.upgrades", "outcome", outcome.rawValue).increment()

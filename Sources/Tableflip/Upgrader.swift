@@ -162,16 +162,42 @@ public final class Upgrader: Sendable {
     /// Afterwards ``exit`` has a value: drain and return from `main`. If anything goes wrong this process serves on, and
     /// the next call starts afresh. While the process before this one still drains, ``Configuration/overlap`` says
     /// whether the upgrade is refused or waits.
-    /// - Parameter successor: how to start the program this time, instead of ``Configuration/successor``; nil: as
-    ///   configured.
+    /// - Parameters:
+    ///   - successor: how to start the program this time, instead of ``Configuration/successor``; nil: as configured.
+    ///   - timeout: how long the successor may take this time until it is ready, instead of
+    ///     ``Configuration/upgradeTimeout``; nil: as configured.
+    ///   - probation: how long the successor's probation is to be this time, up to a day, zero being none; nil: as the
+    ///     successor itself is configured (``Configuration/probation``). A check that it has stays.
     /// - Returns: who serves now, and how long it took.
-    /// - Throws: ``UpgradeError``: a refusal (`notReady`, `upgradeRunning`, `predecessorAlive`, `successorAlive`,
-    ///   `replaced`, `stopping`, `processOne`), or why the successor did not come to serve.
+    /// - Throws: ``UpgradeError``: `invalidConfiguration` for a time that cannot be; a refusal (`notReady`,
+    ///   `upgradeRunning`, `predecessorAlive`, `successorAlive`, `replaced`, `stopping`, `vetoed`, `processOne`); or why
+    ///   the successor did not come to serve, or, with ``UpgradeError/isRollback``, did not go on to.
     @discardableResult
     public nonisolated(nonsending) func upgrade(
-        startingWith successor: Successor? = nil
+        startingWith successor: Successor? = nil, timeout: Duration? = nil, probation: Duration? = nil
     ) async throws(UpgradeError) -> UpgradeReport {
-        try await self.ask { .upgrade($0, successor) }
+        if let timeout { try Configuration.check(timeout, "timeout") }
+        if let probation { try Configuration.Probation.validate(probation) }
+        return try await self.ask {
+            .upgrade(UpgradeRequest(reply: $0, successor: successor, timeout: timeout, probation: probation))
+        }
+    }
+
+    /// Ends the probation of a successor early and well: it becomes the owner now.
+    /// - Returns: what the upgrade was like.
+    /// - Throws: ``UpgradeError``: `wrongMoment` when no successor is in its probation, or why the upgrade failed all the
+    ///   same.
+    @discardableResult
+    public nonisolated(nonsending) func commit() async throws(UpgradeError) -> UpgradeReport {
+        try await self.ask { .commit($0) }
+    }
+
+    /// Takes a running upgrade back: the successor gives the service back, finishes what it has accepted and leaves. Returns
+    /// when this process serves again. Whoever asked for the upgrade gets the error `rolledBack`.
+    /// - Parameter words: why, for people; may be empty.
+    /// - Throws: ``UpgradeError``: `wrongMoment` when no upgrade is running, `replaced` when the order came too late.
+    public nonisolated(nonsending) func rollBack(because words: String = "") async throws(UpgradeError) {
+        try await self.ask { .rollBack(words, $0) }
     }
 
     /// Stops the service: ``exit`` gets its value, and the upgrader closes its sockets and removes Unix paths and PID

@@ -144,6 +144,8 @@ public struct UpgradeError: Error, Hashable, Sendable {
     public var cure: String
     /// Who serves now.
     public var serving: Serving
+    /// Whether the successor had served already, and the old process has taken the service back.
+    public var isRollback = false
 
     /// Makes an error.
     /// - Parameters:

@@ -90,7 +90,7 @@ final class PlayedSuccessor: Sendable {
         switch self.play {
         case .exits(let status): return self.end(.exited(status))
         case .isKilled(let signal): return self.end(.signalled(signal))
-        case .takesOver, .hangs, .givesUp, .handsBack, .cannotStart: break
+        case .takesOver, .hangs, .givesUp, .handsBack, .failsProbation, .crashesInProbation, .cannotStart: break
         }
         channel.send(.hello(.init(generation: 2, process: ProcessID.current)), descriptors: [self.lifeline.descriptor])
         var part = Handshake(play: self.play)
@@ -113,6 +113,7 @@ final class PlayedSuccessor: Sendable {
                 }
             }
             for answer in answers { channel.send(answer) }
+            if let signal = part.crash { return self.end(.signalled(signal)) }
             if isOver || part.isOver { return self.end(.exited(part.isDone ? 0 : 1)) }
         }
     }
@@ -126,6 +127,9 @@ private struct Handshake {
     private var connections: UInt32 = 0
     private(set) var isOver = false
     private(set) var isDone = false
+    /// The signal that ends it now.
+    private(set) var crash: Int32?
+    private var probation = UInt64(0)
 
     init(play: StubUpgrader.Play) { self.play = play }
 
@@ -143,6 +147,13 @@ private struct Handshake {
             }
             answers.append(.acknowledgement(.init(.initialOffer, received: self.received)))
             if self.received == offer.total { self.initialise(&answers) }
+        case .terms(let terms): self.probation = terms.probationMilliseconds
+        case .go:
+            switch self.play {
+            case .failsProbation(let words): answers.append(.givingUp(words))
+            case .crashesInProbation(let signal): self.crash = signal
+            default: break
+            }
         case .commit:
             if case .handsBack(let words) = self.play {
                 answers.append(.givingUp(words))
@@ -161,20 +172,25 @@ private struct Handshake {
 
     private mutating func initialise(_ answers: inout [Message]) {
         switch self.play {
-        case .takesOver, .handsBack:
-            answers.append(
-                .ready(
-                    .init(
-                        digest: self.digest.value, claimed: Array(repeating: true, count: Int(self.received)), fresh: 0,
-                        probation: .none, probationMilliseconds: 0
-                    )
-                )
-            )
+        case .takesOver, .handsBack: self.sayReady(&answers, probation: self.probation)
+        case .failsProbation, .crashesInProbation:
+            self.sayReady(&answers, probation: self.probation == 0 ? 60_000 : self.probation)
         case .givesUp(let words):
             answers.append(.givingUp(words))
             self.isOver = true
         case .hangs, .exits, .isKilled, .cannotStart: break
         }
+    }
+
+    private func sayReady(_ answers: inout [Message], probation: UInt64) {
+        answers.append(
+            .ready(
+                .init(
+                    digest: self.digest.value, claimed: Array(repeating: true, count: Int(self.received)), fresh: 0,
+                    probation: probation == 0 ? .none : .timed, probationMilliseconds: probation
+                )
+            )
+        )
     }
 }
 

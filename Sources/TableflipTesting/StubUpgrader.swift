@@ -37,6 +37,11 @@ public final class StubUpgrader: Sendable {
         case givesUp(String)
         /// It serves, and gives the service back, in words, when it is to become the owner.
         case handsBack(String)
+        /// It serves, and gives the service back, in words, in its probation; it has one of a minute, unless the upgrade
+        /// asks for another.
+        case failsProbation(String)
+        /// It serves, and a signal ends it in its probation.
+        case crashesInProbation(signal: Int32)
         /// It cannot even be started.
         case cannotStart(UpgradeError)
     }

@@ -98,7 +98,7 @@ private struct Demo {
     func upgrade() async throws -> CInt {
         for _ in 0..<5 {
             kill(self.process, SIGHUP)
-            let (phase, event) = try await self.events.next(["committed", "failed", "refused"])
+            let (phase, event) = try await self.events.next(["committed", "failed", "rolledBack", "refused"])
             if phase == "committed" { return CInt(try #require(event["peer"] as? Int)) }
             print("an upgrade of the demo failed: \(event)")
         }

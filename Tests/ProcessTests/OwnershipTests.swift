@@ -50,7 +50,7 @@ struct OwnershipTests {
                 try server.misbehave("no-lock")
                 let mark = server.mark
                 let outcome = try await server.upgrade()
-                #expect(outcome.phase == "failed" && outcome.code == "successorAborted")
+                #expect(outcome.phase == "rolledBack" && outcome.code == "successorAborted")
                 try await server.line(of: server.first, from: mark, "the lock is taken again") { $0 == "lock taken" }
                 #expect(server.errorText.contains("the lock is not wanted"))
             }

@@ -35,7 +35,7 @@ struct ProbationTests {
                 server.client?.hold()
                 let outcome = try await server.upgrade()
                 server.client?.release()
-                #expect(outcome.phase == "failed")
+                #expect(outcome.phase == "rolledBack")
                 // A shell in between says 137 for it.
                 #expect(outcome.code == (variant.isWrapped ? "successorExited" : "successorKilled"))
                 let files = try FileManager.default.contentsOfDirectory(atPath: server.directory.path)
@@ -56,7 +56,7 @@ struct ProbationTests {
                 let outcome = try await server.upgrade()
                 #expect(ProcessFacts.state(of: outcome.peer) == nil)
                 server.client?.release()
-                #expect(outcome.phase == "failed")
+                #expect(outcome.phase == "rolledBack")
                 #expect(outcome.code == "successorClosedChannel")
             }
         }
@@ -78,7 +78,7 @@ struct ProbationTests {
             server.signal(successor, SIGSTOP)
             server.client?.release()
             server.signal(successor, SIGKILL)
-            #expect(try await server.outcome(of: old, from: mark).phase == "failed")
+            #expect(try await server.outcome(of: old, from: mark).phase == "rolledBack")
             try await server.answer(from: old)
             await server.expect(old, toBeAs: before)
         }
@@ -98,8 +98,73 @@ struct ProbationTests {
             try await server.answer(from: successor)
             server.signal(successor, SIGTERM)
             let outcome = try await server.outcome(of: old, from: mark)
-            #expect(outcome.phase == "failed" && outcome.code == "successorAborted")
+            #expect(outcome.phase == "rolledBack" && outcome.code == "successorAborted")
             try await server.line(of: successor, startingWith: "leaving stopped")
+            try await server.answer(from: old)
+            await server.expect(old, toBeAs: before)
+            #expect(server.namedProcess == old)
+        }
+    }
+
+    @Test(arguments: Self.variants)
+    func `A successor becomes the owner when its check has passed`(_ variant: Variant) async throws {
+        try await Server.with(variant, ["--probation", "20000", "--check"]) { server in
+            try await server.replace()
+        }
+    }
+
+    @Test(arguments: Self.variants)
+    func `A successor that fails its check gives the service back without losing a request`(
+        _ variant: Variant
+    ) async throws {
+        try await Server.with(variant, ["--probation", "20000", "--check"]) { server in
+            try await server.unharmed {
+                try server.misbehave("fail-check the cache is cold")
+                let outcome = try await server.upgrade()
+                #expect(outcome.phase == "rolledBack" && outcome.code == "successorAborted")
+                try await server.line(of: server.first, "words about the check") {
+                    $0.hasPrefix("words") && $0.contains("the cache is cold")
+                }
+            }
+        }
+    }
+
+    @Test(arguments: Self.variants)
+    func `A successor whose check hangs gives the service back without losing a request`(
+        _ variant: Variant
+    ) async throws {
+        try await Server.with(variant, ["--probation", "200", "--check"]) { server in
+            try await server.unharmed {
+                try server.misbehave("hang-check")
+                let outcome = try await server.upgrade()
+                #expect(outcome.phase == "rolledBack" && outcome.code == "successorAborted")
+                try await server.line(of: server.first, "words about the check") {
+                    $0.hasPrefix("words") && $0.contains("check did not return")
+                }
+            }
+        }
+    }
+
+    @Test(arguments: Self.variants)
+    func `An operator ends a probation early`(_ variant: Variant) async throws {
+        try await Server.with(variant, ["--probation", "60000", "--order", "commit"]) { server in
+            let old = server.first
+            try await server.replace()
+            try await server.line(of: old, startingWith: "order commit")
+        }
+    }
+
+    @Test(arguments: Self.variants)
+    func `An operator takes an upgrade back without losing a request`(_ variant: Variant) async throws {
+        try await Server.with(variant, ["--probation", "60000", "--order", "roll-back"]) { server in
+            let old = server.first
+            let before = server.facts(of: old)
+            for _ in 0..<3 {
+                let outcome = try await server.upgrade()
+                #expect(outcome.phase == "rolledBack" && outcome.code == "rolledBack")
+                // Until it has left, another upgrade is refused.
+                #expect(await server.eventually { ProcessFacts.state(of: outcome.peer) == nil })
+            }
             try await server.answer(from: old)
             await server.expect(old, toBeAs: before)
             #expect(server.namedProcess == old)

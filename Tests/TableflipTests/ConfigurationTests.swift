@@ -13,7 +13,7 @@ import Testing
         #expect(configuration.upgradeTimeout == .seconds(60))
         #expect(configuration.pidFile == nil)
         #expect(configuration.successor == .init())
-        #expect(configuration.probation == .zero)
+        #expect(configuration.probation.duration == .zero)
         #expect(configuration.signals == .standard)
     }
 

@@ -7,8 +7,12 @@ import TableflipSystem
 /// One upgrade, seen from the predecessor: the successor's process, the channel to it, and how far things have come.
 /// Lives on the engine's thread.
 final class Attempt {
-    let reply: Reply<UpgradeReport>?
     let began: SuspendingClock.Instant
+    let timings: Timings
+    /// What the successor is told of its probation, if it is not its own affair.
+    let terms: Message.Terms?
+    /// Whoever asked for the upgrade, and whoever else wants to know how it ends. Emptied when they are told.
+    private var replies: [Reply<UpgradeReport>]
     /// How to start it.
     let start: Upgrader.Successor
     /// What is handed over, in the order in which `ready` speaks of it.
@@ -38,6 +42,12 @@ final class Attempt {
     /// As the successor said at ready.
     var probation = Duration.zero
 
+    /// Go was said: a failure from here on is a rollback.
+    var wentLive = false
+    /// When the way home began, and how long after it the readers read again.
+    var failedAt: SuspendingClock.Instant?
+    var resumedAfter: Duration?
+
     var phases: [(UpgradeEvent.Phase, Duration)] = []
 
     /// Listeners that the successor did not ask for: it has nobody who would serve their connections.
@@ -48,14 +58,27 @@ final class Attempt {
     var moved = 0
 
     init(
-        reply: Reply<UpgradeReport>?, began: SuspendingClock.Instant, start: Upgrader.Successor,
+        _ request: UpgradeRequest, began: SuspendingClock.Instant, start: Upgrader.Successor, timings: Timings,
         inventory: [CarriedDescriptor], channel: ChannelSocket
     ) {
-        self.reply = reply
+        self.replies = [request.reply]
+        self.terms = request.probation.map {
+            Message.Terms(probationMilliseconds: UInt64($0.inMilliseconds.rounded(.up)))
+        }
         self.began = began
+        self.timings = timings
         self.start = start
         self.inventory = inventory
         self.channel = channel
+    }
+
+    /// Whoever asks is told how the upgrade ends.
+    func follow(_ reply: @escaping Reply<UpgradeReport>) { self.replies.append(reply) }
+
+    func answer(_ result: Result<UpgradeReport, UpgradeError>) {
+        let replies = self.replies
+        self.replies = []
+        for reply in replies { reply(result) }
     }
 
     /// Whether everything that was this successor has ended.

@@ -132,15 +132,14 @@ extension Engine {
     /// An upgrade that was asked for and may still be vetoed. On the engine's thread only.
     struct Vetting {
         let number: Int
-        let reply: Reply<UpgradeReport>
-        let successor: Upgrader.Successor?
+        let request: UpgradeRequest
         let task: Task<Void, Never>
         let deadline: SuspendingClock.Instant
     }
 
     // MARK: Vetoes
 
-    func hearVetoes(_ reply: @escaping Reply<UpgradeReport>, startingWith successor: Upgrader.Successor?) {
+    func hearVetoes(_ request: UpgradeRequest) {
         self.vettingNumber += 1
         let (number, inbox, vetoes) = (self.vettingNumber, self.context.inbox, self.context.hooks.vetoes)
         let task = Task {
@@ -152,8 +151,7 @@ extension Engine {
             }
         }
         self.vetting = Vetting(
-            number: number, reply: reply, successor: successor, task: task,
-            deadline: self.clock.now + self.timings.hook)
+            number: number, request: request, task: task, deadline: self.clock.now + self.timings.hook)
     }
 
     func vetoesHeard(_ number: Int, _ words: String?) {
@@ -163,9 +161,9 @@ extension Engine {
             self.refuseUpgrade(
                 UpgradeError(
                     .vetoed, "the program refused the upgrade: \(words)", cure: "Try again when it does not object."),
-                vetting.reply)
+                vetting.request)
         } else {
-            self.beginUpgrade(vetting.reply, startingWith: vetting.successor)
+            self.beginUpgrade(vetting.request)
         }
     }
 
@@ -175,6 +173,6 @@ extension Engine {
         self.refuseUpgrade(
             UpgradeError(
                 .vetoed, "the program did not say within \(self.timings.hook) whether it may be upgraded",
-                cure: "Look at its upgrade vetoes, or give them a longer hookTimeout."), vetting.reply)
+                cure: "Look at its upgrade vetoes, or give them a longer hookTimeout."), vetting.request)
     }
 }

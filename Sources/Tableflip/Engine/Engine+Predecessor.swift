@@ -47,23 +47,23 @@ extension Engine {
 
     // MARK: The request
 
-    func requestUpgrade(_ reply: @escaping Reply<UpgradeReport>, startingWith successor: Upgrader.Successor?) {
+    func requestUpgrade(_ request: UpgradeRequest) {
         if let refusal = self.reasonToRefuse {
             if refusal.code == .predecessorAlive, self.context.configuration.overlap == .wait {
-                self.holdBack(WaitingUpgrade(reply: reply, start: successor))
+                self.holdBack(request)
             } else {
-                self.refuseUpgrade(refusal, reply)
+                self.refuseUpgrade(refusal, request)
             }
         } else if self.context.hooks.vetoes.isEmpty {
-            self.beginUpgrade(reply, startingWith: successor)
+            self.beginUpgrade(request)
         } else {
-            self.hearVetoes(reply, startingWith: successor)
+            self.hearVetoes(request)
         }
     }
 
-    func refuseUpgrade(_ refusal: UpgradeError, _ reply: Reply<UpgradeReport>) {
+    func refuseUpgrade(_ refusal: UpgradeError, _ request: UpgradeRequest) {
         self.emit(.refused, peer: self.attempt?.successor, error: refusal)
-        reply(.failure(refusal))
+        request.reply(.failure(refusal))
     }
 
     private var reasonToRefuse: UpgradeError? {
@@ -77,9 +77,9 @@ extension Engine {
         )
     }
 
-    func beginUpgrade(_ reply: @escaping Reply<UpgradeReport>, startingWith successor: Upgrader.Successor?) {
+    func beginUpgrade(_ request: UpgradeRequest) {
         // Much may have happened while vetoes were heard.
-        if let refusal = self.reasonToRefuse { return self.refuseUpgrade(refusal, reply) }
+        if let refusal = self.reasonToRefuse { return self.refuseUpgrade(refusal, request) }
         do throws(UpgradeError) {
             let pair = try UpgradeError.wrapping("the channel to a successor cannot be made") {
                 () throws(SystemCallError) in try ChannelSocket.pair()
@@ -90,13 +90,14 @@ extension Engine {
             )
             self.keepWatchingLeftover()
             self.attempt = Attempt(
-                reply: reply, began: self.clock.now, start: successor ?? self.context.configuration.successor,
-                inventory: self.context.sockets.freeze(), channel: channel
+                request, began: self.clock.now, start: request.successor ?? self.context.configuration.successor,
+                timings: self.timings.allowing(request.timeout), inventory: self.context.sockets.freeze(),
+                channel: channel
             )
             self.attempt?.theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
         } catch {
             self.emit(.failed, error: error)
-            return reply(.failure(error))
+            return request.reply(.failure(error))
         }
         self.emitProgress(.requested)
         // At once: between looking and beginning nothing else may happen.
@@ -104,8 +105,8 @@ extension Engine {
     }
 
     /// At most two processes: the upgrade waits for the one before us.
-    private func holdBack(_ upgrade: WaitingUpgrade) {
-        guard self.waitingUpgrade == nil else { return self.refuseUpgrade(self.alreadyWaiting, upgrade.reply) }
+    private func holdBack(_ upgrade: UpgradeRequest) {
+        guard self.waitingUpgrade == nil else { return self.refuseUpgrade(self.alreadyWaiting, upgrade) }
         self.waitingUpgrade = upgrade
         self.logger.info(
             "the upgrade waits for the previous process to leave", metadata: ["pid": "\(self.predecessorID)"]
@@ -122,12 +123,12 @@ extension Engine {
 
     func beginWaitingUpgrade() {
         guard let waiting = self.waitingUpgrade.take() else { return }
-        self.requestUpgrade(waiting.reply, startingWith: waiting.start)
+        self.requestUpgrade(waiting)
     }
 
     func giveUpWaitingUpgrade() {
         guard let waiting = self.waitingUpgrade.take() else { return }
-        self.refuseUpgrade(self.refusal(.stopping), waiting.reply)
+        self.refuseUpgrade(self.refusal(.stopping), waiting)
     }
 
     /// A successor that was sent SIGKILL and that the kernel still holds counts as dead; it is reaped when it ends.
@@ -276,11 +277,11 @@ extension Engine {
         case .abort(let abort):
             self.feed(PredecessorMachine.Event.aborted(abort.error(.successorAborted, by: "the successor")))
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
-        case .offer, .go, .connections, .bye: self.successorMisbehaved("sent \(message.name)")
+        case .offer, .terms, .go, .connections, .bye: self.successorMisbehaved("sent \(message.name)")
         }
     }
 
-    private func successorMisbehaved(_ what: String) {
+    func successorMisbehaved(_ what: String) {
         self.feed(
             PredecessorMachine.Event.violated(
                 UpgradeError(.successorMisbehaved, "the successor \(what), and was killed")
@@ -319,6 +320,9 @@ extension Engine {
             digest.combine(socket.entry, identity: identifies ? socket.inode ?? 0 : 0)
         }
         attempt.probation = .milliseconds(Int64(ready.probationMilliseconds))
+        if let terms = attempt.terms, ready.probationMilliseconds != terms.probationMilliseconds {
+            return self.feed(PredecessorMachine.Event.rollbackOrdered(.termsNotTaken))
+        }
         for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where !isClaimed {
             attempt.unclaimed.insert(socket.name)
         }
@@ -369,6 +373,7 @@ extension Engine {
             first = end
         }
         attempt.channel?.send(.go)
+        attempt.wentLive = true
     }
 
     /// The process that we started, or the one that said hello in its place, may have ended.
@@ -389,6 +394,7 @@ extension Engine {
 
     private func offerInventory() {
         guard let attempt else { return }
+        if let terms = attempt.terms { attempt.channel?.send(.terms(terms)) }
         if attempt.inventory.isEmpty {
             attempt.channel?.send(.offer(.init(stage: .initial, first: 0, total: 0, entries: [])))
         } else {
@@ -422,6 +428,7 @@ extension Engine {
             )
         } else {
             if let failure { self.logger.critical("a reader did not resume: \(failure.message)") }
+            self.noteResumption()
             self.feed(PredecessorMachine.Event.readersResumed)
         }
     }
@@ -456,7 +463,7 @@ extension Engine {
             ]
         )
         self.emitProgress(.committed)
-        attempt.reply?(
+        attempt.answer(
             .success(
                 UpgradeReport(
                     successor: attempt.successor, generation: generation + 1, descriptors: attempt.inventory.count,
@@ -474,11 +481,14 @@ extension Engine {
             PIDFile(path: path, process: attempt.successor).discard()
         }
         let stops = failure.code == .stopping
-        let failure = failure.whileServing(stops ? .nobody : .predecessor)
+        var failure = failure.whileServing(stops ? .nobody : .predecessor)
+        failure.isRollback = attempt.wentLive && !stops
+        if failure.isRollback { self.noteRollback(attempt, failure) }
         self.emit(
-            .failed, peer: attempt.successor, elapsed: attempt.began.duration(to: self.clock.now), error: failure
+            failure.isRollback ? .rolledBack : .failed, peer: attempt.successor,
+            elapsed: attempt.began.duration(to: self.clock.now), error: failure
         )
-        attempt.reply?(.failure(failure))
+        attempt.answer(.failure(failure))
     }
 
     /// Turns what the machine went through into events.
@@ -489,8 +499,12 @@ extension Engine {
         case .greeting: self.emitProgress(.spawned)
         case .awaitingReady: self.emitProgress(.handedOver)
         case .pausing: self.emitProgress(.ready)
-        case .probation, .relinquishing:
+        case .probation:
+            self.emitProgress(.go)
+            self.emitProgress(.probation)
+        case .relinquishing:
             if case .pausing = before { self.emitProgress(.go) }
+        case .unwinding: self.noteFailure()
         default: break
         }
     }

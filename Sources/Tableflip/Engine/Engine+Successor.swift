@@ -28,7 +28,7 @@ extension Engine {
         case .pauseReaders: self.changeReaders(for: .successor, .pause)
         case .reportServing: self.reportServing()
         case .reportFailure(let failure): self.reportFailure(failure)
-        case .startCheck: break  // a check is the configuration's; there is none yet, and time alone decides
+        case .startCheck: self.startCheck()
         case .sendCommit: self.upstream?.send(.commit)
         case .takeOwnership: self.changeOwnership(.taking)
         case .sendCommitted: self.upstream?.send(.committed)
@@ -136,6 +136,7 @@ extension Engine {
         switch message {
         case .hello(let hello): self.heard(hello, descriptors.takeFirst())
         case .offer(let offer): self.heard(offer, descriptors)
+        case .terms(let terms): self.heard(terms)
         case .go: self.feed(SuccessorMachine.Event.went)
         case .commit: self.feed(SuccessorMachine.Event.commitReceived)
         case .abort(let abort):
@@ -153,7 +154,7 @@ extension Engine {
         }
     }
 
-    private func predecessorMisbehaved(_ what: String) {
+    func predecessorMisbehaved(_ what: String) {
         self.feed(
             SuccessorMachine.Event.violated(UpgradeError(.predecessorMisbehaved, "the predecessor \(what)"))
         )
@@ -177,6 +178,16 @@ extension Engine {
         }
         self.logger[metadataKey: "generation"] = "\(hello.generation + 1)"
         self.feed(SuccessorMachine.Event.greeted)
+    }
+
+    private func heard(_ terms: Message.Terms) {
+        // It may have come together with the hello, which the machine has not seen yet.
+        guard self.successor.phase == .greeting || self.successor.phase == .receiving, self.predecessorID != 0,
+            self.received == 0
+        else {
+            return self.predecessorMisbehaved("sent terms out of order")
+        }
+        self.probation.duration = .milliseconds(Int64(terms.probationMilliseconds))
     }
 
     private func heard(_ offer: Message.Offer, _ descriptors: consuming DescriptorBatch) {
@@ -226,13 +237,12 @@ extension Engine {
 
     private func sendReady() {
         let claims = self.context.sockets.claims(self.context.capabilities)
-        let probation = self.context.configuration.probation
         self.upstream?.send(
             .ready(
                 Message.Ready(
                     digest: claims.digest, claimed: claims.claimed, fresh: UInt32(claims.fresh),
-                    probation: probation == .zero ? .none : .timed,
-                    probationMilliseconds: UInt64(probation.inMilliseconds.rounded(.up))
+                    probation: self.probation.kind,
+                    probationMilliseconds: UInt64(self.probation.duration.inMilliseconds.rounded(.up))
                 )
             )
         )

@@ -80,9 +80,14 @@ final class Engine {
     var connectionsReceived = 0
     var connectionsAdopted = 0
 
+    /// Of this process, while it serves and is not the owner yet.
+    var probation: Upgrader.Configuration.Probation
+    var check: Check?
+
     // As a predecessor.
     var attempt: Attempt?
-    var waitingUpgrade: WaitingUpgrade?
+    /// It begins when the process before this one has left.
+    var waitingUpgrade: UpgradeRequest?
     var leftovers: [SpawnedProcess] = []
     var vetting: Vetting?
     var vettingNumber = 0
@@ -100,6 +105,7 @@ final class Engine {
         self.timings = Timings(context.configuration)
         self.logger = context.logger
         self.started = self.clock.now
+        self.probation = context.configuration.probation
         self.signals = signals
         let hasPredecessor: Bool
         if let upstream = upstream.take() {
@@ -172,6 +178,7 @@ final class Engine {
             self.logger.trace("phase", metadata: ["from": "\(before)", "to": "\(self.successor.phase)"])
         }
         for action in actions { self.perform(action) }
+        if self.successor.phase != .probation { self.endCheck() }
         self.arm()
     }
 
@@ -214,10 +221,10 @@ final class Engine {
                 self.logger.info("upgrade by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
                 self.feed(
                     EngineInput.upgrade(
-                        { [logger] result in
+                        UpgradeRequest { [logger] result in
                             // Success is logged by the engine itself.
                             if case .failure(let error) = result { logger.error("upgrade failed: \(error)") }
-                        }, nil
+                        }
                     )
                 )
             } else if self.context.configuration.signals.stop.contains(number) {
@@ -233,7 +240,10 @@ final class Engine {
     private func take(_ input: EngineInput) {
         switch input {
         case .ready(let reply): self.applicationIsReady(reply)
-        case .upgrade(let reply, let successor): self.requestUpgrade(reply, startingWith: successor)
+        case .upgrade(let request): self.requestUpgrade(request)
+        case .commit(let reply): self.orderCommit(reply)
+        case .rollBack(let words, let reply): self.orderRollback(words, reply)
+        case .checked(let failure): self.checkReturned(failure)
         case .stop: self.stop()
         case .leave: if !self.isLeaving { self.stop() }
         case .giveUp(let failure): self.feed(SuccessorMachine.Event.initialisationFailed(failure))
@@ -257,7 +267,7 @@ final class Engine {
         if let vetting {
             self.vetting = nil
             vetting.task.cancel()
-            self.refuseUpgrade(self.refusal(.stopping), vetting.reply)
+            self.refuseUpgrade(self.refusal(.stopping), vetting.request)
         }
         if self.successor.phase == .owner {
             self.feed(PredecessorMachine.Event.stopRequested)
@@ -273,14 +283,15 @@ final class Engine {
         let now = self.clock.now
         if self.successor.deadline != self.successorDeadline?.deadline {
             self.successorDeadline = self.successor.deadline.map {
-                let probation = self.context.configuration.probation
+                let probation = self.probation.duration
                 return Armed(deadline: $0, at: now + self.timings.duration(of: $0, probation: probation))
             }
         }
         if self.predecessor.deadline != self.predecessorDeadline?.deadline {
             self.predecessorDeadline = self.predecessor.deadline.map {
                 let probation = self.attempt?.probation ?? .zero
-                return Armed(deadline: $0, at: now + self.timings.duration(of: $0, probation: probation))
+                let timings = self.attempt?.timings ?? self.timings
+                return Armed(deadline: $0, at: now + timings.duration(of: $0, probation: probation))
             }
         }
     }
@@ -288,7 +299,7 @@ final class Engine {
     private var untilNextDeadline: Duration? {
         let next = [
             self.successorDeadline?.at, self.predecessorDeadline?.at, self.ownership.leaveDeadline,
-            self.vetting?.deadline,
+            self.vetting?.deadline, self.check?.deadline,
         ].compactMap { $0 }.min()
         return next.map { max(.zero, self.clock.now.duration(to: $0)) }
     }
@@ -316,6 +327,7 @@ final class Engine {
         }
         if let deadline = self.ownership.leaveDeadline, deadline <= now { self.leaveNow() }
         if let vetting, vetting.deadline <= now { self.vetoesOverran(vetting) }
+        if let check, check.deadline <= now { self.checkReturned(.probationOverran) }
     }
 
     // MARK: Readers

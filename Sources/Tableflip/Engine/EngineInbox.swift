@@ -11,7 +11,10 @@ typealias Reply<Value> = @Sendable (Result<Value, UpgradeError>) -> Void
 /// What the rest of the program tells the engine.
 enum EngineInput: Sendable {
     case ready(Reply<Void>)
-    case upgrade(Reply<UpgradeReport>, Upgrader.Successor?)
+    case upgrade(UpgradeRequest)
+    /// The operator ends the probation early: for good, or by going back.
+    case commit(Reply<UpgradeReport>)
+    case rollBack(String, Reply<Void>)
     case stop
     /// A stop that means nothing to a process that is leaving already.
     case leave
@@ -25,6 +28,8 @@ enum EngineInput: Sendable {
     /// The connections of one batch are in the hands of their readers.
     case adopted(count: Int)
     case hooksAdded
+    /// The check of this process's probation has returned.
+    case checked(UpgradeError?)
     /// The hooks have returned; stale numbers are dropped.
     case ownershipChanged(number: Int, UpgradeError?)
     /// The same of vetoes, with the words of one.

@@ -22,6 +22,13 @@ struct Timings: Sendable {
         self.hook = configuration.hookTimeout
     }
 
+    /// The same, with another time for a successor to be ready in; nil: as it is.
+    func allowing(_ upgrade: Duration?) -> Timings {
+        var timings = self
+        if let upgrade { timings.upgrade = upgrade }
+        return timings
+    }
+
     /// `probation` is how long the successor's probation lasts, as it said at ready.
     func duration(of deadline: PredecessorMachine.Deadline, probation: Duration) -> Duration {
         switch deadline {

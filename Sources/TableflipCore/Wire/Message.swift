@@ -8,6 +8,7 @@ package enum Message: Hashable, Sendable {
     case hello(Hello)
     case offer(Offer)
     case acknowledgement(Acknowledgement)
+    case terms(Terms)
     case ready(Ready)
     case go
     case commit
@@ -29,6 +30,7 @@ package enum Message: Hashable, Sendable {
         case abort = 8
         case bye = 9
         case acknowledgement = 10
+        case terms = 11
     }
 
     /// The first message from either side, in a layout that no version changes. One descriptor travels with it, which
@@ -54,6 +56,15 @@ package enum Message: Hashable, Sendable {
             self.features = features
             self.label = label
         }
+    }
+
+    /// What this upgrade is to be like, where that is not as the successor is configured. May be passed over: a successor
+    /// that has not taken it says another probation at ready.
+    package struct Terms: Hashable, Sendable {
+        /// How long the probation lasts; 0 is none.
+        package var probationMilliseconds: UInt64
+
+        package init(probationMilliseconds: UInt64) { self.probationMilliseconds = probationMilliseconds }
     }
 
     /// A batch of the inventory, with one descriptor per entry.
@@ -178,7 +189,15 @@ package enum Message: Hashable, Sendable {
         case .offer(let offer): offer.entries.count
         case .connections(let batch): batch.entries.count
         case .unknown: nil
-        case .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye: 0
+        case .terms, .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye: 0
+        }
+    }
+
+    /// Whether a receiver that does not know it may pass over it.
+    package var isOptional: Bool {
+        switch self {
+        case .terms, .unknown: true
+        default: false
         }
     }
 
@@ -188,6 +207,7 @@ package enum Message: Hashable, Sendable {
         case .hello: "hello"
         case .offer: "offer"
         case .acknowledgement: "ack"
+        case .terms: "terms"
         case .ready: "ready"
         case .go: "go"
         case .commit: "commit"

@@ -17,6 +17,7 @@ extension Message {
         case .hello: Kind.hello.rawValue
         case .offer: Kind.offer.rawValue
         case .acknowledgement: Kind.acknowledgement.rawValue
+        case .terms: Kind.terms.rawValue
         case .ready: Kind.ready.rawValue
         case .go: Kind.go.rawValue
         case .commit: Kind.commit.rawValue
@@ -35,7 +36,7 @@ extension Message {
         precondition(payload.bytes.count <= FrameHeader.maximumLength, "\(self.name) of \(payload.bytes.count) bytes")
         var frame = ByteWriter()
         FrameHeader(
-            kind: self.kind, isOptional: false, descriptors: UInt16(self.descriptorCount ?? 0),
+            kind: self.kind, isOptional: self.isOptional, descriptors: UInt16(self.descriptorCount ?? 0),
             length: UInt32(payload.bytes.count)
         ).write(to: &frame)
         frame.append(payload.bytes)
@@ -65,6 +66,7 @@ extension Message {
         case .acknowledgement(let acknowledgement):
             writer.write(acknowledgement.subject.rawValue)
             writer.write(acknowledgement.received)
+        case .terms(let terms): writer.write(terms.probationMilliseconds)
         case .ready(let ready):
             writer.write(ready.digest)
             writer.write(ready.fresh)
@@ -112,6 +114,7 @@ extension Message {
             case .hello: .hello(try Hello(from: &reader))
             case .offer: .offer(try Offer(from: &reader))
             case .acknowledgement: .acknowledgement(try Acknowledgement(from: &reader))
+            case .terms: .terms(Terms(probationMilliseconds: try reader.read()))
             case .ready: .ready(try Ready(from: &reader))
             case .go: .go
             case .commit: .commit

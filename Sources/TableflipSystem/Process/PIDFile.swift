@@ -47,8 +47,11 @@ package struct PIDFile: Hashable, Sendable {
         }
     }
 
-    /// Gives the prepared file its name. From here on this process is the one that the file names.
+    /// Gives the prepared file its name. From here on this process is the one that the file names. What was prepared and
+    /// discarded is prepared anew: a successor that had given up may have to stand in after all.
     package func publish() throws(UpgradeError) {
+        var status = stat()
+        if lstat(self.temporaryPath, &status) != 0 { try self.prepare() }
         guard rename(self.temporaryPath, self.path) == 0 else {
             let failure = self.failure("rename")
             self.discard()

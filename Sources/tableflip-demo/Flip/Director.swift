@@ -23,6 +23,8 @@ actor Director {
     private(set) var load = LoadReport()
     private var loadAtLastSecond: [(ContinuousClock.Instant, Int)] = []
     private var serverHasEnded = false
+    /// How many reports of the load there were.
+    private var reports = 0
     private(set) var rows: [GenerationRow] = []
     private var phase = "starting"
     private var generation = 1
@@ -45,7 +47,9 @@ actor Director {
             // Anything else on the line is not from our client.
             guard let report = try? JSONDecoder().decode(LoadReport.self, from: Data(line.utf8)) else { continue }
             self.load = report
+            self.reports += 1
             self.draw()
+            self.wake(EventLine(pid: 0, generation: self.reports, phase: "report"))
         }
     }
 
@@ -54,6 +58,10 @@ actor Director {
         self.note(event)
         self.screen.say(event, Self.words(for: event))
         self.draw()
+        self.wake(event)
+    }
+
+    private func wake(_ event: EventLine) {
         for (id, waiter) in self.waiters where waiter.matches(event) {
             self.waiters[id] = nil
             waiter.continuation.resume(returning: event)
@@ -85,7 +93,10 @@ actor Director {
                 )
             )
             self.phase = "serving"
-        case "requested", "spawned", "handedOver", "go": self.phase = event.phase
+        case "rolledBack":
+            if let last = self.rows.indices.last { self.rows[last].outcome = "rolled back" }
+            self.phase = "serving"
+        case "requested", "spawned", "handedOver", "go", "probation": self.phase = event.phase
         default: break
         }
     }
@@ -112,6 +123,8 @@ actor Director {
             case "handedOver": "  \(event.peer) holds every socket\(time)"
             case "ready": "  \(event.peer) is ready\(time)"
             case "go": "  paused; \(event.peer) goes\(time)"
+            case "probation": "  \(event.peer) serves, in probation\(time)"
+            case "rolledBack": "  serves again: \(event.error ?? "")\(time)"
             case "committed": "  \(event.peer) owns the service\(time); draining"
             case "failed", "refused": "  \(event.error ?? event.phase)\(time)"
             case "predecessorLeft": "the old process \(event.peer) has left"
@@ -142,6 +155,15 @@ actor Director {
         return try await withCheckedThrowingContinuation { continuation in
             self.waiters[id] = Waiter(what: what, matches: matches, continuation: continuation)
         }
+    }
+
+    /// What the load has counted until now: a report that was begun after this was asked for.
+    func freshReport() async throws -> LoadReport {
+        let next = self.reports + 2
+        _ = try await self.expect("a report of the load", from: self.now) {
+            $0.phase == "report" && $0.generation >= next
+        }
+        return self.load
     }
 
     private func fail(_ id: Int) {

@@ -37,7 +37,8 @@ struct Flip: AsyncParsableCommand {
     @Option(help: "How long each generation serves before the next upgrade.")
     var interval = DurationArgument(.milliseconds(400))
 
-    @Option(help: "Who makes the load: builtin, or wrk (Debian: apt-get install wrk).")
+    @Option(
+        help: "Who makes the load: builtin, or wrk (Debian: apt-get install wrk), with which no successor is killed.")
     var client = ClientKind.builtin
 
     @Option(help: .init("Break it on purpose, to see that it is noticed: kill, crash.", visibility: .hidden))

@@ -26,7 +26,7 @@ struct Play {
             [
                 "serve", "--listen", "127.0.0.1:0", "--pid-file", self.pidFile.path, "--fault-file",
                 self.faultFile.path,
-                "--drain-timeout", "10s", "--upgrade-timeout", "20s", "--json-events",
+                "--drain-timeout", "10s", "--upgrade-timeout", "20s", "--probation", "400ms", "--json-events",
             ],
             errors: self.log
         )
@@ -48,7 +48,7 @@ struct Play {
             let report = await counting
             await self.director.use(report)
             summary.requests = report.requests
-            summary.lost = report.lost
+            summary.lost = report.lost - summary.killed
             summary.maxLatencyMs = report.maxMilliseconds
             if report.requests == 0 { summary.missing.append("a single request") }
             if !report.isFinal { summary.missing.append("the load client's last word") }
@@ -66,9 +66,12 @@ struct Play {
 
     private func flip(_ summary: inout Summary) async throws {
         let crashAt = (self.command.upgrades + 1) / 2
+        // Of wrk nobody learns when it has lost something, so it cannot be told what died with the process.
+        let rollBackAt = self.command.client == .builtin ? (self.command.upgrades + 2) / 2 : 0
         for number in 1...self.command.upgrades {
             try await Task.sleep(for: self.command.interval.duration)
             if number == crashAt { try await self.crash(&summary) }
+            if number == rollBackAt { try await self.rollBack(&summary) }
             if self.command.sabotage == .crash { try self.setFault("--exit-before-ready 3") }
             if self.command.sabotage == .kill, number == crashAt { kill(try self.current(), SIGKILL) }
             try await self.upgrade(&summary)
@@ -92,11 +95,31 @@ struct Play {
         try await Task.sleep(for: self.command.interval.duration)
     }
 
+    /// A successor that dies when it serves already: the old process takes the service back. What the successor had
+    /// accepted and not answered dies with it, one request of each client at most; everything else that fails is lost.
+    private func rollBack(_ summary: inout Summary) async throws {
+        let before = try await self.director.freshReport()
+        let (old, now) = (try self.current(), await self.director.now)
+        try self.setFault("--crash-after-ready 50ms")
+        kill(old, SIGHUP)
+        let rollback = try await self.director.expect("a successor that dies in its probation is reported", from: now) {
+            ["rolledBack", "failed", "committed", "refused"].contains($0.phase) && $0.pid == old
+        }
+        try self.setFault("")
+        guard rollback.phase == "rolledBack", rollback.error?.hasPrefix("successorKilled") == true else {
+            throw Director.DidNotHappen(what: "rolledBack: \(rollback.phase) \(rollback.error ?? "")")
+        }
+        summary.rollbacks += 1
+        let after = try await self.director.freshReport()
+        summary.killed = min(after.cut - before.cut, self.command.clients)
+        try await Task.sleep(for: self.command.interval.duration)
+    }
+
     private func upgrade(_ summary: inout Summary) async throws {
         let (old, start) = (try self.current(), await self.director.now)
         kill(old, SIGHUP)
         let outcome = try await self.director.expect("upgrade \(summary.upgrades + 1)", from: start) {
-            ["committed", "failed", "refused"].contains($0.phase) && $0.pid == old
+            ["committed", "failed", "rolledBack", "refused"].contains($0.phase) && $0.pid == old
         }
         guard outcome.phase == "committed" else {
             throw Director.DidNotHappen(what: "upgrade \(summary.upgrades + 1): \(outcome.error ?? "")")

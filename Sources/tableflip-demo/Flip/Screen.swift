@@ -59,9 +59,10 @@ struct Screen {
         self.print(table.string(for: rows, style: Style.simple) ?? "")
         self.print(
             """
-            \(summary.upgrades) upgrades, \(summary.failedUpgrades) failed as it should, \
+            \(summary.upgrades) upgrades, \(summary.failedUpgrades) failed as it should, \(summary.rollbacks) rolled back, \
             \(summary.generations) generations, \(summary.oldProcessesGone) old processes gone
             \(summary.requests) requests, each on a new connection: \(summary.lost) lost, \
+            \(summary.killed) inside the successor that was killed, \
             slowest \(text(summary.maxLatencyMs)) ms
             """
         )

@@ -11,6 +11,8 @@ struct Summary: Codable {
     var generations = 1
     var requests = 0
     var lost = 0
+    /// Requests that a successor had accepted and that ended with it, when it was killed on purpose. Not among the lost.
+    var killed = 0
     var maxLatencyMs = 0.0
     /// Old processes that have ended.
     var oldProcessesGone = 0
@@ -27,6 +29,7 @@ struct Summary: Codable {
         case generations
         case requests
         case lost
+        case killed
         case maxLatencyMs = "max_latency_ms"
         case oldProcessesGone = "old_processes_gone"
         case failures

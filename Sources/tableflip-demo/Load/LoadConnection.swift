@@ -112,13 +112,15 @@ final class LoadConnection: ChannelInboundHandler {
         if self.exchanges.isEmpty {
             self.client.cameToRest(saidClose: self.answer.saysClose)
         } else if self.answer.saysClose {
-            self.end(because: "closed before the answer")
+            self.end(because: Self.wasClosed)
         }
     }
 
     // MARK: Ends
 
-    func channelInactive(context: ChannelHandlerContext) { self.end(because: "closed before the answer") }
+    static let wasClosed = "closed before the answer"
+
+    func channelInactive(context: ChannelHandlerContext) { self.end(because: Self.wasClosed) }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { self.end(because: "\(error)") }
 

@@ -34,6 +34,12 @@ struct LoadReport: Codable {
     var windows: [String: Latency] = [:]
     /// How each lost request failed, and how often.
     var failures: [String: Int] = [:]
+    /// Of the lost ones, those whose connection was there and ended before the answer.
+    var cut: Int {
+        self.failures.filter {
+            $0.key == LoadConnection.wasClosed || $0.key.contains("reset by peer") || $0.key.contains("Broken pipe")
+        }.values.reduce(0, +)
+    }
     /// The process ids that answered `GET /`.
     var servers: [Int32] = []
     /// How many clients got their latest answer to `GET /` from which process id.

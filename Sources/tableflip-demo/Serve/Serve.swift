@@ -39,6 +39,10 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "How long a replaced or stopped process may take to finish its requests.")
     var drainTimeout = DurationArgument(.seconds(30))
 
+    @Option(
+        help: "How long a successor serves before it owns the service; until then the old process can take it back.")
+    var probation = DurationArgument(.zero)
+
     @Option(help: "Over how much time connections that cannot move are told to end.")
     var drainSpread = DurationArgument(.zero)
 
@@ -74,7 +78,8 @@ struct Serve: AsyncParsableCommand {
             upgrader = try Upgrader(
                 configuration: .init(
                     pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout.duration,
-                    drainTimeout: self.drainTimeout.duration, pauseTimeout: self.pauseTimeout.duration
+                    drainTimeout: self.drainTimeout.duration, pauseTimeout: self.pauseTimeout.duration,
+                    probation: .lasting(self.probation.duration)
                 ),
                 logger: logger
             )

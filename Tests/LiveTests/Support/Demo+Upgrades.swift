@@ -23,7 +23,7 @@ extension Demo {
     func commit(_ upgrade: Upgrade) throws -> CInt {
         let outcome = try self.events.wait(for: "the outcome of an upgrade") { events in
             events.dropFirst(upgrade.mark).first {
-                $0.pid == upgrade.old && ["committed", "failed", "refused"].contains($0.phase)
+                $0.pid == upgrade.old && ["committed", "failed", "rolledBack", "refused"].contains($0.phase)
             }
         }
         try require(outcome.phase == "committed", "the upgrade: \(outcome)")

@@ -96,7 +96,9 @@ extension Server.Outcome {
     /// `event failed 123 successorExited`
     fileprivate init?(_ words: String) {
         let parts = words.split(separator: " ")
-        guard parts.count >= 3, parts[0] == "event", ["committed", "failed", "refused"].contains(parts[1]) else {
+        guard parts.count >= 3, parts[0] == "event",
+            ["committed", "failed", "rolledBack", "refused"].contains(parts[1])
+        else {
             return nil
         }
         self.phase = String(parts[1])

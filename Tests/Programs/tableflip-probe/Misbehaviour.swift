@@ -84,6 +84,17 @@ struct Misbehaviour {
         }
     }
 
+    /// The check of its probation.
+    func check() async throws {
+        switch self.word {
+        case "fail-check": throw Unwell(description: self.parameter)
+        case "hang-check": try await Task.sleep(for: .seconds(3600))
+        default: break
+        }
+    }
+
+    private struct Unwell: Error, CustomStringConvertible { var description: String }
+
     /// After `ready()` has returned.
     func afterReady() {
         switch self.word {

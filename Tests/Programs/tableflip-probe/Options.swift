@@ -13,6 +13,10 @@ struct Options {
     var drainTimeout = Duration.seconds(5)
     var pauseTimeout = Duration.seconds(1)
     var probation = Duration.zero
+    /// The probation has a check, which a `Misbehaviour` can make fail.
+    var hasCheck = false
+    /// What to do when a successor is in its probation: `commit` or `roll-back`.
+    var order: String?
     /// A file with one behaviour on its line, read anew by each successor; see `Misbehaviour`.
     var behaviourFile: String?
     /// Run with what every system can do, rather than with what this one can.
@@ -66,6 +70,8 @@ struct Options {
             case "--drain-timeout": self.drainTimeout = milliseconds(rest.popFirst())
             case "--pause-timeout": self.pauseTimeout = milliseconds(rest.popFirst())
             case "--probation": self.probation = milliseconds(rest.popFirst())
+            case "--check": self.hasCheck = true
+            case "--order": self.order = rest.popFirst()
             case "--behaviour-file": self.behaviourFile = rest.popFirst()
             case "--portable": self.isPortable = true
             case "--listen-if":
@@ -108,12 +114,13 @@ struct Options {
         }
     }
 
-    var configuration: Upgrader.Configuration {
+    func configuration(_ misbehaviour: Misbehaviour?) -> Upgrader.Configuration {
         var configuration = Upgrader.Configuration(
             pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout, drainTimeout: self.drainTimeout,
             pauseTimeout: self.pauseTimeout, successor: self.successor, overlap: self.overlap
         )
-        configuration.probation = self.probation
+        configuration.probation = .lasting(self.probation)
+        if self.hasCheck { configuration.probation.check = { try await misbehaviour?.check() } }
         // A lock takes no time, but a busy machine may.
         if self.hasOwnerLock { configuration.hookTimeout = .seconds(30) }
         return configuration

@@ -43,6 +43,19 @@ struct Probe {
         _ = write(self.output, line, line.count)
     }
 
+    private static func give(_ order: String, to upgrader: Upgrader) async {
+        do {
+            if order == "commit" {
+                try await upgrader.commit()
+            } else {
+                try await upgrader.rollBack(because: "not today")
+            }
+            self.say(upgrader.generation, "order \(order)")
+        } catch {
+            self.say(upgrader.generation, "order-refused \(error.code)")
+        }
+    }
+
     /// What a program does that closes a number twice.
     private static func closeBehindItsBack(_ path: String) {
         var wanted = stat()
@@ -77,7 +90,7 @@ struct Probe {
         var logger = Logger(label: "probe") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = ProcessEnvironment.value(of: "PROBE_TRACE") == nil ? .info : .trace
         let upgrader = try Upgrader(
-            configuration: options.configuration, logger: logger,
+            configuration: options.configuration(misbehaviour), logger: logger,
             capabilities: options.isPortable ? .portable : .current, versions: options.versions
         )
         let generation = upgrader.generation
@@ -88,6 +101,7 @@ struct Probe {
                 let code = event.error.map { " \($0.code)" } ?? ""
                 self.say(event.generation, "event \(event.phase) \(event.peer)\(code)")
                 if let error = event.error { self.say(event.generation, "words \(error)") }
+                if event.phase == .probation, let order = options.order { await self.give(order, to: upgrader) }
             }
         }
 

@@ -71,6 +71,7 @@ extension Sample {
                 )
             )
         ),
+        Sample("terms", .terms(.init(probationMilliseconds: 1500))),
         Sample("go", .go),
         Sample("commit", .commit),
         Sample("committed", .committed),
@@ -154,6 +155,7 @@ extension Sample {
             ),
             Sample("the longest abort", .abort(.init(code: name, message: words, cure: words))),
             Sample("the shortest abort", .abort(.init(code: "", message: "", cure: ""))),
+            Sample("the longest terms", .terms(.init(probationMilliseconds: .max))),
             Sample("a bye of nothing", .bye(.init())),
         ]
     }()

@@ -158,10 +158,20 @@ import Darwin
         }
     }
 
-    @Test func `publishing what was not prepared fails`() throws {
-        let error = try #require(throws: UpgradeError.self) { try PIDFile(path: self.path).publish() }
+    @Test func `what was discarded is written anew when it is published after all`() throws {
+        let file = PIDFile(path: self.path)
+        try file.prepare()
+        file.discard()
+        try file.publish()
+        #expect(text(of: self.path) == "\(getpid())\n")
+        #expect(self.directory.names == ["service.pid"])
+    }
+
+    @Test func `publishing where nothing can be written fails`() throws {
+        let path = self.directory("nowhere/service.pid")
+        let error = try #require(throws: UpgradeError.self) { try PIDFile(path: path).publish() }
         #expect(error.code == .pidFile)
-        #expect(error.message.contains(self.path))
+        #expect(error.message.contains(path))
     }
 }
 

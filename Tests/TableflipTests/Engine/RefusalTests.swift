@@ -47,7 +47,7 @@ import Testing
         try await Stage.serving(kernel) { stage in
             let first = Latch<Result<UpgradeReport, UpgradeError>>()
             let second = Latch<Result<UpgradeReport, UpgradeError>>()
-            try await stage.sendTogether([.upgrade({ first.set($0) }, nil), .upgrade({ second.set($0) }, nil)])
+            try await stage.sendTogether([.upgrade(.init { first.set($0) }), .upgrade(.init { second.set($0) })])
             let successor = try await stage.spawner.next()
             _ = try await successor.takeOver()
             // What the upgrade has led to is known when bye is said.
@@ -63,7 +63,7 @@ import Testing
     {
         try await Stage.serving(kernel) { stage in
             let outcome = Latch<Result<UpgradeReport, UpgradeError>>()
-            try await stage.sendTogether([.stop, .upgrade({ outcome.set($0) }, nil)])
+            try await stage.sendTogether([.stop, .upgrade(.init { outcome.set($0) })])
             #expect(await stage.upgrader.exit == .stopped)
             try await stage.fence()
             let verdict = outcome.current.map { $0.code }

@@ -381,7 +381,8 @@ import Darwin
                 _ = await gate.wait()
             }
         }
-        try await Stage.successor(kernel, pidFile: file, of: predecessor, { $0.probation = .seconds(600) }) { stage in
+        try await Stage.successor(kernel, pidFile: file, of: predecessor, { $0.probation = .lasting(.seconds(600)) }) {
+            stage in
             stage.upgrader.register(reader)
             let ready = stage.requestReady()
             _ = try await predecessor.hearReady()
@@ -433,7 +434,7 @@ import Darwin
         let predecessor = try FakePredecessor(kernel)
         let reader = FakeReader()
         reader.script { $0.pause = { throw Unwilling() } }
-        try await Stage.successor(kernel, of: predecessor, { $0.probation = .seconds(600) }) { stage in
+        try await Stage.successor(kernel, of: predecessor, { $0.probation = .lasting(.seconds(600)) }) { stage in
             stage.upgrader.register(reader)
             let ready = stage.requestReady()
             _ = try await predecessor.hearReady()
@@ -450,7 +451,10 @@ import Darwin
     func `a predecessor that dies before it has taken the service back leaves it here`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
         let reader = FakeReader()
-        try await Stage.successor(kernel, of: predecessor, { $0.probation = .seconds(600) }) { stage in
+        let directory = try TemporaryDirectory()
+        let file = PIDFile(path: directory("service.pid"), process: 222)
+        let probation: (inout Upgrader.Configuration) -> Void = { $0.probation = .lasting(.seconds(600)) }
+        try await Stage.successor(kernel, pidFile: file, of: predecessor, probation) { stage in
             stage.upgrader.register(reader)
             let ready = stage.requestReady()
             _ = try await predecessor.hearReady()
@@ -462,13 +466,14 @@ import Darwin
             _ = try await stage.events.first(.owner)
             #expect(reader.journal.all.count { $0 == "reader: resumed" } == 2)
             #expect(stage.context.exit.current == nil)
+            #expect(directory.text("service.pid") == "222\n")
         }
     }
 
     @Test(arguments: Kernel.allCases)
     func `stopping after go hands back, so that the predecessor is asked as well`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
-        try await Stage.successor(kernel, of: predecessor, { $0.probation = .seconds(600) }) { stage in
+        try await Stage.successor(kernel, of: predecessor, { $0.probation = .lasting(.seconds(600)) }) { stage in
             let ready = stage.requestReady()
             _ = try await predecessor.hearReady()
             try await predecessor.peer.say(.go)
@@ -490,8 +495,8 @@ import Darwin
             _ = try await predecessor.hearReady()
             try await predecessor.peer.say(.go)
             try await ready.value
-            // Somebody tidies up between ready and commit.
-            file.discard()
+            // Somebody puts a directory in its place between ready and commit.
+            #expect(mkdir(file.path, 0o755) == 0)
             try await predecessor.peer.say(.commit)
             try await predecessor.peer.expectAbort(.pidFile)
             try await predecessor.peer.say(.bye(.init()))

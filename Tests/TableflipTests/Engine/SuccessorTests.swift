@@ -350,7 +350,7 @@ import Darwin
     @Test(arguments: Kernel.allCases)
     func `a predecessor that dies during the probation is replaced`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
-        try await Stage.successor(kernel, of: predecessor, { $0.probation = .seconds(600) }) { stage in
+        try await Stage.successor(kernel, of: predecessor, { $0.probation = .lasting(.seconds(600)) }) { stage in
             let ready = stage.requestReady()
             let said = try await predecessor.hearReady()
             #expect(said.probation == .timed)

@@ -151,6 +151,13 @@ final class FakeSuccessor: Sendable {
         return hello
     }
 
+    /// Hears what probation is asked for.
+    func hearTerms() async throws -> Message.Terms {
+        let message = try await self.peer.nextMessage().message
+        guard case .terms(let terms) = message else { throw TimedOut(what: "terms, and heard \(message)") }
+        return terms
+    }
+
     /// Takes everything that is offered, and says so batch by batch.
     func takeInventory() async throws -> Inventory {
         var inventory = Inventory(entries: [], descriptors: [])

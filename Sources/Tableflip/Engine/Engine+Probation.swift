@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Logging
+import TableflipCore
+
+/// The time in which a new process serves and the old one could take the service back.
+extension Engine {
+    /// The check of this process's own probation. On the engine's thread only.
+    struct Check {
+        let task: Task<Void, Never>
+        let deadline: SuspendingClock.Instant
+    }
+
+    // MARK: In the successor
+
+    /// Without a check time alone decides, and the predecessor has the watch.
+    func startCheck() {
+        guard self.probation.kind == .checked, let check = self.probation.check else { return }
+        let inbox = self.context.inbox
+        let task = Task {
+            do {
+                try await check()
+                inbox.send(.checked(nil))
+            } catch {
+                inbox.send(
+                    .checked(
+                        UpgradeError(
+                            .probationFailed, "the check of its probation failed: \(error)",
+                            cure: "Mend what it tells of, or the check, and upgrade again."
+                        )
+                    )
+                )
+            }
+        }
+        // Also when every thread of Swift's pool is blocked: the engine has its own.
+        self.check = Check(task: task, deadline: self.clock.now + self.probation.duration)
+    }
+
+    func checkReturned(_ failure: UpgradeError?) {
+        guard self.check != nil else { return }
+        self.endCheck()
+        self.feed(failure.map { SuccessorMachine.Event.checkFailed($0) } ?? .checkPassed)
+    }
+
+    /// Its result means nothing any more.
+    func endCheck() {
+        guard let check = self.check.take() else { return }
+        check.task.cancel()
+    }
+
+    // MARK: In the predecessor
+
+    func orderCommit(_ reply: @escaping Reply<UpgradeReport>) {
+        switch self.predecessor.state {
+        case .probation:
+            self.attempt?.follow(reply)
+            self.logger.info("the probation is ended early: commit")
+            self.feed(PredecessorMachine.Event.commitOrdered)
+        // It is on its way.
+        case .relinquishing, .committing: self.attempt?.follow(reply)
+        default:
+            reply(
+                .failure(
+                    UpgradeError(
+                        .wrongMoment, "no successor is in its probation, so there is nothing to commit",
+                        cure: "A commit ends the probation of an upgrade that is running."
+                    )
+                )
+            )
+        }
+    }
+
+    /// Also before the successor serves: then the upgrade is given up.
+    func orderRollback(_ words: String, _ reply: @escaping Reply<Void>) {
+        switch self.predecessor.state {
+        case .greeting, .offering, .awaitingReady, .pausing, .probation, .relinquishing:
+            self.attempt?.follow { result in
+                switch result {
+                case .failure: reply(.success(()))
+                case .success(let report):
+                    reply(
+                        .failure(
+                            UpgradeError(
+                                .replaced, "the order came too late: PID \(report.successor) owns the service",
+                                cure: "Upgrade to the former release.", serving: .successor
+                            )
+                        )
+                    )
+                }
+            }
+            let why = words.isEmpty ? "" : ": \(words)"
+            self.logger.info("the upgrade is taken back\(why)")
+            self.feed(
+                PredecessorMachine.Event.rollbackOrdered(
+                    UpgradeError(.rolledBack, "the operator took the upgrade back\(why)")
+                )
+            )
+        default:
+            reply(
+                .failure(
+                    UpgradeError(
+                        .wrongMoment, "no upgrade is running that could be taken back",
+                        cure: "After a commit, upgrade to the former release instead."
+                    )
+                )
+            )
+        }
+    }
+
+    /// The way home has begun.
+    func noteFailure() {
+        guard let attempt, attempt.failedAt == nil else { return }
+        attempt.failedAt = self.clock.now
+    }
+
+    /// This process reads again.
+    func noteResumption() {
+        guard let attempt, attempt.resumedAfter == nil, let failedAt = attempt.failedAt else { return }
+        attempt.resumedAfter = failedAt.duration(to: self.clock.now)
+    }
+
+    func noteRollback(_ attempt: Attempt, _ failure: UpgradeError) {
+        let downtime = attempt.resumedAfter.map { "\($0.inMilliseconds)" } ?? "unknown"
+        self.logger.warning(
+            "rolled back: this process serves again",
+            metadata: [
+                "successor": "\(attempt.successor)", "reason": "\(failure.code): \(failure.message)",
+                "milliseconds": "\(downtime)",
+            ]
+        )
+    }
+}
+
+extension UpgradeError {
+    /// A successor whose library is older passes over what it is told of its probation.
+    static let termsNotTaken = UpgradeError(
+        .probationFailed,
+        "the successor did not take the probation that was asked for: its library is too old for that",
+        cure: "Upgrade without asking for a probation; its own configuration decides then."
+    )
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+/// An upgrade that somebody has asked for. What is nil is as configured.
+struct UpgradeRequest: Sendable {
+    let reply: Reply<UpgradeReport>
+    /// How to start the successor.
+    var successor: Upgrader.Successor?
+    /// How long it may take until it is ready.
+    var timeout: Duration?
+    /// How long its probation is to be.
+    var probation: Duration?
+}
