@@ -63,6 +63,8 @@ public struct UpgradeError: Error, Hashable, Sendable {
         public static let successorTimedOut = Code("successorTimedOut")
         /// It closed its channel and went on living, and was killed.
         public static let successorClosedChannel = Code("successorClosedChannel")
+        /// It served, and did not answer any more; it was killed.
+        public static let successorSilent = Code("successorSilent")
         /// It sent what the protocol does not allow, and was killed.
         public static let successorMisbehaved = Code("successorMisbehaved")
         /// It gave up by itself; the message holds its own words.

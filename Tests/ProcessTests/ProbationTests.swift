@@ -162,9 +162,33 @@ struct ProbationTests {
             for _ in 0..<3 {
                 let outcome = try await server.upgrade()
                 #expect(outcome.phase == "rolledBack" && outcome.code == "rolledBack")
-                // Until it has left, another upgrade is refused.
-                #expect(await server.eventually { ProcessFacts.state(of: outcome.peer) == nil })
+                // Until it has left, and a shell before it, another upgrade is refused.
+                await server.expect(old, toBeAs: before)
             }
+            try await server.answer(from: old)
+            await server.expect(old, toBeAs: before)
+            #expect(server.namedProcess == old)
+        }
+    }
+
+    @Test(arguments: Self.variants)
+    func `A successor that is frozen in its probation is killed, and who waited is answered`(
+        _ variant: Variant
+    ) async throws {
+        try await Server.with(variant, ["--probation", "60000"]) { server in
+            let old = server.first
+            let before = server.facts(of: old)
+            let mark = server.mark
+            server.requestUpgrade(of: old)
+            try await server.line(startingWith: "event serving \(old)")
+            let successor = try await server.successor(of: old)
+            try await server.answer(from: successor)
+            server.client?.hold()
+            server.signal(successor, SIGSTOP)
+            let outcome = try await server.outcome(of: old, from: mark)
+            #expect(outcome.phase == "rolledBack" && outcome.code == "successorSilent")
+            #expect(ProcessFacts.state(of: successor) == nil)
+            server.client?.release()
             try await server.answer(from: old)
             await server.expect(old, toBeAs: before)
             #expect(server.namedProcess == old)

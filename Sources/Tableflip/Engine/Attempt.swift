@@ -44,6 +44,9 @@ final class Attempt {
 
     /// Go was said: a failure from here on is a rollback.
     var wentLive = false
+    /// Whether the successor does, and how it stands with that while it serves and is not the owner yet.
+    var answersPings = false
+    var pulse: Pulse?
     /// When the way home began, and how long after it the readers read again.
     var failedAt: SuspendingClock.Instant?
     var resumedAfter: Duration?

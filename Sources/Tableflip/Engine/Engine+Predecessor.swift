@@ -277,7 +277,8 @@ extension Engine {
         case .abort(let abort):
             self.feed(PredecessorMachine.Event.aborted(abort.error(.successorAborted, by: "the successor")))
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
-        case .offer, .terms, .go, .connections, .bye: self.successorMisbehaved("sent \(message.name)")
+        case .pong: self.attempt?.pulse?.answered(at: self.clock.now)
+        case .offer, .terms, .go, .connections, .bye, .ping: self.successorMisbehaved("sent \(message.name)")
         }
     }
 
@@ -292,6 +293,7 @@ extension Engine {
     private func heard(_ hello: Message.Hello, _ life: consuming OwnedDescriptor?, _ attempt: Attempt) {
         guard !attempt.saidHello else { return self.successorMisbehaved("said hello twice") }
         attempt.saidHello = true
+        attempt.answersPings = hello.features & Message.Hello.answersPings != 0
         guard ProtocolVersion.common(self.context.versions, hello.versions) != nil else {
             return self.feed(
                 PredecessorMachine.Event.violated(.versions(self.context.versions, theirs: hello, whose: "successor"))

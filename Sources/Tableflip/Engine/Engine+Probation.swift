@@ -108,6 +108,30 @@ extension Engine {
         }
     }
 
+    /// Its pulse is felt in every state in which the successor may read and this process may not.
+    func watchPulse() {
+        guard let attempt else { return }
+        switch self.predecessor.state {
+        case .probation, .relinquishing, .committing:
+            if attempt.answersPings, attempt.pulse == nil { attempt.pulse = Pulse(at: self.clock.now) }
+        default: attempt.pulse = nil
+        }
+    }
+
+    func feelPulse() {
+        guard let attempt, let pulse = attempt.pulse else { return }
+        guard pulse.isAsked else {
+            attempt.channel?.send(.ping)
+            attempt.pulse?.asked(at: self.clock.now)
+            return
+        }
+        // What has arrived by now counts: this process may have been stopped for a while.
+        self.readDownstream()
+        guard attempt.pulse?.isAsked == true else { return }
+        attempt.pulse = nil
+        self.feed(PredecessorMachine.Event.violated(.successorSilent))
+    }
+
     /// The way home has begun.
     func noteFailure() {
         guard let attempt, attempt.failedAt == nil else { return }
@@ -133,6 +157,12 @@ extension Engine {
 }
 
 extension UpgradeError {
+    static let successorSilent = UpgradeError(
+        .successorSilent,
+        "the successor served and did not answer for \(Pulse.patience), so it was killed",
+        cure: "It was stopped (SIGSTOP, a debugger, a frozen cgroup), or hung in the kernel: look at what it waits for."
+    )
+
     /// A successor whose library is older passes over what it is told of its probation.
     static let termsNotTaken = UpgradeError(
         .probationFailed,

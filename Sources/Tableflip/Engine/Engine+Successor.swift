@@ -150,7 +150,8 @@ extension Engine {
             self.feed(SuccessorMachine.Event.byeReceived)
         case .connections(let batch): self.adopt(batch, descriptors)
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
-        case .ready, .committed, .acknowledgement: self.predecessorMisbehaved("sent \(message.name)")
+        case .ping: self.upstream?.send(.pong)
+        case .ready, .committed, .acknowledgement, .pong: self.predecessorMisbehaved("sent \(message.name)")
         }
     }
 

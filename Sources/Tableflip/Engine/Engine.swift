@@ -162,6 +162,7 @@ final class Engine {
         let before = self.predecessor.state
         let actions = self.predecessor.handle(event)
         self.noteProgress(from: before, to: self.predecessor.state)
+        self.watchPulse()
         for action in actions { self.perform(action) }
         self.arm()
         if event == .predecessorLeft { self.beginWaitingUpgrade() }
@@ -299,7 +300,7 @@ final class Engine {
     private var untilNextDeadline: Duration? {
         let next = [
             self.successorDeadline?.at, self.predecessorDeadline?.at, self.ownership.leaveDeadline,
-            self.vetting?.deadline, self.check?.deadline,
+            self.vetting?.deadline, self.check?.deadline, self.attempt?.pulse?.deadline,
         ].compactMap { $0 }.min()
         return next.map { max(.zero, self.clock.now.duration(to: $0)) }
     }
@@ -328,6 +329,7 @@ final class Engine {
         if let deadline = self.ownership.leaveDeadline, deadline <= now { self.leaveNow() }
         if let vetting, vetting.deadline <= now { self.vetoesOverran(vetting) }
         if let check, check.deadline <= now { self.checkReturned(.probationOverran) }
+        if let pulse = self.attempt?.pulse, pulse.deadline <= now { self.feelPulse() }
     }
 
     // MARK: Readers
@@ -368,7 +370,7 @@ final class Engine {
     var hello: Message.Hello {
         Message.Hello(
             versions: self.context.versions, generation: UInt32(self.context.facts.current.generation),
-            process: ProcessID.current
+            process: ProcessID.current, features: Message.Hello.answersPings
         )
     }
 

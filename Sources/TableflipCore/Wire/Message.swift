@@ -16,6 +16,9 @@ package enum Message: Hashable, Sendable {
     case connections(ConnectionBatch)
     case abort(Abort)
     case bye(Bye)
+    /// Are you there? Answered at once, by a peer that has said that it does.
+    case ping
+    case pong
     /// From a newer peer, marked as something that may be passed over.
     case unknown(kind: UInt8)
 
@@ -31,6 +34,8 @@ package enum Message: Hashable, Sendable {
         case bye = 9
         case acknowledgement = 10
         case terms = 11
+        case ping = 12
+        case pong = 13
     }
 
     /// The first message from either side, in a layout that no version changes. One descriptor travels with it, which
@@ -41,8 +46,9 @@ package enum Message: Hashable, Sendable {
         package var generation: UInt32
         /// For people to read. No signal is ever sent on the strength of it.
         package var process: Int32
-        /// Bits for what a sender can beyond its version. None is defined yet.
+        /// Bits for what a sender can beyond its version: ``answersPings``.
         package var features: UInt64
+        package static let answersPings: UInt64 = 1
         /// Name and version of the sender's library, for people.
         package var label: String
 
@@ -189,14 +195,14 @@ package enum Message: Hashable, Sendable {
         case .offer(let offer): offer.entries.count
         case .connections(let batch): batch.entries.count
         case .unknown: nil
-        case .terms, .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye: 0
+        case .terms, .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye, .ping, .pong: 0
         }
     }
 
     /// Whether a receiver that does not know it may pass over it.
     package var isOptional: Bool {
         switch self {
-        case .terms, .unknown: true
+        case .terms, .ping, .pong, .unknown: true
         default: false
         }
     }
@@ -215,6 +221,8 @@ package enum Message: Hashable, Sendable {
         case .connections: "connection"
         case .abort: "abort"
         case .bye: "bye"
+        case .ping: "ping"
+        case .pong: "pong"
         case .unknown(let kind): "message \(kind)"
         }
     }

@@ -25,6 +25,8 @@ extension Message {
         case .connections: Kind.connections.rawValue
         case .abort: Kind.abort.rawValue
         case .bye: Kind.bye.rawValue
+        case .ping: Kind.ping.rawValue
+        case .pong: Kind.pong.rawValue
         case .unknown(let kind): kind
         }
     }
@@ -97,7 +99,7 @@ extension Message {
             writer.write(bye.moved)
             writer.write(bye.drained)
             writer.write(bye.cut)
-        case .go, .commit, .committed, .unknown: break
+        case .go, .commit, .committed, .ping, .pong, .unknown: break
         }
     }
 
@@ -120,6 +122,8 @@ extension Message {
             case .commit: .commit
             case .committed: .committed
             case .connections: .connections(try ConnectionBatch(from: &reader))
+            case .ping: .ping
+            case .pong: .pong
             case .abort: .abort(try Abort(from: &reader))
             case .bye: .bye(Bye(moved: try reader.read(), drained: try reader.read(), cut: try reader.read()))
             }

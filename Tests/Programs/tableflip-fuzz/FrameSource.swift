@@ -81,7 +81,7 @@ struct FrameSource {
 
     /// A header that is likely to be accepted, before a payload that is not.
     private mutating func header() -> [UInt8] {
-        let kind = UInt8(self.below(14))
+        let kind = UInt8(self.below(16))
         let descriptors: UInt8 =
             switch self.below(6) {
             case 0, 1, 2: 0

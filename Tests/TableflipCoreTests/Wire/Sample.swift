@@ -72,6 +72,8 @@ extension Sample {
             )
         ),
         Sample("terms", .terms(.init(probationMilliseconds: 1500))),
+        Sample("ping", .ping),
+        Sample("pong", .pong),
         Sample("go", .go),
         Sample("commit", .commit),
         Sample("committed", .committed),

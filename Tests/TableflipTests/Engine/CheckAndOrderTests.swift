@@ -316,4 +316,65 @@ import Testing
             #expect(refusedRollback.code == .wrongMoment)
         }
     }
+
+    // MARK: Its pulse
+
+    /// It says that it answers.
+    private static let lively = Message.Hello(generation: 2, process: 0, features: Message.Hello.answersPings)
+
+    @Test(arguments: Kernel.allCases)
+    func `a successor that serves is asked whether it is there, until it is the owner`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            stage.spawner.plan { $0.hello = Self.lively }
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
+            try await successor.peer.expect(.go)
+            for _ in 0..<3 {
+                try await successor.peer.expect(.ping)
+                try await successor.peer.say(.pong)
+            }
+            let order = Outcome { () throws(UpgradeError) in try await stage.upgrader.commit() }
+            // A question may be on its way.
+            var said = try await successor.peer.nextMessage().message
+            while said == .ping { said = try await successor.peer.nextMessage().message }
+            #expect(said == .commit)
+            try await successor.peer.say(.committed)
+            _ = try await (order.value, upgrade.value)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a successor that does not answer is killed, and its predecessor serves again`(_ kernel: Kernel) async throws {
+        let reader = FakeReader()
+        try await Stage.serving(kernel, reader: reader) { stage in
+            stage.spawner.plan { $0.hello = Self.lively }
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
+            try await successor.peer.expect(.go)
+            try await successor.peer.expect(.ping)
+            #expect(try await successor.fate() == .signalled(ProcessID.killSignal))
+            #expect(reader.journal.all.last == "reader: paused")
+            successor.tell(.signalled(ProcessID.killSignal))
+            let error = try await upgrade.failure
+            #expect(error.code == .successorSilent && error.isRollback)
+            #expect(reader.journal.all.last == "reader: resumed")
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a successor answers at once, at any moment`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        try await Stage.successor(kernel, of: predecessor, { $0.probation = .lasting(.seconds(600)) }) { stage in
+            try await predecessor.peer.say(.ping)
+            try await predecessor.peer.expect(.pong)
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go)
+            try await ready.value
+            try await predecessor.peer.say(.ping)
+            try await predecessor.peer.expect(.pong)
+        }
+    }
 }
