@@ -76,6 +76,11 @@ int tf_platform_close_others(posix_spawn_file_actions_t *actions, int keep, shor
     return 0;
 }
 
+int tf_clone_process(const struct tf_spawn *request, int flags, pid_t *process, int *descriptor) {
+    (void)request, (void)flags, (void)process, (void)descriptor;
+    return ENOSYS;
+}
+
 void tf_platform_exclude_signals(sigset_t *set) {
     sigdelset(set, SIGKILL);
     sigdelset(set, SIGSTOP);

@@ -14,12 +14,15 @@ package struct Capabilities: Hashable, Sendable {
     package var identifiesSockets: Bool
     /// A file can be in memory and be sealed (memfd_create(2)). Else it is one that has been unlinked.
     package var sealsMemory: Bool
+    /// A process can be started that shares this one's table of descriptors until it takes what it needs (clone(2),
+    /// CLONE_FILES; close_range(2), Linux 5.9). Else the whole table is copied.
+    package var sharesTables: Bool
     /// How many descriptors may be on their way unacknowledged (unix(7), ETOOMANYREFS).
     package var descriptorsInFlight: Int
 
     /// What every supported system can do.
     package static let portable = Capabilities(
         hasProcessDescriptors: false, receivesCloseOnExec: false, descriptorsPerMessage: 16, identifiesSockets: false,
-        sealsMemory: false, descriptorsInFlight: 64
+        sealsMemory: false, sharesTables: false, descriptorsInFlight: 64
     )
 }

@@ -89,6 +89,11 @@ struct tf_spawn {
 /// posix_spawn(3): no page of memory is copied, whatever the size of this process. The new process starts with an
 /// empty signal mask and every signal at its default. Returns 0 or an error number; errno is not set.
 int tf_spawn_process(const struct tf_spawn *request, pid_t *process);
+/// The same by clone(2), with further flags of it: CLONE_PARENT, say. Descriptors with higher numbers than the channel's
+/// are not even copied in order to be closed: a process that holds thousands saves most of the time. `descriptor` gets a
+/// pidfd of the new process, close-on-exec; NULL: none is wanted. ENOSYS where there is no such call, or a filter of
+/// system calls forbids it: then nothing has been started.
+int tf_clone_process(const struct tf_spawn *request, int flags, pid_t *process, int *descriptor);
 
 /// A descriptor that polls readable once the process has ended: pidfd_open(2). ENOSYS where there is none.
 int tf_process_descriptor(pid_t process);

@@ -8,7 +8,7 @@ extension Capabilities {
     /// What this system can do.
     package static let current = Capabilities(
         hasProcessDescriptors: Self.opensProcessDescriptors(), receivesCloseOnExec: true, descriptorsPerMessage: 253,
-        identifiesSockets: true, sealsMemory: true, descriptorsInFlight: 4 * 253
+        identifiesSockets: true, sealsMemory: true, sharesTables: true, descriptorsInFlight: 4 * 253
     )
 
     /// Kernels before 5.3, and sandboxes that filter system calls, have none.

@@ -21,19 +21,25 @@ import Darwin
 
     // MARK: What the new process has
 
-    @Test func `only the standard streams and the channel are open, whatever is open here`() async throws {
+    @Test(arguments: Kernel.allCases)
+    func `only the standard streams and the channel are open, whatever is open here`(_ kernel: Kernel) async throws {
         // As another part of the program may have opened them: without close-on-exec.
         let numbers = (0..<50).map { _ in fcntl(2, F_DUPFD, 3) } + (0..<5).map { fcntl(2, F_DUPFD, 500 + $0 * 37) }
         defer { for number in numbers { close(number) } }
-        let (output, ending) = try await Shell("exec ls /proc/self/fd >&3").run()
+        var shell = Shell("exec ls /proc/self/fd >&3")
+        shell.capabilities = kernel.capabilities
+        let (output, ending) = try await shell.run()
         #expect(ending == .exited(0))
+        // Here they still are: what the new process shared with this one it has not closed.
+        for number in numbers { #expect(fcntl(number, F_GETFD) == 0) }
         let open = String(decoding: output, as: UTF8.self).split(separator: "\n").compactMap { Int($0) }.sorted()
         // The next free number is that of the directory which `ls` reads.
         #expect(open == [0, 1, 2, 3, 4])
     }
 
     /// dup2(2) of a number onto itself does nothing, so it would stay close-on-exec.
-    @Test func `the channel may already have the number that it is to get`() async throws {
+    @Test(arguments: Kernel.allCases)
+    func `the channel may already have the number that it is to get`(_ kernel: Kernel) async throws {
         let path = try self.directory.write("", to: "output")
         let number = try check("open") { open(path, O_RDWR | O_CLOEXEC) }
         let output = OwnedDescriptor(takingOwnershipOf: number)
@@ -46,7 +52,8 @@ import Darwin
                         path: path, arguments: arguments, environment: environment, directory: nil, channel: number,
                         channel_number: number
                     )
-                    return tf_spawn_process(&spawn, &process)
+                    return kernel.capabilities.sharesTables
+                        ? tf_clone_process(&spawn, 0, &process, nil) : tf_spawn_process(&spawn, &process)
                 }
             }
         }
@@ -59,8 +66,9 @@ import Darwin
         #expect(seen == [0, 1, 2, number == 3 ? 4 : 3, number].sorted())
     }
 
-    @Test func `signals that are blocked or ignored here are not in the new process`() async {
-        await #expect(processExitsWith: .success) {
+    @Test(arguments: Kernel.allCases)
+    func `signals that are blocked or ignored here are not in the new process`(_ kernel: Kernel) async {
+        await #expect(processExitsWith: .success) { [kernel] in
             for number in [SIGPIPE, SIGHUP, SIGTERM, SIGUSR1, SIGCHLD] { signal(number, SIG_IGN) }
             signal(SIGCHLD, SIG_DFL)
             var all = sigset_t()
@@ -70,9 +78,9 @@ import Darwin
             let path = try directory.write("", to: "output")
             let output = OwnedDescriptor(takingOwnershipOf: open(path, O_RDWR | O_CLOEXEC))
             // `exec`: what is seen is what the process was started with.
-            let process = try Shell("exec grep -E '^Sig(Blk|Ign)' /proc/self/status >&3").start(
-                channel: output.borrowed
-            )
+            var shell = Shell("exec grep -E '^Sig(Blk|Ign)' /proc/self/status >&3")
+            shell.capabilities = kernel.capabilities
+            let process = try shell.start(channel: output.borrowed)
             var empty = sigset_t()
             sigemptyset(&empty)
             pthread_sigmask(SIG_SETMASK, &empty, nil)
@@ -80,7 +88,7 @@ import Darwin
             let seen = (text(of: path) ?? "").split(whereSeparator: \.isWhitespace)
             try #require(seen.count == 4, "\(seen)")
             #expect(seen[0] == "SigBlk:" && UInt64(seen[1], radix: 16) == 0, "\(seen)")
-            // glibc ignores two signals of its own, 32 and 33, in what it starts.
+            // glibc ignores two signals of its own, 32 and 33, in what posix_spawn starts.
             let ignored = UInt64(seen[3], radix: 16).map { $0 & ~0x1_8000_0000 }
             #expect(seen[2] == "SigIgn:" && ignored == 0, "\(seen)")
         }
@@ -163,11 +171,13 @@ import Darwin
     ])
     func `a file that cannot be started is told as what it is`(_ file: Unstartable) throws {
         let path = try self.directory.write(file.contents, to: "program", mode: 0o755)
-        let error = try #require(throws: UpgradeError.self) { _ = try self.spawn(path) }
-        #expect(error.code == file.code)
-        #expect(error.message.contains(path))
-        #expect(error.message.contains(file.words))
-        #expect(!error.cure.isEmpty)
+        for kernel in Kernel.allCases {
+            let error = try #require(throws: UpgradeError.self) { _ = try self.spawn(path, kernel) }
+            #expect(error.code == file.code)
+            #expect(error.message.contains(path))
+            #expect(error.message.contains(file.words))
+            #expect(!error.cure.isEmpty)
+        }
     }
 
     @Test func `a file that may not be executed any more is told as such`() throws {
@@ -224,15 +234,38 @@ import Darwin
         }
     }
 
-    private func spawn(_ path: String) throws -> SpawnedProcess {
-        try self.spawn(ExecutablePath(finding: path, from: "/"))
+    #if os(Linux)
+    @Test func `with clone a descriptor of the process comes along`() async throws {
+        var (process, descriptor): (CInt, CInt) = (0, 0)
+        let error = CStrings([Array("true".utf8)]).withList { arguments in
+            CStrings([]).withList { environment in
+                "/bin/true".withCString { path in
+                    var spawn = tf_spawn(
+                        path: path, arguments: arguments, environment: environment, directory: nil, channel: 2,
+                        channel_number: 3
+                    )
+                    return tf_clone_process(&spawn, 0, &process, &descriptor)
+                }
+            }
+        }
+        try #require(error == 0)
+        let life = OwnedDescriptor(takingOwnershipOf: descriptor)
+        #expect(isCloseOnExec(life.borrowed))
+        let child = try SpawnedProcess(child: process, watch: ChildWatch(), capabilities: .current)
+        #expect(try await child.ending == .exited(0))
+        #expect(readable(life.borrowed, within: .seconds(20)))
+    }
+    #endif
+
+    private func spawn(_ path: String, _ kernel: Kernel = .current) throws -> SpawnedProcess {
+        try self.spawn(ExecutablePath(finding: path, from: "/"), kernel)
     }
 
-    private func spawn(_ executable: ExecutablePath) throws -> SpawnedProcess {
+    private func spawn(_ executable: ExecutablePath, _ kernel: Kernel = .current) throws -> SpawnedProcess {
         let request = SpawnRequest(
             executable: executable, arguments: CStrings([Array(executable.path.utf8)]), environment: CStrings([]),
             directory: "/"
         )
-        return try DirectSpawner(capabilities: .current).spawn(request, channel: 2)
+        return try DirectSpawner(capabilities: kernel.capabilities).spawn(request, channel: 2)
     }
 }
