@@ -12,6 +12,7 @@ let package = Package(
         .library(name: "TableflipServiceLifecycle", targets: ["TableflipServiceLifecycle"]),
         .library(name: "TableflipTesting", targets: ["TableflipTesting"]),
         .executable(name: "tableflip-demo", targets: ["tableflip-demo"]),
+        .executable(name: "tableflip-run", targets: ["tableflip-run"]),
     ],
     traits: [
         .trait(name: "NIO", description: "The SwiftNIO adapter `TableflipNIO`, and the demo that is built on it."),
@@ -99,6 +100,8 @@ let package = Package(
                 .product(name: "NIOWebSocket", package: "swift-nio", condition: .when(traits: ["NIO"])),
             ]
         ),
+        // The process that stays, for containers. Small: it is resident for as long as the service is.
+        .executableTarget(name: "tableflip-run", dependencies: ["CTableflip", "TableflipCore", "TableflipSystem"]),
         // A plain-socket server whose successors misbehave on request: what the process tests drive.
         .executableTarget(
             name: "tableflip-probe",

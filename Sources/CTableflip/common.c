@@ -128,7 +128,7 @@ ssize_t tf_receive(int socket, void *bytes, size_t length, int *descriptors, boo
                     close(from[index]);
             }
         } else {
-            tf_platform_sender(header, &received->sender);
+            tf_platform_sender(header, &received->sender, &received->user);
         }
     }
     if (received->sender == 0) tf_platform_ask_sender(socket, &received->sender);
@@ -151,9 +151,12 @@ int tf_spawn_process(const struct tf_spawn *request, pid_t *process) {
     // 1. Directory first: it is the one step that commonly fails, and a failure must name nothing else.
     if (request->directory && (error = tf_platform_add_directory(&actions, request->directory))) goto out;
     // 2. The channel gets its number. dup2 of a number onto itself clears close-on-exec, in POSIX.1-2024 and glibc.
-    if ((error = posix_spawn_file_actions_adddup2(&actions, request->channel, request->channel_number))) goto out;
+    if (request->channel >= 0 &&
+        (error = posix_spawn_file_actions_adddup2(&actions, request->channel, request->channel_number)))
+        goto out;
     // 3. Everything else goes, whatever other threads have opened without close-on-exec meanwhile.
     short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
+    if (request->new_session) flags |= POSIX_SPAWN_SETSID;
     if ((error = tf_platform_close_others(&actions, request->channel_number, &flags))) goto out;
     // 4. Threads of Swift's pool and of NIO block most signals, and a child inherits the mask of the thread that spawns.
     sigemptyset(&set);
@@ -175,10 +178,21 @@ int tf_reap(pid_t process, bool block, struct tf_exit *result) {
     pid_t reaped = waitpid(process, &status, block ? 0 : WNOHANG);
     if (reaped < 0) return -1;
     if (reaped == 0) return 0;
+    result->process = reaped;
+    tf_fill_exit(status, result);
+    return 0;
+}
+
+void tf_fill_exit(int status, struct tf_exit *result) {
     result->reaped = true;
     if (WIFEXITED(status)) result->status = WEXITSTATUS(status);
     if (WIFSIGNALED(status)) result->signal = WTERMSIG(status);
-    return 0;
+}
+
+pid_t tf_dead_child(void) {
+    siginfo_t info = {.si_signo = 0};
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0) return -1;
+    return info.si_signo == SIGCHLD ? info.si_pid : 0;
 }
 
 // MARK: Threads and signals

@@ -5,6 +5,8 @@
 #ifndef CTABLEFLIP_PLATFORM_H
 #define CTABLEFLIP_PLATFORM_H
 
+#include "CTableflip.h"
+
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
@@ -25,9 +27,11 @@ int tf_platform_close_others(posix_spawn_file_actions_t *actions, int keep, shor
 /// Removes the signals that posix_spawn refuses to set to their default.
 void tf_platform_exclude_signals(sigset_t *set);
 /// Reads the sender from a control message, if that is what it holds.
-void tf_platform_sender(struct cmsghdr *header, pid_t *sender);
+void tf_platform_sender(struct cmsghdr *header, pid_t *sender, uid_t *user);
 /// Reads the sender from the socket, where the platform has no control message for it.
 void tf_platform_ask_sender(int socket, pid_t *sender);
 void tf_platform_name_thread(const char *name);
+/// What a wait status says.
+void tf_fill_exit(int status, struct tf_exit *result);
 
 #endif

@@ -45,9 +45,8 @@ int tf_ask_for_sender(int socket) {
     return 0;
 }
 
-void tf_platform_sender(struct cmsghdr *header, pid_t *sender) {
-    (void)header;
-    (void)sender;
+void tf_platform_sender(struct cmsghdr *header, pid_t *sender, uid_t *user) {
+    (void)header, (void)sender, (void)user;
 }
 
 void tf_platform_ask_sender(int socket, pid_t *sender) {
@@ -58,6 +57,23 @@ void tf_platform_ask_sender(int socket, pid_t *sender) {
 
 int tf_process_descriptor(pid_t process) {
     (void)process;
+    errno = ENOSYS;
+    return -1;
+}
+
+int tf_spawn_for_manager(const struct tf_spawn *request, bool twice, struct tf_managed *result) {
+    (void)request, (void)twice;
+    *result = (struct tf_managed){.descriptor = -1, .refused = true};
+    return ENOSYS;
+}
+
+int tf_ending(int descriptor, struct tf_exit *result) {
+    (void)descriptor, (void)result;
+    errno = ENOSYS;
+    return -1;
+}
+
+int tf_adopt_orphans(void) {
     errno = ENOSYS;
     return -1;
 }

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,11 +39,12 @@ int tf_ask_for_sender(int socket) {
     return setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
 }
 
-void tf_platform_sender(struct cmsghdr *header, pid_t *sender) {
+void tf_platform_sender(struct cmsghdr *header, pid_t *sender, uid_t *user) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_CREDENTIALS) return;
     struct ucred credentials;
     memcpy(&credentials, CMSG_DATA(header), sizeof(credentials));
     *sender = credentials.pid;
+    *user = credentials.uid;
 }
 
 void tf_platform_ask_sender(int socket, pid_t *sender) {
@@ -53,6 +55,8 @@ void tf_platform_ask_sender(int socket, pid_t *sender) {
 
 // pidfd_open(2) has a number in every architecture's table since 5.3; glibc 2.36 has the wrapper, older ones do not.
 int tf_process_descriptor(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+int tf_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
 
 int tf_platform_add_directory(posix_spawn_file_actions_t *actions, const char *directory) {
     return posix_spawn_file_actions_addchdir_np(actions, directory);

@@ -19,10 +19,12 @@ package struct Capabilities: Hashable, Sendable {
     package var sharesTables: Bool
     /// How many descriptors may be on their way unacknowledged (unix(7), ETOOMANYREFS).
     package var descriptorsInFlight: Int
+    /// A process can be started that is not this one's child (CLONE_PARENT, CLONE_PIDFD).
+    package var startsForManager: Bool
 
     /// What every supported system can do.
     package static let portable = Capabilities(
         hasProcessDescriptors: false, receivesCloseOnExec: false, descriptorsPerMessage: 16, identifiesSockets: false,
-        sealsMemory: false, sharesTables: false, descriptorsInFlight: 64
+        sealsMemory: false, sharesTables: false, descriptorsInFlight: 64, startsForManager: false
     )
 }

@@ -63,6 +63,8 @@ struct tf_received {
     bool truncated;
     /// The sender's process id as the kernel saw it; 0 when it did not say.
     pid_t sender;
+    /// Whose process that is; meaningless when `sender` is 0.
+    uid_t user;
 };
 
 /// recvmsg(2) without blocking. `descriptors` has room for TF_DESCRIPTORS_PER_MESSAGE_MAX. With `atomic` the
@@ -82,8 +84,11 @@ struct tf_spawn {
     /// The directory to start in; NULL for the current one.
     const char *directory;
     /// Becomes descriptor `channel_number` of the new process, open across exec. Of the others only 0 to 2 stay.
+    /// -1: none, and `channel_number` is 2.
     int channel;
     int channel_number;
+    /// setsid(2): what goes to this process's terminal or group does not reach the new one.
+    bool new_session;
 };
 
 /// posix_spawn(3): no page of memory is copied, whatever the size of this process. The new process starts with an
@@ -98,16 +103,39 @@ int tf_clone_process(const struct tf_spawn *request, int flags, pid_t *process, 
 /// A descriptor that polls readable once the process has ended: pidfd_open(2). ENOSYS where there is none.
 int tf_process_descriptor(pid_t process);
 
+struct tf_managed {
+    pid_t process;
+    /// Its pidfd.
+    int descriptor;
+    /// No process could be made in this way; another one may do.
+    bool refused;
+};
+/// As tf_spawn_process, but the new process is a child of this process's parent (CLONE_PARENT, clone(2)), or with
+/// `twice`, by way of a process that ends at once, of whoever adopts orphans here. Returns 0 or an error number; ENOSYS
+/// and `refused` where there is no such thing.
+int tf_spawn_for_manager(const struct tf_spawn *request, bool twice, struct tf_managed *result);
+
 struct tf_exit {
     /// Whether the process has ended and was reaped by this call.
     bool reaped;
+    /// The process that was.
+    pid_t process;
     /// The exit status, or -1 if a signal ended it.
     int status;
     /// The signal that ended it, or 0.
     int signal;
 };
-/// waitpid(2) for one process; does not block unless told to. ECHILD when somebody else has reaped it.
+/// waitpid(2) for one process, or for any child (-1); does not block unless told to. ECHILD when somebody else has
+/// reaped it.
 int tf_reap(pid_t process, bool block, struct tf_exit *result);
+/// A child that has ended, which stays as it is; 0 when all live. ECHILD when there is none.
+pid_t tf_dead_child(void);
+/// How a process ended that somebody else reaps, by its pidfd; `reaped` stays false for as long as that has not happened.
+/// PIDFD_GET_INFO, Linux 6.15; ENOSYS, ENOTTY or EINVAL before that.
+int tf_ending(int descriptor, struct tf_exit *result);
+/// From now on the orphans among this process's descendants are its children (PR_SET_CHILD_SUBREAPER, prctl(2)).
+/// ENOSYS where there is no such thing.
+int tf_adopt_orphans(void);
 
 // MARK: Threads and signals
 

@@ -168,7 +168,7 @@ extension Engine {
         case .processOne:
             UpgradeError(
                 code, "this process is PID 1: when it leaves after an upgrade, the kernel ends the whole container",
-                cure: "Start it below an init that stays and reaps, such as tini or `docker run --init`."
+                cure: "Start it as `tableflip-run -- PROGRAM …`, which stays PID 1 and follows the service."
             )
         default: UpgradeError(code, "this process is stopping", cure: "Start the service anew.", serving: .nobody)
         }
@@ -649,7 +649,8 @@ extension Attempt {
         case .unknown:
             UpgradeError(
                 .successorExited, "the successor (PID \(self.successor)) ended",
-                cure: "Another part of this program reaped it, so its exit status is not known."
+                cure: "Its own output says why. How it ended is not known: its parent is the service manager, or another "
+                    + "part of this program reaped it."
             )
         }
     }

@@ -6,10 +6,14 @@ import CTableflip
 
 extension Capabilities {
     /// What this system can do.
-    package static let current = Capabilities(
-        hasProcessDescriptors: Self.opensProcessDescriptors(), receivesCloseOnExec: true, descriptorsPerMessage: 253,
-        identifiesSockets: true, sealsMemory: true, sharesTables: true, descriptorsInFlight: 4 * 253
-    )
+    package static let current = {
+        let hasProcessDescriptors = Self.opensProcessDescriptors()
+        return Capabilities(
+            hasProcessDescriptors: hasProcessDescriptors, receivesCloseOnExec: true, descriptorsPerMessage: 253,
+            identifiesSockets: true, sealsMemory: true, sharesTables: true, descriptorsInFlight: 4 * 253,
+            startsForManager: hasProcessDescriptors
+        )
+    }()
 
     /// Kernels before 5.3, and sandboxes that filter system calls, have none.
     private static func opensProcessDescriptors() -> Bool {

@@ -42,32 +42,24 @@ package struct DirectSpawner: ProcessSpawner {
     package init(capabilities: Capabilities) { self.capabilities = capabilities }
 
     package func spawn(_ request: SpawnRequest, channel: CInt) throws(UpgradeError) -> SpawnedProcess {
-        var status = stat()
-        guard stat(request.directory, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-            throw UpgradeError(
-                .directoryMissing, "the directory to start in, \(request.directory), is gone",
-                cure: "Create it again, or restart the service from a directory that stays."
-            )
-        }
+        try self.spawn(request, channel: channel, inNewSession: false)
+    }
+
+    /// - Parameters:
+    ///   - channel: see ``ProcessSpawner``; nil for a program that is no successor.
+    ///   - inNewSession: whether it leaves the session of this process (setsid(2)).
+    package func spawn(
+        _ request: SpawnRequest, channel: CInt?, inNewSession: Bool
+    ) throws(UpgradeError) -> SpawnedProcess {
+        try request.checkDirectory()
         let watch = try UpgradeError.wrapping("no successor can be started: it could not be watched", .spawnFailed) {
             () throws(SystemCallError) in try ChildWatch()
         }
         var process: CInt = 0
-        // SAFETY: every pointer in the C request outlives the call; posix_spawn copies what the child needs.
-        let error = request.arguments.withList { arguments in
-            request.environment.withList { environment in
-                request.executable.cString.withUnsafeBufferPointer { path in
-                    request.directory.withCString { directory in
-                        var spawn = tf_spawn(
-                            path: path.baseAddress, arguments: arguments, environment: environment,
-                            directory: directory,
-                            channel: channel, channel_number: ProcessEnvironment.channelNumber
-                        )
-                        let error = self.capabilities.sharesTables ? tf_clone_process(&spawn, 0, &process, nil) : ENOSYS
-                        return error == ENOSYS ? tf_spawn_process(&spawn, &process) : error
-                    }
-                }
-            }
+        let sharesTables = self.capabilities.sharesTables && !inNewSession
+        let error = request.withSpawn(channel: channel, inNewSession: inNewSession) { spawn in
+            let error = sharesTables ? tf_clone_process(spawn, 0, &process, nil) : ENOSYS
+            return error == ENOSYS ? tf_spawn_process(spawn, &process) : error
         }
         guard error == 0 else { throw .spawn(request.executable.path, error) }
         do throws(SystemCallError) {
@@ -81,9 +73,43 @@ package struct DirectSpawner: ProcessSpawner {
     }
 }
 
+extension SpawnRequest {
+    func checkDirectory() throws(UpgradeError) {
+        var status = stat()
+        guard stat(self.directory, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+            throw UpgradeError(
+                .directoryMissing, "the directory to start in, \(self.directory), is gone",
+                cure: "Create it again, or restart the service from a directory that stays."
+            )
+        }
+    }
+
+    /// Lends the request as C takes it.
+    func withSpawn(
+        channel: CInt?, inNewSession: Bool = false, _ body: (UnsafePointer<tf_spawn>) -> CInt
+    ) -> CInt {
+        // SAFETY: every pointer in the C request outlives the call; the new process copies what it needs.
+        self.arguments.withList { arguments in
+            self.environment.withList { environment in
+                self.executable.cString.withUnsafeBufferPointer { path in
+                    self.directory.withCString { directory in
+                        var spawn = tf_spawn(
+                            path: path.baseAddress, arguments: arguments, environment: environment,
+                            directory: directory, channel: channel ?? -1,
+                            channel_number: channel == nil ? 2 : ProcessEnvironment.channelNumber,
+                            new_session: inNewSession
+                        )
+                        return body(&spawn)
+                    }
+                }
+            }
+        }
+    }
+}
+
 extension UpgradeError {
-    /// Both say of the program what execve(2) says.
-    fileprivate static func spawn(_ path: String, _ number: CInt) -> UpgradeError {
+    /// All ways to start one say of the program what execve(2) says.
+    static func spawn(_ path: String, _ number: CInt) -> UpgradeError {
         let reason = SystemCallError("posix_spawn", number)
         switch number {
         case ENOENT:

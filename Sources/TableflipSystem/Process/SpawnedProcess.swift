@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
-import CTableflip
+package import CTableflip
 
 #if canImport(Glibc)
 import Glibc
@@ -17,14 +17,22 @@ package final class SpawnedProcess: Sendable {
     package enum Ending: Hashable, Sendable {
         case exited(CInt)
         case signalled(CInt)
-        /// Another part of the program reaped it first (waitpid(-1), or SIGCHLD is ignored).
+        /// Another part of the program reaped it first (waitpid(-1), or SIGCHLD is ignored); or its parent did, which is
+        /// another process, and the kernel does not tell.
         case unknown
+    }
+
+    /// Who reaps it.
+    private enum Collector {
+        case thisObject
+        case thread
+        case anotherProcess
     }
 
     package let id: CInt
     /// Polls readable once the process has ended.
     private let watch: OwnedDescriptor
-    private let isCollectedByThread: Bool
+    private let collector: Collector
 
     /// Watches a child that has just been started.
     /// - Throws: when it cannot be watched; then it has been killed and reaped.
@@ -36,13 +44,13 @@ package final class SpawnedProcess: Sendable {
             let descriptor = tf_process_descriptor(child)
             if descriptor >= 0 {
                 self.watch = OwnedDescriptor(takingOwnershipOf: descriptor)
-                self.isCollectedByThread = false
+                self.collector = .thisObject
                 return
             }
         }
         do throws(SystemCallError) {
             self.watch = try watch.waitInThread(for: child)
-            self.isCollectedByThread = true
+            self.collector = .thread
         } catch {
             ProcessID.signal(child, ProcessID.killSignal)
             var end = tf_exit()
@@ -55,28 +63,58 @@ package final class SpawnedProcess: Sendable {
     package init(id: CInt, watch: consuming OwnedDescriptor) {
         self.id = id
         self.watch = watch
-        self.isCollectedByThread = true
+        self.collector = .thread
+    }
+
+    /// Watches a process that another one reaps.
+    /// - Parameter descriptor: its pidfd.
+    package init(id: CInt, descriptor: consuming OwnedDescriptor) {
+        self.id = id
+        self.watch = descriptor
+        self.collector = .anotherProcess
     }
 
     package var watchDescriptor: CInt { self.watch.borrowed }
 
     /// Reaps it, once ``watchDescriptor`` is readable. nil: it still lives.
     package func collect() -> Ending? {
-        guard self.isCollectedByThread else {
+        switch self.collector {
+        case .thisObject:
             var end = tf_exit()
             guard tf_reap(self.id, false, &end) == 0 else { return .unknown }
             return end.reaped ? Ending(end) : nil
+        case .thread: return self.readReport()
+        case .anotherProcess: return self.hasEnded(within: 0, POLLIN) ? self.askForEnding() : nil
         }
+    }
+
+    /// What the thread of `ChildWatch` has written.
+    private func readReport() -> Ending? {
         var bytes: [UInt8] = [0, 0]
         let count = read(self.watch.borrowed, &bytes, 2)
         if count < 0 { return nil }
         return count == 2 ? Ending(bytes: bytes) : .unknown
     }
 
+    /// The kernel knows how it ended from the moment at which its parent reaps it, which hangs the pidfd up.
+    private func askForEnding() -> Ending {
+        for patience: CInt in [0, 100] {
+            var end = tf_exit()
+            guard self.hasEnded(within: patience, 0) || patience == 0 else { break }
+            guard tf_ending(self.watch.borrowed, &end) == 0 else { break }
+            if end.reaped { return Ending(end) }
+        }
+        return .unknown
+    }
+
+    private func hasEnded(within milliseconds: CInt, _ events: CInt) -> Bool {
+        var entry = pollfd(fd: self.watch.borrowed, events: Int16(events), revents: 0)
+        return poll(&entry, 1, milliseconds) > 0
+    }
 }
 
 extension SpawnedProcess.Ending {
-    init(_ end: tf_exit) { self = end.signal != 0 ? .signalled(end.signal) : .exited(end.status) }
+    package init(_ end: tf_exit) { self = end.signal != 0 ? .signalled(end.signal) : .exited(end.status) }
 
     fileprivate init(bytes: [UInt8]) { self = bytes[0] == 1 ? .signalled(CInt(bytes[1])) : .exited(CInt(bytes[1])) }
 

@@ -307,8 +307,13 @@ private func bindSocket(_ socket: CInt, _ address: UnsafePointer<sockaddr>, _ le
     bind(socket, address, length)
 }
 
+/// connect(2), likewise.
+private func connectSocket(_ socket: CInt, _ address: UnsafePointer<sockaddr>, _ length: socklen_t) -> CInt {
+    connect(socket, address, length)
+}
+
 /// An AF_UNIX address (unix(7)).
-private struct UnixAddress {
+struct UnixAddress {
     private var storage = sockaddr_un()
     private let length: socklen_t
 
@@ -336,10 +341,14 @@ private struct UnixAddress {
         try check("bind") { self.withAddress { bindSocket(socket, $0, $1) } }
     }
 
+    func connect(_ socket: CInt) throws(SystemCallError) {
+        try check("connect") { self.withAddress { connectSocket(socket, $0, $1) } }
+    }
+
     /// Whether nobody is behind the path. Connecting does not block: a full queue answers EAGAIN, which is alive.
     func isStale(_ type: CInt) throws(SystemCallError) -> Bool {
         let probe = OwnedDescriptor(takingOwnershipOf: try check("socket") { tf_socket(AF_UNIX, type, 0) })
-        let result = self.withAddress { connect(probe.borrowed, $0, $1) }
+        let result = self.withAddress { connectSocket(probe.borrowed, $0, $1) }
         return result < 0 && errno == ECONNREFUSED
     }
 

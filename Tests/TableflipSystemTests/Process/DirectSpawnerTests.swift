@@ -50,7 +50,7 @@ import Darwin
                 "/bin/sh".withCString { path in
                     var spawn = tf_spawn(
                         path: path, arguments: arguments, environment: environment, directory: nil, channel: number,
-                        channel_number: number
+                        channel_number: number, new_session: false
                     )
                     return kernel.capabilities.sharesTables
                         ? tf_clone_process(&spawn, 0, &process, nil) : tf_spawn_process(&spawn, &process)

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import CTableflip
+package import TableflipCore
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// Whose child a successor is.
+package enum Parenthood: Hashable, Sendable {
+    /// Its predecessor's.
+    case predecessor
+    /// The service manager's, which is the predecessor's parent: CLONE_PARENT, or where that is refused as the next.
+    case manager
+    /// Of whoever adopts the predecessor's orphans: by way of a process that ends at once.
+    case adopted
+
+    /// What starts successors so; the first kind where a system has no other.
+    package func spawner(_ capabilities: Capabilities) -> any ProcessSpawner {
+        guard self != .predecessor, capabilities.startsForManager else {
+            return DirectSpawner(capabilities: capabilities)
+        }
+        return ManagedSpawner(capabilities: capabilities, isAdopted: self == .adopted)
+    }
+}
+
+/// A child of the service manager.
+///
+/// Why: systemd follows a main process that it is told of (`MAINPID=`), and looks at that moment whether it is a child of
+/// its own. Where the old main process is still the parent, it logs "Supervising process N which is not our child", and
+/// from then on `systemctl stop` sends SIGTERM and SIGKILL in the same instant: no drain. Saying it again later does not
+/// help. Seen on systemd 252, 254 and 257; a child from the start, and an orphan that was adopted before `MAINPID=` was
+/// said, are both stopped as they should be.
+package struct ManagedSpawner: ProcessSpawner {
+    private let capabilities: Capabilities
+    private let isAdopted: Bool
+
+    package init(capabilities: Capabilities, isAdopted: Bool) {
+        self.capabilities = capabilities
+        self.isAdopted = isAdopted
+    }
+
+    package func spawn(_ request: SpawnRequest, channel: CInt) throws(UpgradeError) -> SpawnedProcess {
+        try request.checkDirectory()
+        var started = tf_managed()
+        var error: CInt = ENOSYS
+        for twice in self.isAdopted ? [true] : [false, true] {
+            error = request.withSpawn(channel: channel) { tf_spawn_for_manager($0, twice, &started) }
+            if error == 0 {
+                let descriptor = OwnedDescriptor(takingOwnershipOf: started.descriptor)
+                return SpawnedProcess(id: started.process, descriptor: descriptor)
+            }
+            // A full table of processes would refuse the next way as well; a filter of system calls may not.
+            guard started.refused, [EINVAL, EPERM, ENOSYS].contains(error) else { break }
+        }
+        guard !started.refused || ![EINVAL, EPERM, ENOSYS].contains(error) else {
+            return try DirectSpawner(capabilities: self.capabilities).spawn(request, channel: channel)
+        }
+        throw .spawn(request.executable.path, error)
+    }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipSystem
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// Which processes are the program's: those of the session that it was started in, and whoever descends from this
+/// process.
+struct Descent {
+    /// The program's first process, whose id is the session's.
+    let session: CInt
+
+    /// Also of a process that has ended, until it is reaped.
+    func includes(_ process: CInt) -> Bool {
+        guard process > 1, process != ProcessID.current else { return false }
+        return getsid(process) == self.session || self.descends(process)
+    }
+
+    private func descends(_ process: CInt) -> Bool {
+        var next = process
+        // As deep as anybody starts processes; the tree may change while it is climbed.
+        for _ in 0..<64 {
+            guard let parent = Self.parent(of: next), parent > 0 else { return false }
+            if parent == ProcessID.current { return true }
+            next = parent
+        }
+        return false
+    }
+
+    /// proc(5); nil where there is none.
+    private static func parent(of process: CInt) -> CInt? {
+        let descriptor = open("/proc/\(process)/stat", O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        let file = OwnedDescriptor(takingOwnershipOf: descriptor)
+        var bytes = [UInt8](repeating: 0, count: 512)
+        let count = read(file.borrowed, &bytes, bytes.count)
+        guard count > 0 else { return nil }
+        // PID (name) state parent …; the name may have brackets and spaces in it.
+        let words = String(decoding: bytes[..<count], as: UTF8.self).split(separator: ")").last?.split(separator: " ")
+        return words.flatMap { $0.count > 1 ? CInt($0[1]) : nil }
+    }
+}

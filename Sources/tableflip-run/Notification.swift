@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+/// One datagram of a service, as sd_notify(3) has it.
+struct Notification: Equatable {
+    /// The process that it says is in charge.
+    private(set) var main: CInt?
+    /// Everything else: what its own manager may be told. That one follows this process.
+    private(set) var rest: [UInt8] = []
+
+    init(_ bytes: [UInt8]) {
+        let prefix = Array("MAINPID=".utf8)
+        let lines = bytes.split(separator: UInt8(ascii: "\n"))
+        for line in lines where line.starts(with: prefix) {
+            self.main = CInt(String(decoding: line.dropFirst(prefix.count), as: UTF8.self))
+        }
+        self.rest = Array(lines.filter { !$0.starts(with: prefix) }.joined(separator: [UInt8(ascii: "\n")]))
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import CTableflip
+import TableflipCore
+import TableflipSystem
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// The one loop: signals go to the process in charge, notifications say which that is, and what ends is reaped.
+struct Runner {
+    private enum Source {
+        case signals
+        case notifications
+        case mainProcess
+    }
+
+    private let plan: Arguments.Plan
+    private let signals: WakeUp
+    private let listener: NotifyListener
+    /// Our own.
+    private let manager: NotifySocket?
+    private let descent: Descent
+    private var lineage: Lineage
+    /// The process in charge, where it is not our child, so that nothing else tells of its end.
+    private var watch: SpawnedProcess?
+    /// When the process in charge has ended: how long the others have.
+    private var deadline: SuspendingClock.Instant?
+    private var managerFailed = false
+    private let clock = SuspendingClock()
+
+    init(_ plan: Arguments.Plan) throws(UpgradeError) {
+        self.plan = plan
+        // A reader of our standard error that has gone must not end the service.
+        signal(SIGPIPE, SIG_IGN)
+        guard let directory = ProcessEnvironment.directory() else {
+            throw UpgradeError(
+                .directoryMissing, "the current directory is gone", cure: "Start it in a directory that exists.")
+        }
+        let executable = try ExecutablePath(finding: plan.program.first ?? "", from: directory)
+        self.listener = try NotifyListener()
+        self.manager = NotifySocket.ofEnvironment()
+        // Before there is a process to lose sight of.
+        self.signals = try UpgradeError.wrapping("signals cannot be received") { () throws(SystemCallError) in
+            try WakeUp(receiving: ForwardedSignals.all + [SIGCHLD])
+        }
+        _ = tf_adopt_orphans()  // where there is no such thing, process 1 reaps them
+        let request = SpawnRequest(
+            executable: executable, arguments: CStrings(plan.program.map { Array($0.utf8) }),
+            environment: Self.environment(self.listener.socket), directory: directory
+        )
+        // A session of its own: what goes to our terminal or group reaches it once, by way of us. A service takes a
+        // second SIGTERM for "now".
+        let process = try DirectSpawner(capabilities: .current).spawn(request, channel: nil, inNewSession: true)
+        self.descent = Descent(session: process.id)
+        self.lineage = Lineage(first: process.id)
+    }
+
+    /// The program's manager is this process. What ours meant for one process, by its id, means nothing to another.
+    private static func environment(_ socket: NotifySocket) -> CStrings {
+        var environment = ProcessEnvironment.inheritable()
+        for name in ["WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"] {
+            environment.set((Array(name.utf8), nil))
+        }
+        environment.set((Array(NotifySocket.variable.utf8), Array(socket.address.utf8)))
+        return environment
+    }
+
+    /// Runs until nothing is left.
+    /// - Returns: the status to end with.
+    mutating func run() -> CInt {
+        while true {
+            for source in self.wait() {
+                switch source {
+                case .notifications: self.readNotifications()
+                case .signals: self.readSignals()
+                case .mainProcess: self.mainProcessEnded()
+                }
+            }
+            guard self.reap() else { return self.lineage.status }
+            self.arm()
+            if let deadline, deadline <= self.clock.now {
+                Run.say("what the program left behind did not end within \(self.plan.patience), and is killed")
+                kill(-self.descent.session, SIGKILL)
+                return self.lineage.status
+            }
+        }
+    }
+
+    private mutating func arm() {
+        guard self.lineage.ending != nil else { return self.deadline = nil }
+        if self.deadline == nil { self.deadline = self.clock.now + self.plan.patience }
+    }
+
+    private func wait() -> [Source] {
+        var poll = Poll<Source>()
+        poll.add(.signals, self.signals.descriptor, Poll<Source>.readable)
+        poll.add(.notifications, self.listener.number, Poll<Source>.readable)
+        if let watch { poll.add(.mainProcess, watch.watchDescriptor, Poll<Source>.readable) }
+        return poll.wait(self.deadline.map { max(.zero, self.clock.now.duration(to: $0)) })
+    }
+
+    // MARK: Signals
+
+    private func readSignals() {
+        for signal in self.signals.clear().map(WakeUp.Signal.init) where signal.number != SIGCHLD {
+            // Where the process in charge has ended, the others hear it: they are what we wait for.
+            if self.lineage.ending == nil {
+                ProcessID.signal(self.lineage.current, signal.number)
+            } else {
+                kill(-self.descent.session, signal.number)
+            }
+        }
+    }
+
+    // MARK: Notifications
+
+    private mutating func readNotifications() {
+        while let arrival = self.listener.receive() {
+            if let sender = arrival.sender, !self.believes(sender.process, sender.user) { continue }
+            let notification = Notification(arrival.bytes)
+            if let main = notification.main { self.follow(main) }
+            self.passOn(notification.rest, arrival.descriptors.map(\.borrowed))
+        }
+    }
+
+    /// The kernel names the sender. It is the process in charge, or another one of the program's, of a user who might as
+    /// well send signals to the process in charge.
+    private func believes(_ process: CInt, _ user: UInt32) -> Bool {
+        if process == self.lineage.current { return true }
+        guard self.descent.includes(process) else { return false }
+        return user == 0 || user == getuid() || user == Self.user(of: self.lineage.current)
+    }
+
+    private static func user(of process: CInt) -> UInt32? {
+        var status = stat()
+        return stat("/proc/\(process)", &status) == 0 ? status.st_uid : nil
+    }
+
+    private mutating func follow(_ process: CInt) {
+        guard process != self.lineage.current else { return }
+        guard self.descent.includes(process) else {
+            return Run.say("MAINPID=\(process) is none of the program's processes, and is not followed")
+        }
+        self.lineage.wasNamed(process)
+        self.watch = nil
+        guard self.lineage.ending == nil else { return }
+        let descriptor = tf_process_descriptor(process)
+        guard descriptor >= 0 else { return }
+        self.watch = SpawnedProcess(id: process, descriptor: OwnedDescriptor(takingOwnershipOf: descriptor))
+    }
+
+    private mutating func passOn(_ bytes: [UInt8], _ descriptors: [CInt]) {
+        guard let manager, !bytes.isEmpty else { return }
+        do throws(SystemCallError) {
+            try manager.send(bytes, descriptors: descriptors)
+        } catch {
+            if !self.managerFailed { Run.say("notifications do not reach \(manager.address): \(error)") }
+            self.managerFailed = true
+        }
+    }
+
+    // MARK: Ends
+
+    /// - Returns: whether there is anything left.
+    private mutating func reap() -> Bool {
+        while true {
+            let process = tf_dead_child()
+            if process == 0 { return true }
+            // What it said last comes first: it may have named the next one.
+            self.readNotifications()
+            guard process > 0 else { return self.watch != nil && self.lineage.ending == nil }
+            var end = tf_exit()
+            guard tf_reap(process, false, &end) == 0, end.reaped else { continue }
+            self.lineage.hasEnded(process, SpawnedProcess.Ending(end))
+            if process == self.watch?.id { self.watch = nil }
+        }
+    }
+
+    /// Of a child it is told by `reap`, which then finds how.
+    private mutating func mainProcessEnded() {
+        guard let watch, self.reap(), self.watch != nil, let ending = watch.collect() else { return }
+        self.lineage.hasEnded(watch.id, ending)
+        self.watch = nil
+    }
+}
