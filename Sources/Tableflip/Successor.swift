@@ -111,6 +111,12 @@ extension ProcessStart {
         try successor.validate()
         let directory = successor.directory.map { self.absolute($0) } ?? self.directory
         var environment = successor.environment.inherits ? ProcessEnvironment.inheritable() : CStrings([])
+        if !successor.environment.inherits {
+            // It has the same service manager, and could not be in charge without saying so.
+            for name in [NotifySocket.variable, Watchdog.timeVariable] {
+                environment.set((Array(name.utf8), ProcessEnvironment.value(of: name).map { Array($0.utf8) }))
+            }
+        }
         if let file = successor.environment.file {
             for variable in try EnvironmentFile.read(self.absolute(file)) { environment.set(variable) }
         }

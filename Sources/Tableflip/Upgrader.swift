@@ -40,7 +40,8 @@ public final class Upgrader: Sendable {
 
     package init(
         configuration: Configuration, logger: Logger, factory: any MetricsFactory = MetricsSystem.factory,
-        capabilities: Capabilities, versions: ClosedRange<ProtocolVersion> = ProtocolVersion.supported
+        capabilities: Capabilities, versions: ClosedRange<ProtocolVersion> = ProtocolVersion.supported,
+        parenthood: Parenthood? = nil
     ) throws(UpgradeError) {
         try configuration.validate()
         let claim = try ProcessClaim()
@@ -49,15 +50,17 @@ public final class Upgrader: Sendable {
         let signals = try UpgradeError.wrapping("signals cannot be received") { () throws(SystemCallError) in
             try WakeUp(receiving: numbers)
         }
+        let manager = NotifySocket.ofEnvironment()
         var context = try EngineContext(
             configuration: configuration, logger: logger, capabilities: capabilities,
-            spawner: DirectSpawner(capabilities: capabilities),
+            spawner: (parenthood ?? (manager == nil ? .predecessor : .manager)).spawner(capabilities),
             program: { successor throws(UpgradeError) in try start.request(for: successor) },
             exitNow: { ProcessID.exitNow(status: $0) },
             pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }, directory: start.directory,
             factory: factory
         )
         context.versions = versions
+        context.manager = manager
         self.context = context
         do throws(UpgradeError) {
             try Self.start(self.context, ProcessEnvironment.takeChannel(), signals)

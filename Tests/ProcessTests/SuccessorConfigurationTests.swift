@@ -106,7 +106,7 @@ struct SuccessorConfigurationTests {
             let refused = try await server.line(startingWith: "event refused")
             #expect(refused.process == 1 && refused.words.hasSuffix("processOne"))
             let words = try await server.line(startingWith: "words processOne")
-            #expect(words.words.contains("PID 1") && words.words.contains("init"))
+            #expect(words.words.contains("PID 1") && words.words.contains("tableflip-run"))
             server.signal(outside, SIGTERM)
             #expect(try await server.ending(of: server.first) == .exited(0))
             try await server.everythingToEnd()

@@ -649,7 +649,8 @@ extension Attempt {
         case .unknown:
             UpgradeError(
                 .successorExited, "the successor (PID \(self.successor)) ended",
-                cure: "Its own output says why. How it ended is not known: its parent is the service manager, or another "
+                cure:
+                    "Its own output says why. How it ended is not known: its parent is the service manager, or another "
                     + "part of this program reaped it."
             )
         }

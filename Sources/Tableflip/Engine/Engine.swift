@@ -95,6 +95,8 @@ final class Engine {
     // As the owner, or on the way there.
     var ownership = Ownership()
 
+    private var service: ServiceLink?
+
     // The readers.
     private var readersNumber = 0
     private var readersRole = Role.successor
@@ -117,6 +119,8 @@ final class Engine {
             hasPredecessor = false
         }
         self.successor = SuccessorMachine(hasPredecessor: hasPredecessor)
+        self.service = context.manager.map { ServiceLink($0, hasPredecessor: hasPredecessor, self.timings) }
+        self.service?.begin(self.started, self.logger)
         self.arm()
     }
 
@@ -300,7 +304,7 @@ final class Engine {
     private var untilNextDeadline: Duration? {
         let next = [
             self.successorDeadline?.at, self.predecessorDeadline?.at, self.ownership.leaveDeadline,
-            self.vetting?.deadline, self.check?.deadline, self.attempt?.pulse?.deadline,
+            self.vetting?.deadline, self.check?.deadline, self.attempt?.pulse?.deadline, self.service?.nextPing,
         ].compactMap { $0 }.min()
         return next.map { max(.zero, self.clock.now.duration(to: $0)) }
     }
@@ -330,6 +334,7 @@ final class Engine {
         if let vetting, vetting.deadline <= now { self.vetoesOverran(vetting) }
         if let check, check.deadline <= now { self.checkReturned(.probationOverran) }
         if let pulse = self.attempt?.pulse, pulse.deadline <= now { self.feelPulse() }
+        self.service?.ping(now, isWell: self.context.facts.current.isWell, self.logger)
     }
 
     // MARK: Readers
@@ -383,6 +388,7 @@ final class Engine {
         )
         self.context.metrics.record(event)
         self.context.events.emit(event)
+        self.service?.note(event, isAlone: self.successor.link == .dead, self.clock.now, self.logger)
     }
 
     private func noteDrainOverran() {

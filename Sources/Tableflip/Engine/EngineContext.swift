@@ -23,6 +23,8 @@ struct EngineContext: Sendable {
     var pidFile: PIDFile?
     /// Whether the end of this process is the end of a container.
     var isProcessOne = ProcessID.current == 1
+    /// Who is told what this process does.
+    var manager: NotifySocket?
     /// What relative paths count from.
     var directory: String
     let lifeline: Lifeline

@@ -10,6 +10,7 @@ final class EngineFacts: Sendable {
         var hasPredecessor = false
         var isServing = false
         var isOwner = false
+        var isWell = true
     }
 
     private let values = Mutex(Values())

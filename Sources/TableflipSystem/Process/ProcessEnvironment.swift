@@ -27,14 +27,14 @@ package enum ProcessEnvironment {
         case stale(String)
     }
 
-    /// The current environment without the private variable.
+    /// The current environment without the private variable, and without what names this process.
     package static func inheritable() -> CStrings {
-        let prefix = Array((self.channelVariable + "=").utf8)
+        let prefixes = ([self.channelVariable, Watchdog.processVariable]).map { Array(($0 + "=").utf8) }
         // SAFETY: `environ` is read on the thread that upgrades; programs that change it meanwhile on another thread
         // break getenv(3) as well.
         guard let list = tf_environment() else { return CStrings([]) }
         let all = CStrings(copying: UnsafePointer(list))
-        return CStrings(all.strings.filter { !$0.starts(with: prefix) })
+        return CStrings(all.strings.filter { string in !prefixes.contains { string.starts(with: $0) } })
     }
 
     package static func variable(channel: CInt) throws(SystemCallError) -> [UInt8] {

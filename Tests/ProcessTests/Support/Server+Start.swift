@@ -93,7 +93,11 @@ extension Server {
         private var wholeEnvironment: [[UInt8]] {
             var all = ProcessInfo.processInfo.environment.mapValues { Array($0.utf8) }
             // The tests may be run by something that upgrades; and a crash is wanted as it is, without its picture.
-            for name in all.keys where name.hasPrefix("TABLEFLIP") || name == "SWIFT_BACKTRACE" { all[name] = nil }
+            let managers = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]
+            for name in all.keys
+            where name.hasPrefix("TABLEFLIP") || name == "SWIFT_BACKTRACE" || managers.contains(name) {
+                all[name] = nil
+            }
             all.merge(self.environment) { $1 }
             return all.map { Array("\($0)=".utf8) + $1 }
         }

@@ -28,15 +28,27 @@ struct Variant: Hashable, Sendable, CustomTestStringConvertible {
     static let wrapped = Variant(name: "behind a shell", arguments: ["--reader"], isWrapped: true)
     static let portableWrapped = Variant(name: "portable, behind a shell", arguments: ["--portable"], isWrapped: true)
 
-    static let all = [
-        plain, reader, portable, portableReader, wrapped, portableWrapped,
-        Variant(name: "300 files", arguments: ["--files", "300"]),
-        Variant(name: "2000 files, reader", arguments: ["--files", "2000", "--reader"]),
-        Variant(name: "portable, 300 files, reader", arguments: ["--portable", "--files", "300", "--reader"]),
-        Variant(name: "portable, 2000 files", arguments: ["--portable", "--files", "2000"]),
-        Variant(name: "udp", transport: .udp),
-        Variant(name: "udp, reader", arguments: ["--reader"], transport: .udp),
-        Variant(name: "unix", transport: .unix),
-        Variant(name: "unix, portable, reader", arguments: ["--portable", "--reader"], transport: .unix),
+    #if os(Linux)
+    /// As under a service manager, which the tests are here.
+    static let managed = [
+        Variant(name: "the manager's child", arguments: ["--parenthood", "manager", "--reader"]),
+        Variant(name: "adopted", arguments: ["--parenthood", "adopted", "--reader"]),
+        Variant(name: "adopted, behind a shell", arguments: ["--parenthood", "adopted"], isWrapped: true),
     ]
+    #else
+    static let managed: [Variant] = []
+    #endif
+
+    static let all =
+        managed + [
+            plain, reader, portable, portableReader, wrapped, portableWrapped,
+            Variant(name: "300 files", arguments: ["--files", "300"]),
+            Variant(name: "2000 files, reader", arguments: ["--files", "2000", "--reader"]),
+            Variant(name: "portable, 300 files, reader", arguments: ["--portable", "--files", "300", "--reader"]),
+            Variant(name: "portable, 2000 files", arguments: ["--portable", "--files", "2000"]),
+            Variant(name: "udp", transport: .udp),
+            Variant(name: "udp, reader", arguments: ["--reader"], transport: .udp),
+            Variant(name: "unix", transport: .unix),
+            Variant(name: "unix, portable, reader", arguments: ["--portable", "--reader"], transport: .unix),
+        ]
 }

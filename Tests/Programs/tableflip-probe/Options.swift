@@ -56,6 +56,8 @@ struct Options {
     /// Of the handshake, as another release may speak them.
     var versions = ProtocolVersion.supported
     var overlap = Upgrader.Configuration.Overlap.refuse
+    /// Whose child a successor is; nil: as the environment says.
+    var parenthood: Parenthood?
     /// Hold a lock beside the PID file while this process is the owner.
     var hasOwnerLock = false
 
@@ -108,6 +110,7 @@ struct Options {
                 let words = (rest.popFirst() ?? "").split(separator: "-").compactMap { UInt16($0) }
                 self.versions = ProtocolVersion(rawValue: words[0])...ProtocolVersion(rawValue: words[1])
             case "--overlap-waits": self.overlap = .wait
+            case "--parenthood": self.parenthood = rest.popFirst() == "adopted" ? .adopted : .manager
             case "--owner-lock": self.hasOwnerLock = true
             default: break  // tests pass odd arguments on purpose, to see them arrive
             }

@@ -91,7 +91,8 @@ struct Probe {
         logger.logLevel = ProcessEnvironment.value(of: "PROBE_TRACE") == nil ? .info : .trace
         let upgrader = try Upgrader(
             configuration: options.configuration(misbehaviour), logger: logger,
-            capabilities: options.isPortable ? .portable : .current, versions: options.versions
+            capabilities: options.isPortable ? .portable : .current, versions: options.versions,
+            parenthood: options.parenthood
         )
         let generation = upgrader.generation
         self.say(generation, "arguments \(CommandLine.arguments.count)")

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Logging
+import TableflipCore
+import TableflipSystem
+
+/// Tells a service manager what this process does. Used on the engine's thread.
+///
+/// A manager that does not hear is a line in the log and nothing else: the service must not fail for it.
+struct ServiceLink {
+    private let socket: NotifySocket
+    private var report: ServiceReport
+    private let watchdog: Duration?
+    private var hasFailed = false
+    /// When the watchdog wants to hear of this process next; nil: it does not.
+    private(set) var nextPing: SuspendingClock.Instant?
+
+    /// How long an awaited notice holds the engine up, once in a process's life: the successor serves meanwhile. A
+    /// manager that knows no `BARRIER=1` answers never.
+    private static let patience = Duration.milliseconds(100)
+
+    init(_ socket: NotifySocket, hasPredecessor: Bool, _ timings: Timings) {
+        self.socket = socket
+        self.watchdog = Watchdog.ofEnvironment().map { $0.timeout / 2 }
+        self.report = ServiceReport(
+            process: ProcessID.current, hasPredecessor: hasPredecessor,
+            limits: .init(
+                upgrade: timings.longestUpgrade, initialisation: timings.upgrade,
+                stop: timings.drain + timings.hook
+            )
+        )
+    }
+
+    mutating func begin(_ now: SuspendingClock.Instant, _ logger: Logger) {
+        for notice in self.report.beginning { self.send(notice, logger) }
+        self.arm(now)
+    }
+
+    mutating func note(_ event: UpgradeEvent, isAlone: Bool, _ now: SuspendingClock.Instant, _ logger: Logger) {
+        let notices = self.report.notices(for: event, isAlone: isAlone, time: MonotonicTime.microseconds)
+        for notice in notices { self.send(notice, logger) }
+        if self.report.isMain != (self.nextPing != nil) { self.arm(now) }
+    }
+
+    /// Says that the engine goes on, and that the application says it is well.
+    mutating func ping(_ now: SuspendingClock.Instant, isWell: Bool, _ logger: Logger) {
+        guard let nextPing, nextPing <= now else { return }
+        if isWell { self.send(.init(lines: ["WATCHDOG=1"]), logger) }
+        self.arm(now)
+    }
+
+    private mutating func arm(_ now: SuspendingClock.Instant) {
+        self.nextPing = self.report.isMain ? self.watchdog.map { now + $0 } : nil
+    }
+
+    private mutating func send(_ notice: ServiceReport.Notice, _ logger: Logger) {
+        do throws(SystemCallError) {
+            try self.socket.send(notice.lines)
+            guard notice.isAwaited else { return }
+            if try !self.socket.waitForManager(within: Self.patience) {
+                logger.debug("the service manager did not say that it knows of the successor")
+            }
+        } catch {
+            // Each of them would say the same.
+            if !self.hasFailed {
+                logger.warning(
+                    "the service manager does not hear this process: \(error)",
+                    metadata: ["socket": "\(self.socket.address)"]
+                )
+            }
+            self.hasFailed = true
+        }
+    }
+}
+
+extension Timings {
+    /// As long as an upgrade may be on its way, all its steps taken together.
+    fileprivate var longestUpgrade: Duration {
+        self.upgrade + self.drain + self.pause * 2 + self.hook * 2 + .seconds(30)
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+
+/// What a service manager is told of this process's events (sd_notify(3)). A value: what it says depends on nothing but
+/// what it was told.
+///
+/// Only the process in charge speaks: systemd hears no other one (`NotifyAccess=main`). So a successor is silent until its
+/// predecessor has named it, with `MAINPID=`, as the last thing that it says.
+struct ServiceReport {
+    /// One datagram.
+    struct Notice: Equatable {
+        var lines: [String]
+        /// What follows must not happen before the manager knows.
+        var isAwaited = false
+    }
+
+    private enum Role {
+        /// A successor that does not own the service yet.
+        case successor
+        case main
+        /// It has named another one, and what it would say is not heard any more.
+        case replaced
+    }
+
+    /// How long things may take here, which is longer than the manager may have thought.
+    struct Limits {
+        /// From the request of an upgrade to its end.
+        var upgrade: Duration
+        /// From the start of a first process until it is ready.
+        var initialisation: Duration
+        /// From a stop to the end of the process.
+        var stop: Duration
+
+        /// For what the manager itself needs.
+        static let margin = Duration.seconds(5)
+    }
+
+    private let process: CInt
+    private let limits: Limits
+    private var role: Role
+    private var isReloading = false
+    private var isStopping = false
+
+    init(process: CInt, hasPredecessor: Bool, limits: Limits) {
+        self.process = process
+        self.limits = limits
+        self.role = hasPredecessor ? .successor : .main
+    }
+
+    /// Whether the manager takes this process for the main one.
+    var isMain: Bool { self.role == .main }
+
+    /// Before anything has happened.
+    var beginning: [Notice] {
+        guard self.isMain else { return [] }
+        return [.init(lines: ["STATUS=generation 1 initialises", Self.extend(self.limits.initialisation)])]
+    }
+
+    /// - Parameters:
+    ///   - isAlone: there was a predecessor, and it died: nobody else names this process.
+    ///   - time: of CLOCK_MONOTONIC, in microseconds.
+    mutating func notices(for event: UpgradeEvent, isAlone: Bool, time: UInt64) -> [Notice] {
+        switch (self.role, event.phase) {
+        case (.main, .owner): return [.init(lines: ["READY=1", self.serves(event)])]
+        case (.successor, .owner):
+            self.role = .main
+            // With NotifyAccess=main this is not heard; with all, and by tableflip-run, it is.
+            return isAlone ? [.init(lines: ["MAINPID=\(self.process)", "READY=1", self.serves(event)])] : []
+        case (.main, .predecessorLeft) where !self.isReloading && !self.isStopping:
+            return [.init(lines: [self.serves(event)])]
+        case (.main, .waiting), (.main, .requested): return self.begin(event, time)
+        case (.main, .spawned), (.main, .handedOver): return [self.status(event, "initialises")]
+        case (.main, .ready), (.main, .go): return [self.status(event, "takes over")]
+        case (.main, .committed):
+            self.role = .replaced
+            // READY=1 ends RELOADING=1. Once the manager has come to this it hears the successor.
+            let next = "STATUS=generation \(event.generation + 1) (PID \(event.peer)) serves"
+            return [.init(lines: ["MAINPID=\(event.peer)", "READY=1", "WATCHDOG=1", next], isAwaited: true)]
+        case (.main, .failed): return self.fail(event, "the last upgrade failed")
+        case (.main, .refused): return self.refuse(event, time)
+        case (.main, .stopping):
+            guard !self.isStopping else { return [] }
+            self.isStopping = true
+            let words =
+                "STATUS=generation \(event.generation) (PID \(self.process)) finishes what it has begun, and stops"
+            return [.init(lines: ["STOPPING=1", words, Self.extend(self.limits.stop)])]
+        case (.main, .drainOverran):
+            return [.init(lines: ["STATUS=the drain time-out has passed: what is left is cut"])]
+        default: return []
+        }
+    }
+
+    // MARK: -
+
+    /// systemd goes on only after READY=1, which follows in every case: in `.committed`, `.failed` or `.refused`.
+    private mutating func begin(_ event: UpgradeEvent, _ time: UInt64) -> [Notice] {
+        let words =
+            event.phase == .waiting
+            ? "STATUS=generation \(event.generation + 1) waits for the process before this one to leave"
+            : "STATUS=generation \(event.generation + 1) is being started"
+        guard !self.isReloading else { return [.init(lines: [words])] }
+        self.isReloading = true
+        // MONOTONIC_USEC tells Type=notify-reload that this is the answer to its signal, and not to one before.
+        return [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)", words, Self.extend(self.limits.upgrade)])]
+    }
+
+    private mutating func fail(_ event: UpgradeEvent, _ what: String) -> [Notice] {
+        self.isReloading = false
+        guard !self.isStopping else { return [] }
+        let reason = event.error.map { ": \($0.code): \($0.message)" } ?? ""
+        return [.init(lines: ["READY=1", Self.onOneLine("\(self.serves(event)); \(what)\(reason)")])]
+    }
+
+    /// Where nothing was begun, a manager that asked for it waits for both all the same.
+    private mutating func refuse(_ event: UpgradeEvent, _ time: UInt64) -> [Notice] {
+        guard !self.isStopping, event.error?.code != .upgradeRunning else { return [] }
+        let beginning: [Notice] =
+            self.isReloading ? [] : [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)"])]
+        return beginning + self.fail(event, "the last upgrade was refused")
+    }
+
+    private func serves(_ event: UpgradeEvent) -> String {
+        "STATUS=generation \(event.generation) (PID \(self.process)) serves"
+    }
+
+    private func status(_ event: UpgradeEvent, _ what: String) -> Notice {
+        .init(lines: ["STATUS=generation \(event.generation + 1) (PID \(event.peer)) \(what)"])
+    }
+
+    /// A line feed would begin another variable.
+    private static func onOneLine(_ text: String) -> String { text.replacing("\n", with: " ") }
+
+    private static func extend(_ time: Duration) -> String {
+        "EXTEND_TIMEOUT_USEC=\(Int64(((time + Limits.margin).inMilliseconds * 1000).rounded(.up)))"
+    }
+}
