@@ -234,7 +234,7 @@ final class Engine {
                 )
             } else if self.context.configuration.signals.stop.contains(number) {
                 // A signal to the whole group reaches us twice, once by way of our predecessor: that is not the second
-                // one, which means now.
+                // one, which means now. Nor is what a service manager sends to one that has been replaced.
                 if signal.isMarked, self.isStopping { continue }
                 self.logger.info("stop by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
                 self.feed(EngineInput.stop)
@@ -388,6 +388,11 @@ final class Engine {
         )
         self.context.metrics.record(event)
         self.context.events.emit(event)
+        if phase == .committed, self.service != nil {
+            // systemd sends SIGTERM once more when the main process has ended, to whoever is left. That is not the second
+            // one that means now: it has SIGKILL for those who take too long.
+            WakeUp.markSignals(of: ProcessID.parent)
+        }
         self.service?.note(event, isAlone: self.successor.link == .dead, self.clock.now, self.logger)
     }
 

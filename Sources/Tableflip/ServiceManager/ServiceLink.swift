@@ -13,7 +13,7 @@ struct ServiceLink {
     private var report: ServiceReport
     private let watchdog: Duration?
     private var hasFailed = false
-    /// When the watchdog wants to hear of this process next; nil: it does not.
+    /// When the manager wants to hear of this process next, though nothing may have happened; nil: it does not.
     private(set) var nextPing: SuspendingClock.Instant?
 
     /// How long an awaited notice holds the engine up, once in a process's life: the successor serves meanwhile. A
@@ -26,8 +26,7 @@ struct ServiceLink {
         self.report = ServiceReport(
             process: ProcessID.current, hasPredecessor: hasPredecessor,
             limits: .init(
-                upgrade: timings.longestUpgrade, initialisation: timings.upgrade,
-                stop: timings.drain + timings.hook
+                initialisation: timings.upgrade, stop: timings.drain + timings.hook
             )
         )
     }
@@ -40,18 +39,21 @@ struct ServiceLink {
     mutating func note(_ event: UpgradeEvent, isAlone: Bool, _ now: SuspendingClock.Instant, _ logger: Logger) {
         let notices = self.report.notices(for: event, isAlone: isAlone, time: MonotonicTime.microseconds)
         for notice in notices { self.send(notice, logger) }
-        if self.report.isMain != (self.nextPing != nil) { self.arm(now) }
+        if self.interval == nil || self.nextPing == nil { self.arm(now) }
     }
 
     /// Says that the engine goes on, and that the application says it is well.
     mutating func ping(_ now: SuspendingClock.Instant, isWell: Bool, _ logger: Logger) {
         guard let nextPing, nextPing <= now else { return }
-        if isWell { self.send(.init(lines: ["WATCHDOG=1"]), logger) }
+        for notice in self.report.pulse(isWatched: self.watchdog != nil && isWell) { self.send(notice, logger) }
         self.arm(now)
     }
 
-    private mutating func arm(_ now: SuspendingClock.Instant) {
-        self.nextPing = self.report.isMain ? self.watchdog.map { now + $0 } : nil
+    private mutating func arm(_ now: SuspendingClock.Instant) { self.nextPing = self.interval.map { now + $0 } }
+
+    private var interval: Duration? {
+        guard self.report.isMain else { return nil }
+        return [self.watchdog, self.report.isReloading ? ServiceReport.pace : nil].compactMap { $0 }.min()
     }
 
     private mutating func send(_ notice: ServiceReport.Notice, _ logger: Logger) {
@@ -71,12 +73,5 @@ struct ServiceLink {
             }
             self.hasFailed = true
         }
-    }
-}
-
-extension Timings {
-    /// As long as an upgrade may be on its way, all its steps taken together.
-    fileprivate var longestUpgrade: Duration {
-        self.upgrade + self.drain + self.pause * 2 + self.hook * 2 + .seconds(30)
     }
 }

@@ -26,21 +26,25 @@ struct ServiceReport {
 
     /// How long things may take here, which is longer than the manager may have thought.
     struct Limits {
-        /// From the request of an upgrade to its end.
-        var upgrade: Duration
         /// From the start of a first process until it is ready.
         var initialisation: Duration
         /// From a stop to the end of the process.
         var stop: Duration
 
         /// For what the manager itself needs.
-        static let margin = Duration.seconds(5)
+        fileprivate static let margin = Duration.seconds(5)
+        /// An upgrade takes as long as its successor's initialisation and probation do: while it goes on the manager is
+        /// asked for this much more each time.
+        fileprivate static let more = Duration.seconds(25)
     }
+
+    /// How often it is asked.
+    static let pace = Duration.seconds(10)
 
     private let process: CInt
     private let limits: Limits
     private var role: Role
-    private var isReloading = false
+    private(set) var isReloading = false
     private var isStopping = false
 
     init(process: CInt, hasPredecessor: Bool, limits: Limits) {
@@ -58,9 +62,14 @@ struct ServiceReport {
         return [.init(lines: ["STATUS=generation 1 initialises", Self.extend(self.limits.initialisation)])]
     }
 
-    /// - Parameters:
-    ///   - isAlone: there was a predecessor, and it died: nobody else names this process.
-    ///   - time: of CLOCK_MONOTONIC, in microseconds.
+    /// What is said every now and then. `isWatched`: the manager's watchdog is to hear of this process.
+    func pulse(isWatched: Bool) -> [Notice] {
+        let lines = (isWatched ? ["WATCHDOG=1"] : []) + (self.isReloading ? [Self.extend(Limits.more)] : [])
+        return self.isMain && !lines.isEmpty ? [.init(lines: lines)] : []
+    }
+
+    /// What is said of an event. `isAlone`: there was a predecessor, and it died, so that nobody else names this process.
+    /// `time`: of CLOCK_MONOTONIC, in microseconds.
     mutating func notices(for event: UpgradeEvent, isAlone: Bool, time: UInt64) -> [Notice] {
         switch (self.role, event.phase) {
         case (.main, .owner): return [.init(lines: ["READY=1", self.serves(event)])]
@@ -73,12 +82,13 @@ struct ServiceReport {
         case (.main, .waiting), (.main, .requested): return self.begin(event, time)
         case (.main, .spawned), (.main, .handedOver): return [self.status(event, "initialises")]
         case (.main, .ready), (.main, .go): return [self.status(event, "takes over")]
+        case (.main, .probation): return [self.status(event, "serves on probation")]
         case (.main, .committed):
             self.role = .replaced
             // READY=1 ends RELOADING=1. Once the manager has come to this it hears the successor.
             let next = "STATUS=generation \(event.generation + 1) (PID \(event.peer)) serves"
             return [.init(lines: ["MAINPID=\(event.peer)", "READY=1", "WATCHDOG=1", next], isAwaited: true)]
-        case (.main, .failed): return self.fail(event, "the last upgrade failed")
+        case (.main, .failed), (.main, .rolledBack): return self.fail(event, "the last upgrade failed")
         case (.main, .refused): return self.refuse(event, time)
         case (.main, .stopping):
             guard !self.isStopping else { return [] }
@@ -103,7 +113,7 @@ struct ServiceReport {
         guard !self.isReloading else { return [.init(lines: [words])] }
         self.isReloading = true
         // MONOTONIC_USEC tells Type=notify-reload that this is the answer to its signal, and not to one before.
-        return [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)", words, Self.extend(self.limits.upgrade)])]
+        return [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)", words, Self.extend(Limits.more)])]
     }
 
     private mutating func fail(_ event: UpgradeEvent, _ what: String) -> [Notice] {

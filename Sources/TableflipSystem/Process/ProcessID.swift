@@ -12,6 +12,7 @@ import Darwin
 /// Process ids, and signals to them.
 package enum ProcessID {
     package static var current: CInt { getpid() }
+    package static var parent: CInt { getppid() }
 
     /// kill(2). A process that is gone is no error: that is what was wanted of it.
     package static func signal(_ process: CInt, _ signal: CInt) {

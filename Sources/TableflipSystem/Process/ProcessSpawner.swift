@@ -45,9 +45,8 @@ package struct DirectSpawner: ProcessSpawner {
         try self.spawn(request, channel: channel, inNewSession: false)
     }
 
-    /// - Parameters:
-    ///   - channel: see ``ProcessSpawner``; nil for a program that is no successor.
-    ///   - inNewSession: whether it leaves the session of this process (setsid(2)).
+    /// The same. No channel: the program is no successor. `inNewSession`: it leaves the session of this process
+    /// (setsid(2)).
     package func spawn(
         _ request: SpawnRequest, channel: CInt?, inNewSession: Bool
     ) throws(UpgradeError) -> SpawnedProcess {

@@ -66,8 +66,7 @@ package final class SpawnedProcess: Sendable {
         self.collector = .thread
     }
 
-    /// Watches a process that another one reaps.
-    /// - Parameter descriptor: its pidfd.
+    /// Watches a process that another one reaps, by its pidfd.
     package init(id: CInt, descriptor: consuming OwnedDescriptor) {
         self.id = id
         self.watch = descriptor

@@ -28,11 +28,8 @@ package struct NotifySocket: Hashable, Sendable {
     }
 
     /// Sends one datagram, with a socket of its own, so that a manager that has been restarted is found again.
-    ///
-    /// - Parameters:
-    ///   - lines: `NAME=VALUE` each; all arrive together or not at all.
-    ///   - descriptors: borrowed; what they stand for travels along.
-    ///   - patience: how long to wait when the manager's queue is full.
+    /// The lines, `NAME=VALUE` each, arrive together or not at all. What the descriptors stand for travels along; they are
+    /// borrowed. `patience`: how long to wait when the manager's queue is full.
     package func send(
         _ lines: [String], descriptors: [CInt] = [], within patience: Duration = .seconds(1)
     ) throws(SystemCallError) {
@@ -68,8 +65,8 @@ package struct NotifySocket: Hashable, Sendable {
         }
     }
 
-    /// Waits until the manager has dealt with everything that was sent before (`BARRIER=1`).
-    /// - Returns: whether it has, in this time.
+    /// Waits until the manager has dealt with everything that was sent before (`BARRIER=1`), and says whether it has, in
+    /// this time.
     package func waitForManager(within patience: Duration) throws(SystemCallError) -> Bool {
         var ends: [CInt] = [-1, -1]
         try check("pipe") { tf_pipe(&ends) }

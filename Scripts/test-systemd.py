@@ -1,0 +1,410 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) the swift-tableflip authors
+"""Takes the demo through upgrades, failures and stops as a systemd service. Runs inside Scripts/systemd-box.
+
+usage: test-systemd.py TABLEFLIP-DEMO [TEST...]
+"""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+PATIENCE = 20  # seconds, for whatever must come; a busy machine takes its time
+RUN = "/run/demo"
+DEMO = RUN + "/tableflip-demo"
+FAULTS = RUN + "/faults"
+HOST, PORT = "127.0.0.1", 8080
+
+
+def check(condition, *words):
+    if not condition:
+        raise AssertionError(" ".join(str(word) for word in words))
+
+
+def until(what, condition):
+    """systemd tells nobody when a property changes that it has not published: so it is asked, again and again."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = condition()
+        if found:
+            return found
+        check(time.monotonic() < deadline, "not in", PATIENCE, "s:", what)
+        time.sleep(0.02)
+
+
+def systemctl(*words, timeout=PATIENCE, ok=True):
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=timeout)
+    check(not ok or done.returncode == 0, "systemctl", *words, "->", done.returncode, done.stdout, done.stderr)
+    return done
+
+
+class Load:
+    """Clients that never stop asking: half of them on connections that stay, half on new ones."""
+
+    def __init__(self, count=4):
+        self.failures, self.answers, self.over = [], 0, False
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self._ask, args=(i % 2 == 0,), daemon=True) for i in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _ask(self, stays):
+        connection = None
+        while not self.over:
+            try:
+                connection = connection or http.client.HTTPConnection(HOST, PORT, timeout=PATIENCE)
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                body = answer.read()
+                check(answer.status == 200 and body.strip().isdigit(), answer.status, body)
+                with self.lock:
+                    self.answers += 1
+                if not stays or answer.will_close:
+                    connection.close()
+                    connection = None
+            except Exception as error:  # whatever it is, a request was lost
+                with self.lock:
+                    self.failures.append(repr(error))
+                connection = None
+
+    def stop(self):
+        self.over = True
+        for thread in self.threads:
+            thread.join(PATIENCE)
+        check(self.answers > 0 and not self.failures, "lost:", len(self.failures), self.failures[:3])
+        return self.answers
+
+
+def get(path, timeout=PATIENCE):
+    connection = http.client.HTTPConnection(HOST, PORT, timeout=timeout)
+    connection.request("GET", path)
+    body = connection.getresponse().read().decode().strip()
+    connection.close()
+    return body
+
+
+class Request:
+    """One request that takes its time, on a thread of its own."""
+
+    def __init__(self, path):
+        self.result = None
+        self.connection = http.client.HTTPConnection(HOST, PORT, timeout=PATIENCE)
+        self.connection.request("GET", path)
+        # Accepted and read: this one came later, and has been answered. Then the server may still be about to look.
+        get("/")
+        until("the request to be read", self._is_read)
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+
+    def _is_read(self):
+        """Nothing of it waits in the server's socket (proc_net_tcp: the receive queue)."""
+        port = self.connection.sock.getsockname()[1]
+        with open("/proc/net/tcp") as lines:
+            for line in list(lines)[1:]:
+                words = line.split()
+                if int(words[1].split(":")[1], 16) == PORT and int(words[2].split(":")[1], 16) == port:
+                    return words[4].split(":")[1] == "00000000"
+        return False
+
+    def _read(self):
+        try:
+            self.result = self.connection.getresponse().read().decode().strip()
+            self.connection.close()
+        except Exception as error:
+            self.result = repr(error)
+
+    def wait(self):
+        self.thread.join(PATIENCE)
+        return self.result
+
+
+class Unit:
+    """A service of one of the kinds, started; gone at the end."""
+
+    number = 0
+
+    def __init__(self, kind, *flags, service="", probation=None):
+        Unit.number += 1
+        self.kind, self.name = kind, f"demo{Unit.number}.service"
+        set_faults("")
+        os.makedirs(RUN, exist_ok=True)
+        words = [DEMO, "serve", "--listen", f"{HOST}:{PORT}", "--fault-file", FAULTS, "--drain-timeout", "8s", *flags]
+        lines = {
+            "notify": "Type=notify\nExecReload=/bin/kill -HUP $MAINPID",
+            "notify-reload": "Type=notify-reload",
+            "pid-file": f"Type=simple\nPIDFile={RUN}/pid\nExecReload=/bin/kill -HUP $MAINPID",
+        }[kind]
+        if kind == "pid-file":
+            words += ["--pid-file", RUN + "/pid"]
+        with open(f"/run/systemd/system/{self.name}", "w") as file:
+            file.write(f"[Service]\n{lines}\nExecStart={' '.join(words)}\n{service}\n")
+        systemctl("daemon-reload")
+        systemctl("start", self.name)
+        until("it to answer", self._answers)
+        self.generation, self.before = 1, 0
+
+    def _answers(self):
+        try:
+            return get("/")
+        except OSError:
+            return None
+
+    @property
+    def tells(self):
+        """Whether it tells systemd of itself."""
+        return self.kind != "pid-file"
+
+    def show(self, *names):
+        text = systemctl("show", self.name, "-p", ",".join(names)).stdout
+        values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        return [values[name] for name in names]
+
+    @property
+    def main(self):
+        return int(self.show("MainPID")[0])
+
+    def reload(self):
+        # At most two processes: while one drains, an upgrade is refused.
+        until("the process before to leave", lambda: not os.path.exists(f"/proc/{self.before}"))
+        return systemctl("reload", self.name, ok=False)
+
+    def upgrade(self):
+        """Reloads, and waits until systemd follows the process that answers."""
+        old = self.main
+        result = self.reload()
+        check(result.returncode == 0, "reload:", result.returncode, result.stderr)
+        if self.kind == "notify-reload":
+            check(self.main != old, "reload has returned, and the main process is the old one")
+        self.generation += 1
+
+        def done():
+            main, state, status = self.show("MainPID", "ActiveState", "StatusText")
+            check(state in ("active", "reloading"), "the unit is", state)
+            wanted = f"generation {self.generation} (PID {main}) serves"
+            return state == "active" and int(main) != old and (not self.tells or status == wanted)
+
+        until(f"generation {self.generation} to be in charge", done)
+        self.before = old
+        check(int(get("/")) == self.main, "the main process is", self.main, "and", get("/"), "answers")
+
+    def journal(self, *words):
+        done = subprocess.run(
+            ["journalctl", "--no-pager", "-o", "json", "-u", self.name, *words], capture_output=True, text=True,
+            timeout=PATIENCE)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        return [line for line in lines if isinstance(line.get("MESSAGE"), str)]
+
+    def said(self, pattern):
+        return [line for line in self.journal() if re.search(pattern, line["MESSAGE"])]
+
+    def stop(self, result="success"):
+        """Stops it; nothing may be killed, and nothing may be left."""
+        group = self.show("ControlGroup")[0]
+        systemctl("stop", self.name)
+        state, actual = self.show("ActiveState", "Result")
+        check((state, actual) == ("inactive", result), "after the stop the unit is", state, actual)
+        bad = r"SIGKILL|Killing process|timed out|not our child|reception only permitted"
+        words = [line["MESSAGE"] for line in self.said(bad) if line.get("SYSLOG_IDENTIFIER") == "systemd"]
+        check(not words, "the journal says:", words)
+        check(not os.path.exists("/sys/fs/cgroup" + group), "processes are left in", group)
+
+    def remove(self):
+        systemctl("kill", "--signal=KILL", self.name, ok=False)
+        systemctl("stop", self.name, ok=False)
+        os.unlink(f"/run/systemd/system/{self.name}")
+        systemctl("reset-failed", self.name, ok=False)
+
+
+def set_faults(words):
+    os.makedirs(RUN, exist_ok=True)
+    with open(FAULTS + ".new", "w") as file:
+        file.write(words + "\n")
+    os.rename(FAULTS + ".new", FAULTS)
+
+
+# --- The tests. Each is called with the kinds that it is for.
+
+def reload_under_load(kind):
+    unit = Unit(kind)
+    try:
+        load = Load()
+        for _ in range(20):
+            unit.upgrade()
+        answers = load.stop()
+        if unit.tells:
+            generations = {line["_PID"] for line in unit.said(r"\bserving\b")}
+            check(len(generations) == 21, "lines of", len(generations), "generations are in the journal")
+        unit.stop()
+        return f"20 reloads, {answers} requests, 0 lost"
+    finally:
+        unit.remove()
+
+
+def failing_successors(kind):
+    unit = Unit(kind, "--upgrade-timeout", "1s")
+    try:
+        load = Load()
+        unit.upgrade()
+        main = unit.main
+
+        def fails(reason):
+            begin = time.monotonic()
+            result = unit.reload()
+            check(result.returncode == 0, "reload:", result.stderr)
+            until(f"the journal to tell of {reason}", lambda: unit.said(f"upgrade failed: {reason}"))
+            if unit.tells:
+                until("the failure in the status", lambda: re.search(
+                    rf"generation 2 \(PID {main}\) serves; the last upgrade failed: {reason}",
+                    unit.show("StatusText")[0]))
+            until("the unit to be active", lambda: unit.show("ActiveState") == ["active"])
+            check(unit.main == main and int(get("/")) == main, "the old process does not answer")
+            return time.monotonic() - begin
+
+        set_faults("--exit-before-ready 3")
+        fails("successorExited")
+        check(unit.said("exited with status 3"), "the status that the successor ended with is not known")
+        set_faults("--init-delay 60s")
+        fails("successorTimedOut")
+        set_faults("")
+        os.rename(DEMO, DEMO + ".away")
+        try:
+            fails("executableMissing")
+        finally:
+            os.rename(DEMO + ".away", DEMO)
+        unit.upgrade()
+        load.stop()
+        unit.stop()
+        return "a successor that exits, hangs, is missing: the old process serves, and then an upgrade works"
+    finally:
+        unit.remove()
+
+
+def stop_with_request_in_flight(kind):
+    unit = Unit(kind)
+    try:
+        for _ in range(3):
+            unit.upgrade()
+        request = Request("/delay/2s")
+        begin = time.monotonic()
+        unit.stop()
+        took = time.monotonic() - begin
+        check(request.wait().isdigit(), "the request in flight:", request.result)
+        check(took > 1, "the stop took", took, "s")
+        return f"stopped after {took:.1f} s, when the request was answered"
+    finally:
+        unit.remove()
+
+
+def stop_while_a_predecessor_drains(kind):
+    unit = Unit(kind)
+    try:
+        request = Request("/delay/2s")
+        unit.upgrade()
+        later = Request("/delay/1s")
+        unit.stop()
+        check(request.wait().isdigit(), "the request of the process before:", request.result)
+        check(later.wait().isdigit(), "the request in flight:", later.result)
+        return "both processes finished what they had begun"
+    finally:
+        unit.remove()
+
+
+def watchdog(kind):
+    unit = Unit(kind, service="WatchdogSec=2s\nRestart=on-failure\nTimeoutAbortSec=1s")
+    try:
+        load = Load(2)
+        deadline = time.monotonic() + 4
+        count = 0
+        while time.monotonic() < deadline:
+            unit.upgrade()
+            count += 1
+        check(unit.show("NRestarts") == ["0"], "it was restarted")
+        load.stop()
+        main = unit.main
+        os.kill(main, signal.SIGSTOP)
+        until("the watchdog", lambda: unit.show("NRestarts") == ["1"])
+        until("the next one", lambda: unit.show("ActiveState") == ["active"] and int(unit._answers() or main) != main)
+        check(unit.said("Watchdog timeout"), "the journal knows of no watchdog")
+        return f"{count} upgrades in 4 s under WatchdogSec=2s, and a restart when the pings ended"
+    finally:
+        unit.remove()
+
+
+def rollback(kind):
+    unit = Unit(kind, "--probation", "500ms")
+    try:
+        unit.upgrade()
+        main, seen, over = unit.main, set(), threading.Event()
+
+        def watch():
+            while not over.is_set():
+                seen.add(unit.main)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        set_faults("--crash-after-ready 200ms")
+        unit.reload()
+        until("the journal to tell", lambda: unit.said("upgrade failed|rolled back"))
+        until("the unit to be active", lambda: unit.show("ActiveState") == ["active"])
+        over.set()
+        watcher.join()
+        check(seen == {main}, "MainPID was", seen)
+        check(int(get("/")) == main, "the old process does not answer")
+        if unit.tells:
+            status = unit.show("StatusText")[0]
+            check(re.search(rf"generation 2 \(PID {main}\) serves; the last upgrade failed: successorKilled", status), status)
+        unit.stop()
+        return "a crash on probation: the main process never changed"
+    finally:
+        unit.remove()
+
+
+TESTS = {
+    reload_under_load: ["notify", "notify-reload", "pid-file"],
+    failing_successors: ["notify", "notify-reload", "pid-file"],
+    stop_with_request_in_flight: ["notify", "notify-reload", "pid-file"],
+    stop_while_a_predecessor_drains: ["notify", "notify-reload", "pid-file"],
+    watchdog: ["notify", "notify-reload"],
+    rollback: ["notify", "notify-reload", "pid-file"],
+}
+
+
+def main():
+    version = int(re.search(r"systemd (\d+)", systemctl("--version").stdout)[1])
+    wanted = sys.argv[2:]
+    os.makedirs(RUN, exist_ok=True)
+    # A copy of its own, which can be moved away.
+    shutil.copy(sys.argv[1], DEMO)
+    failed = 0
+    begin = time.monotonic()
+    for test, kinds in TESTS.items():
+        for kind in kinds:
+            name = f"{test.__name__}, {kind}"
+            if kind == "notify-reload" and version < 253 or wanted and not any(word in name for word in wanted):
+                continue
+            start = time.monotonic()
+            try:
+                result = test(kind)
+                print(f"systemd {version}: {name}: {result} ({time.monotonic() - start:.1f} s)", flush=True)
+            except Exception:
+                failed += 1
+                print(f"systemd {version}: {name}: FAILED", flush=True)
+                traceback.print_exc(file=sys.stdout)
+                log = subprocess.run(
+                    ["journalctl", "--no-pager", "-n", "40", "-o", "short-precise"], capture_output=True, text=True)
+                print(log.stdout, flush=True)
+    print(f"systemd {version}: {'everything held' if not failed else f'{failed} failed'} in {time.monotonic() - begin:.0f} s")
+    sys.exit(1 if failed else 0)
+
+
+main()
