@@ -40,6 +40,25 @@ int tf_socket(int domain, int type, int protocol) {
     return descriptor;
 }
 
+int tf_accept(int listener) {
+    int descriptor = accept(listener, NULL, NULL);
+    if (descriptor < 0) return -1;
+    int on = 1;
+    keep_private(descriptor);
+    tf_set_nonblocking(descriptor);
+    setsockopt(descriptor, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+    return descriptor;
+}
+
+int tf_peer(int socket, uid_t *user, pid_t *process) {
+    // LOCAL_PEERCRED, by its portable name (getpeereid(3)).
+    gid_t group;
+    if (getpeereid(socket, user, &group) < 0) return -1;
+    socklen_t length = sizeof(*process);
+    if (getsockopt(socket, SOL_LOCAL, LOCAL_PEERPID, process, &length) < 0) *process = 0;
+    return 0;
+}
+
 int tf_ask_for_sender(int socket) {
     (void)socket;
     return 0;

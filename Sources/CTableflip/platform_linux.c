@@ -34,6 +34,17 @@ int tf_socket(int domain, int type, int protocol) {
     return socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
 }
 
+int tf_accept(int listener) { return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
+
+int tf_peer(int socket, uid_t *user, pid_t *process) {
+    struct ucred credentials;
+    socklen_t length = sizeof credentials;
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0) return -1;
+    *user = credentials.uid;
+    *process = credentials.pid;
+    return 0;
+}
+
 int tf_ask_for_sender(int socket) {
     int on = 1;
     return setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));

@@ -45,6 +45,12 @@ extension Upgrader {
         /// What becomes of an upgrade that is asked for while the process before this one still drains.
         public var overlap: Overlap
 
+        /// Where `tableflipctl` reaches the service; nil for nowhere.
+        public var controlSocket: ControlSocket?
+
+        /// What the application calls its version; `tableflipctl status` shows it. It decides nothing.
+        public var version: String
+
         /// What this process, as a successor, must show before it becomes the owner; by default nothing.
         public var probation: Probation
 
@@ -59,11 +65,13 @@ extension Upgrader {
         ///   - successor: see ``successor``.
         ///   - overlap: see ``overlap``; by default refused, as in tableflip.
         ///   - probation: see ``probation``; by default none, as in tableflip.
+        ///   - controlSocket: see ``controlSocket``.
+        ///   - version: see ``version``.
         public init(
             pidFile: String? = nil, upgradeTimeout: Duration = .seconds(60), drainTimeout: Duration = .seconds(30),
             pauseTimeout: Duration = .seconds(1), hookTimeout: Duration = .seconds(5),
             signals: UpgradeSignals = .standard, successor: Successor = .init(), overlap: Overlap = .refuse,
-            probation: Probation = .none
+            probation: Probation = .none, controlSocket: ControlSocket? = nil, version: String = ""
         ) {
             self.pidFile = pidFile
             self.upgradeTimeout = upgradeTimeout
@@ -74,6 +82,8 @@ extension Upgrader {
             self.successor = successor
             self.overlap = overlap
             self.probation = probation
+            self.controlSocket = controlSocket
+            self.version = version
         }
 
         static let longestHookTimeout = Duration.seconds(30)
@@ -101,6 +111,7 @@ extension Upgrader {
                     cure: "Give it a path such as /run/hello.pid, or nil for none.", serving: .nobody
                 )
             }
+            try self.controlSocket?.validate()
             do throws(UpgradeError) { try self.successor.validate() } catch { throw error.whileServing(.nobody) }
             for signal in self.signals.upgrade + self.signals.stop where !ProcessID.canHandle(signal: signal) {
                 throw UpgradeError(

@@ -124,6 +124,13 @@ public final class Upgrader: Sendable {
         } else {
             try engine.receiveInventory()
         }
+        if let configuration = context.configuration.controlSocket {
+            engine.control = ControlServer(
+                configuration, try configuration.claim(context), try Upgrader.ControlSocket.claimHistory(context),
+                context.logger, engine.clock
+            )
+            engine.tellEventsBeforeControl()
+        }
         try EngineThread.start(engine)
     }
 

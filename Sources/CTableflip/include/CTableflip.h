@@ -48,6 +48,14 @@ int tf_seal(int descriptor);
 /// A new file that has been unlinked already.
 int tf_unlinked_file(void);
 
+// MARK: Local clients
+
+/// accept(2): the connection is close-on-exec, non-blocking, and raises no SIGPIPE where that is its own affair.
+int tf_accept(int listener);
+/// Who is at the other end of a connected AF_UNIX socket, as the kernel saw it when they connected: effective user and
+/// process. The process is 0 where the kernel does not say.
+int tf_peer(int socket, uid_t *user, pid_t *process);
+
 // MARK: SCM_RIGHTS
 
 /// Linux accepts at most 253 descriptors in a message (SCM_MAX_FD in include/net/scm.h); more is EINVAL.

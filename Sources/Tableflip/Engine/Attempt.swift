@@ -59,6 +59,8 @@ final class Attempt {
     var announced = 0
     var moving: [(connection: LiveDescriptor, departure: Departure)] = []
     var moved = 0
+    /// How many of the latter are clients of the control socket.
+    var controlClients = 0
 
     init(
         _ request: UpgradeRequest, began: SuspendingClock.Instant, start: Upgrader.Successor, timings: Timings,

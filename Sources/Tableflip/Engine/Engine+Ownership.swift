@@ -100,6 +100,8 @@ extension Engine {
     /// Tells the application to drain and return when its hooks have returned, or have had their time.
     func tellToLeave(_ reason: ExitReason) {
         self.isLeaving = true
+        // The application may end the process as soon as it hears of it.
+        self.control?.answerTickets()
         self.ownership.leaving = reason
         guard self.ownership.task != nil || self.context.hooks.hasWork(.end) else { return self.leaveNow() }
         self.ownership.leaveDeadline = self.clock.now + self.timings.hook + .seconds(1)

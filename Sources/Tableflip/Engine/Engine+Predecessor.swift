@@ -66,7 +66,7 @@ extension Engine {
         request.reply(.failure(refusal))
     }
 
-    private var reasonToRefuse: UpgradeError? {
+    var reasonToRefuse: UpgradeError? {
         var probe = self.predecessor
         if case .refuse(let code) = probe.handle(.upgradeRequested).first { return self.refusal(code) }
         if self.context.isProcessOne { return self.refusal(.processOne) }
@@ -89,6 +89,7 @@ extension Engine {
                 capabilities: self.context.capabilities
             )
             self.keepWatchingLeftover()
+            self.leaveControlHistory()
             self.attempt = Attempt(
                 request, began: self.clock.now, start: request.successor ?? self.context.configuration.successor,
                 timings: self.timings.allowing(request.timeout), inventory: self.context.sockets.freeze(),
@@ -157,7 +158,8 @@ extension Engine {
         case .upgradeRunning:
             UpgradeError(
                 code,
-                "an upgrade is running: to PID \(successor), at \(self.attempt?.phases.last?.0.description ?? "")",
+                "an upgrade is running: to PID \(successor), at \(self.attempt?.phases.last?.0.description ?? ""), "
+                    + "asked for \(self.attempt.map { $0.began.duration(to: self.clock.now).inSeconds } ?? "now")",
                 cure: "Wait for its outcome."
             )
         case .replaced:
@@ -340,6 +342,9 @@ extension Engine {
             }
             attempt.acknowledged = received
             attempt.channel?.peerMadeProgress()
+            self.tellControl(
+                "handingOver", received, of: attempt.inventory.count, peer: attempt.successor, since: attempt.began
+            )
             if received == attempt.inventory.count {
                 self.feed(PredecessorMachine.Event.inventoryAcknowledged)
             } else {
@@ -473,6 +478,7 @@ extension Engine {
                 )
             )
         )
+        self.moveControlClients()
     }
 
     private func reportFailure(_ failure: UpgradeError) {
@@ -611,11 +617,12 @@ extension Engine {
     private func sendBye() {
         guard let attempt else { return }
         let counts = self.context.readers.connectionCounts
-        attempt.channel?.send(.bye(.init(moved: UInt32(attempt.moved), drained: UInt32(counts.drained))))
-        self.context.metrics.connections(moved: attempt.moved, drained: counts.drained)
-        guard attempt.moved + counts.drained > 0 else { return }
+        let moved = max(0, attempt.moved - attempt.controlClients)
+        attempt.channel?.send(.bye(.init(moved: UInt32(moved), drained: UInt32(counts.drained))))
+        self.context.metrics.connections(moved: moved, drained: counts.drained)
+        guard moved + counts.drained > 0 else { return }
         self.logger.info(
-            "connections handed over", metadata: ["moved": "\(attempt.moved)", "drained": "\(counts.drained)"]
+            "connections handed over", metadata: ["moved": "\(moved)", "drained": "\(counts.drained)"]
         )
     }
 }
@@ -654,5 +661,13 @@ extension Attempt {
                     + "part of this program reaped it."
             )
         }
+    }
+}
+
+extension Duration {
+    /// `3.2 s`
+    fileprivate var inSeconds: String {
+        let tenths = Int64((self.inMilliseconds / 100).rounded())
+        return "\(tenths / 10).\(tenths % 10) s ago"
     }
 }

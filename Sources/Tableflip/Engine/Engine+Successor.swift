@@ -322,7 +322,9 @@ extension Engine {
         var descriptors = descriptors
         var arrived: [String: [LiveDescriptor]] = [:]
         for entry in batch.entries {
-            guard let descriptor = descriptors.takeFirst(), Self.isConnection(descriptor) else {
+            var next = descriptors.takeFirst()
+            if self.adoptControlClient(entry, &next) { continue }
+            guard let descriptor = next.take(), Self.isConnection(descriptor) else {
                 self.logger.error(
                     "what was handed over is no connection: closed", metadata: ["listener": "\(entry.listener)"]
                 )
@@ -364,6 +366,7 @@ extension Engine {
     func adopted(_ count: Int) {
         self.connectionsAdopted += count
         self.upstream?.send(.acknowledgement(.init(.connections, received: UInt32(self.connectionsAdopted))))
+        self.tellConnectionsMoved()
     }
 
     /// The predecessor has said how many could move, and is gone without saying that the last one has.

@@ -21,7 +21,7 @@ final class Engine {
     }
 
     /// Whoever poll(2) woke us for.
-    enum Source {
+    enum Source: Hashable {
         case inbox
         case signals
         case upstream
@@ -30,6 +30,8 @@ final class Engine {
         case successorProcess
         case successorLife
         case leftover
+        /// The control socket, 0, or one of its clients.
+        case control(Int)
     }
 
     struct Armed<Deadline: Equatable> {
@@ -96,6 +98,13 @@ final class Engine {
     var ownership = Ownership()
 
     private var service: ServiceLink?
+    // The control socket; nil where there is none.
+    var control: ControlServer?
+    var eventsBeforeControl: [UpgradeEvent] = []
+    /// Of the connections received.
+    var controlClientsReceived = 0
+    /// Milliseconds since 1970.
+    let startedAt = WallClock.now
 
     // The readers.
     private var readersNumber = 0
@@ -141,6 +150,7 @@ final class Engine {
         self.settle()
         self.passDeadlines()
         self.settle()
+        self.control?.answerTickets()
     }
 
     func feed(_ event: PredecessorMachine.Event) { self.fed.append(.predecessor(event)) }
@@ -204,6 +214,7 @@ final class Engine {
             if let number = attempt.lifeNumber { poll.add(.successorLife, number, Poll<Source>.readable) }
         }
         for process in self.leftovers { poll.add(.leftover, process.watchDescriptor, Poll<Source>.readable) }
+        self.control?.addInterests(to: &poll, accepts: self.answersControl)
         return poll.wait(self.untilNextDeadline)
     }
 
@@ -216,6 +227,7 @@ final class Engine {
         case .downstream: self.readDownstream()
         case .successorProcess, .successorLife: self.successorMayHaveDied(source)
         case .leftover: self.collectLeftovers()
+        case .control(let id): self.lookAtControl(id)
         }
     }
 
@@ -305,6 +317,7 @@ final class Engine {
         let next = [
             self.successorDeadline?.at, self.predecessorDeadline?.at, self.ownership.leaveDeadline,
             self.vetting?.deadline, self.check?.deadline, self.attempt?.pulse?.deadline, self.service?.nextPing,
+            self.control?.nextDeadline,
         ].compactMap { $0 }.min()
         return next.map { max(.zero, self.clock.now.duration(to: $0)) }
     }
@@ -335,6 +348,7 @@ final class Engine {
         if let check, check.deadline <= now { self.checkReturned(.probationOverran) }
         if let pulse = self.attempt?.pulse, pulse.deadline <= now { self.feelPulse() }
         self.service?.ping(now, isWell: self.context.facts.current.isWell, self.logger)
+        self.control?.passDeadlines()
     }
 
     // MARK: Readers
@@ -394,6 +408,7 @@ final class Engine {
             WakeUp.markSignals(of: ProcessID.parent)
         }
         self.service?.note(event, isAlone: self.successor.link == .dead, self.clock.now, self.logger)
+        self.tellControl(event)
     }
 
     private func noteDrainOverran() {

@@ -137,7 +137,7 @@ extension Message {
 
 extension String {
     /// At most `limit` bytes of UTF-8, ending at a whole character.
-    fileprivate func cut(to limit: Int) -> Substring {
+    func cut(to limit: Int) -> Substring {
         guard self.utf8.count > limit else { return self[...] }
         var end = self.startIndex
         var size = 0

@@ -20,6 +20,7 @@ package struct Poll<Token> {
     @inlinable package init() {}
 
     package static var readable: Int16 { Int16(POLLIN) }
+    package static var writable: Int16 { Int16(POLLOUT) }
 
     @inlinable package mutating func add(_ token: Token, _ descriptor: CInt, _ events: Int16) {
         self.tokens.append(token)

@@ -17,10 +17,23 @@ struct FrameSource {
     /// One of each kind, small.
     private let originals: [[UInt8]]
     private let large: [[UInt8]]
+    /// Of headers that are likely to be accepted.
+    private let kinds: Range<Int>
+
+    /// Of the control socket.
+    init(seed: UInt64, controlFixtures: [[UInt8]]) {
+        self.state = seed
+        self.originals = controlFixtures
+        self.large = [
+            ControlRequest.upgrade(.init(executable: String(repeating: "/ö", count: 1300))).frame.encoded()
+        ]
+        self.kinds = 0x40..<0x68
+    }
 
     init(seed: UInt64, fixtures: [[UInt8]]) {
         self.state = seed
         self.originals = fixtures
+        self.kinds = 0..<14
         let entries = (0..<FrameHeader.maximumDescriptors).map {
             InventoryEntry(name: "entry \($0)", kind: DescriptorKind.allCases[$0 % 5], address: "tcp://[::1]:\($0)")
         }
@@ -81,7 +94,7 @@ struct FrameSource {
 
     /// A header that is likely to be accepted, before a payload that is not.
     private mutating func header() -> [UInt8] {
-        let kind = UInt8(self.below(16))
+        let kind = UInt8(self.kinds.lowerBound + self.below(self.kinds.count))
         let descriptors: UInt8 =
             switch self.below(6) {
             case 0, 1, 2: 0

@@ -25,20 +25,42 @@ struct Fuzz {
         }
         print("\(count) frames, seed \(seed)")
         fflush(stdout)
-        var frames = FrameSource(seed: seed, fixtures: words[3...].map { FrameSource.read($0) })
+        let (control, channel) = words[3...].reduce(into: ([[UInt8]](), [[UInt8]]())) { fixtures, path in
+            if path.contains("/control-") {
+                fixtures.0.append(FrameSource.read(path))
+            } else {
+                fixtures.1.append(FrameSource.read(path))
+            }
+        }
+        guard !control.isEmpty, !channel.isEmpty else { self.fail("fixtures of the channel or of control are missing") }
+        self.run(
+            count, seed, FrameSource(seed: seed, fixtures: channel),
+            FrameSource(seed: seed, controlFixtures: control)
+        )
+    }
+
+    private static func run(_ count: Int, _ seed: UInt64, _ channelFrames: FrameSource, _ controlFrames: FrameSource) {
+        var frames = channelFrames
+        var controlFrames = controlFrames
         var watch = Watch(seed: seed)
-        // Of every ten frames one goes through a socket, for that takes system calls.
+        // Of every ten frames one goes through a socket, for that takes system calls, and three are the control socket's.
         let chunk = max(1, min(10_000, count / 20))
         let descriptors = Self.openDescriptors()
         var decoder = DecoderFuzz()
         var channel = ChannelFuzz()
+        var control = ControlFuzz()
         var number = 0
         while number < count {
             let end = min(number + chunk, count)
             watch.rewind()
             while number < end {
                 watch.begin(number)
-                let failure = number % 10 == 9 ? channel.step(&frames) : decoder.step(&frames)
+                let failure =
+                    switch number % 10 {
+                    case 9: channel.step(&frames)
+                    case 6...8: control.step(&controlFrames)
+                    default: decoder.step(&frames)
+                    }
                 watch.end()
                 if let failure { self.fail("seed \(seed), frame \(number): \(failure)") }
                 number += 1
@@ -54,10 +76,12 @@ struct Fuzz {
         for (name, some) in [
             ("decoded", decoder.decoded), ("refused", decoder.refused), ("heard", channel.heard),
             ("violations", channel.violations), ("descriptors", channel.received),
+            ("control requests decoded", control.decoded), ("control requests refused", control.refused),
         ] where some < count / 1000 { self.fail("seed \(seed): only \(some) \(name)") }
         print(
             "decoder: \(decoder.decoded) frames accepted, \(decoder.refused) refused; channel: \(channel.heard) accepted, "
-                + "\(channel.violations) refused, \(channel.received) descriptors received; slowest frame "
+                + "\(channel.violations) refused, \(channel.received) descriptors received; control: \(control.decoded) accepted, "
+                + "\(control.refused) refused; slowest frame "
                 + "\(watch.slowest / 1000) us; no crash, hang or leak"
         )
     }

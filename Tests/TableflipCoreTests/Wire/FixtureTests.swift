@@ -38,7 +38,7 @@ import Darwin
 }
 
 /// Bytes in hexadecimal; whatever follows a `#` is for people.
-private struct Fixture {
+struct Fixture {
     var bytes: [UInt8] = []
 
     init(reading name: String) throws {

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+
+/// `tableflipctl check`: whatever can be known of an upgrade without starting anything.
+extension Engine {
+    func dryRun(_ successor: Upgrader.Successor) -> [ControlFinding] {
+        var findings = [self.moment]
+        findings += self.program(successor)
+        findings += self.pidFile + self.inventory
+        return findings
+    }
+
+    private var moment: ControlFinding {
+        if let refusal = self.reasonToRefuse { return .init("now", isGood: false, refusal.words) }
+        return .init("now", isGood: true, "an upgrade could begin")
+    }
+
+    private func program(_ successor: Upgrader.Successor) -> [ControlFinding] {
+        let request: SpawnRequest
+        do {
+            request = try self.context.program(successor)
+        } catch {
+            return [.init("program", isGood: false, error.words)]
+        }
+        let executable = request.executable
+        let isLink = executable.resolved != executable.path
+        var findings = [
+            ControlFinding(
+                "program", isGood: true, executable.path + (isLink ? " -> \(executable.resolved)" : "")
+            )
+        ]
+        findings.append(self.format(of: executable))
+        let arguments = request.arguments.strings.map { String(decoding: $0, as: UTF8.self) }
+        findings.append(.init("arguments", isGood: true, arguments.joined(separator: " ")))
+        findings.append(.init("environment", isGood: true, "\(request.environment.strings.count) variables"))
+        findings.append(self.directory(request.directory))
+        return findings
+    }
+
+    private func format(of executable: ExecutablePath) -> ControlFinding {
+        do throws(SystemCallError) {
+            switch try BinaryFormat(of: executable.cString) {
+            case .elf(let machine):
+                let name = BinaryFormat.name(ofMachine: machine)
+                guard let native = BinaryFormat.nativeMachine, native != machine else {
+                    return .init("format", isGood: true, "a program for \(name)")
+                }
+                return .init(
+                    "format", isGood: false,
+                    "a program for \(name), and this is \(BinaryFormat.name(ofMachine: native)). Install the build for "
+                        + "this machine."
+                )
+            case .script(let interpreter): return .init("format", isGood: true, "a script for \(interpreter)")
+            case .machO: return .init("format", isGood: true, "a program of Darwin")
+            case .unknown:
+                return .init(
+                    "format", isGood: false, "no program that this system knows: neither a binary nor a script with #!"
+                )
+            }
+        } catch {
+            return .init("format", isGood: true, "not looked at, for the file may be executed and not read: \(error)")
+        }
+    }
+
+    private func directory(_ path: String?) -> ControlFinding {
+        let path = path ?? self.context.directory
+        guard FileAccess.isDirectory(path) else {
+            return .init(
+                "directory", isGood: false, "\(path) is gone. Create it, or set directory in the configuration.")
+        }
+        return .init("directory", isGood: true, path)
+    }
+
+    private var pidFile: [ControlFinding] {
+        guard let file = self.context.pidFile else { return [] }
+        do {
+            try file.prepare()
+            file.discard()
+            return [.init("PID file", isGood: true, file.path)]
+        } catch {
+            return [.init("PID file", isGood: false, error.words)]
+        }
+    }
+
+    private var inventory: [ControlFinding] {
+        let carried = self.context.sockets.carried
+        if let lost = CarriedDescriptor.firstLost(of: carried) {
+            return [
+                .init(
+                    "inherited", isGood: false,
+                    "the descriptor of \(lost.name) was closed by another part of the program. Restart the service."
+                )
+            ]
+        }
+        let gone = carried.filter { socket in
+            socket.entry.unixPath(from: self.context.directory).map { UnixPath($0) == nil } ?? false
+        }
+        var findings = gone.map {
+            ControlFinding(
+                "path", isGood: false, "the file of \($0.name) is gone: clients cannot connect. Restart the service.")
+        }
+        let sockets = carried.filter { $0.kind == .listener || $0.kind == .datagram }
+        findings += sockets.prefix(1000).map { .init("inherited", isGood: true, "\($0.kind) \($0.name)") }
+        if carried.count > sockets.count {
+            findings.append(.init("inherited", isGood: true, "\(carried.count - sockets.count) other descriptors"))
+        }
+        return findings
+    }
+}
+
+extension UpgradeError {
+    fileprivate var words: String { self.cure.isEmpty ? self.message : "\(self.message). \(self.cure)" }
+}

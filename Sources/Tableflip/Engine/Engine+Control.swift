@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Logging
+import TableflipCore
+import TableflipSystem
+
+/// What the control socket asks for, and what its clients are told.
+extension Engine {
+    /// The process in charge answers; a first one from its start, for nobody else could. Between commit and the
+    /// successor's word that it owns the service, clients wait in the queue.
+    var answersControl: Bool {
+        guard self.successor.phase == .owner else { return self.successor.link == .none && !self.isLeaving }
+        switch self.predecessor.state {
+        case .committing, .draining, .finished: return false
+        default: return true
+        }
+    }
+
+    func lookAtControl(_ id: Int) {
+        if let order = self.control?.look(at: id) { self.perform(order) }
+    }
+
+    private func perform(_ order: ControlServer.Order) {
+        guard let control else { return }
+        switch order.request {
+        case .status: control.answer(order.client, .status(self.controlStatus))
+        case .watch:
+            control.answer(order.client, self.controlAcceptance)
+            control.follow(order.client)
+        case .upgrade(let wanted):
+            let ticket = ControlTicket()
+            control.answer(order.client, self.controlAcceptance)
+            control.follow(order.client, ticket)
+            self.requestUpgrade(
+                UpgradeRequest(
+                    reply: ticket.hear, successor: self.successor(as: wanted),
+                    timeout: wanted.timeoutMilliseconds.map { .milliseconds($0) },
+                    probation: wanted.probationMilliseconds.map { .milliseconds($0) }
+                )
+            )
+        case .check(let wanted): control.answer(order.client, .findings(self.dryRun(self.successor(as: wanted))))
+        case .commit:
+            let ticket = ControlTicket()
+            control.answer(order.client, self.controlAcceptance)
+            control.follow(order.client, ticket)
+            self.orderCommit(ticket.hear)
+        case .rollback:
+            let ticket = ControlTicket(isFulfilled: true)
+            control.answer(order.client, self.controlAcceptance)
+            control.follow(order.client, ticket)
+            self.orderRollback("", ticket.hear)
+        case .stop:
+            control.answer(order.client, self.controlAcceptance)
+            control.follow(order.client)
+            self.feed(EngineInput.stop)
+        }
+    }
+
+    private var controlAcceptance: ControlReply {
+        .accepted(generation: self.context.facts.current.generation, process: ProcessID.current)
+    }
+
+    private func successor(as wanted: ControlOrder) -> Upgrader.Successor {
+        var successor = self.context.configuration.successor
+        if let executable = wanted.executable { successor.executable = executable }
+        if let file = wanted.environmentFile { successor.environment.file = file }
+        return successor
+    }
+
+    // MARK: Telling
+
+    func tellControl(_ event: UpgradeEvent) {
+        guard let control else {
+            // Taking over begins before there is a socket to tell it on.
+            if self.context.configuration.controlSocket != nil { self.eventsBeforeControl.append(event) }
+            return
+        }
+        control.tell(
+            ControlEvent(
+                phase: event.phase.description, generation: event.generation, process: ProcessID.current,
+                peer: event.peer, elapsedNanoseconds: event.elapsed.inNanoseconds, time: WallClock.now,
+                // How long it lasts.
+                total: event.phase == .probation ? self.attempt.map { Int($0.probation.inMilliseconds) } : nil,
+                failure: event.error.map { ControlFailure($0) }
+            )
+        )
+        switch event.phase {
+        case .failed, .rolledBack: self.record(event)
+        case .owner where self.context.facts.current.hasPredecessor: self.recordArrival(event)
+        case .predecessorLeft: control.answerThoseWhoCameAlong()
+        default: break
+        }
+    }
+
+    func tellEventsBeforeControl() {
+        let events = self.eventsBeforeControl
+        self.eventsBeforeControl = []
+        for event in events { self.tellControl(event) }
+    }
+
+    /// How far something has come.
+    func tellControl(_ phase: String, _ done: Int, of total: Int? = nil, peer: CInt, since: SuspendingClock.Instant) {
+        guard let control else { return }
+        control.tell(
+            ControlEvent(
+                phase: phase, generation: self.context.facts.current.generation, process: ProcessID.current,
+                peer: peer, elapsedNanoseconds: since.duration(to: self.clock.now).inNanoseconds, time: WallClock.now,
+                done: done, total: total
+            ), isProgress: true
+        )
+    }
+
+    // MARK: The history
+
+    private func record(_ event: UpgradeEvent) {
+        let milliseconds = Int64(event.elapsed.inMilliseconds)
+        self.control?.history.append(
+            ControlRecord(
+                time: WallClock.now - milliseconds, generation: event.generation, process: ProcessID.current,
+                successor: event.peer, milliseconds: milliseconds, failure: event.error.map { ControlFailure($0) }
+            )
+        )
+    }
+
+    /// How this process came to be in charge, for which its predecessor has left the time at which it was asked.
+    private func recordArrival(_ event: UpgradeEvent) {
+        guard let control else { return }
+        let now = WallClock.now
+        let began = control.history.began > 0 ? control.history.began : now
+        control.history.append(
+            ControlRecord(
+                time: began, generation: event.generation - 1, process: event.peer, successor: ProcessID.current,
+                milliseconds: max(0, now - began)
+            )
+        )
+    }
+
+    /// Goes along with the inventory of the upgrade that begins now.
+    func leaveControlHistory() {
+        guard let control else { return }
+        control.history.began = WallClock.now
+        do {
+            let blob = try Blob.make(
+                control.history.encoded(), name: Upgrader.ControlSocket.historyName, self.context.capabilities
+            )
+            var entry = try Upgrader.entry(Upgrader.ControlSocket.historyName, .state)
+            entry.version = ControlFrame.version
+            try self.context.sockets.replace(entry, blob)
+        } catch {
+            self.logger.warning("control: the next process will not know of earlier upgrades: \(error)")
+        }
+    }
+
+    // MARK: From process to process
+
+    /// Sends every client to the successor. To be called before the application hears that it should leave.
+    func moveControlClients() {
+        guard let control, let attempt, !control.isEmpty else { return }
+        guard !attempt.unclaimed.contains(control.listener.name) else { return control.sayGoodbye() }
+        let clients = control.depart()
+        attempt.announced += clients.count
+        attempt.controlClients = clients.count
+        // What does not arrive is closed: its client sees the end, and has seen the commit.
+        self.export(clients) { _ in }
+    }
+
+    /// - Returns: whether the connection was one of a client of the control socket.
+    func adoptControlClient(_ entry: Message.ConnectionBatch.Entry, _ socket: inout OwnedDescriptor?) -> Bool {
+        guard entry.listener.hasPrefix(Upgrader.ControlSocket.namePrefix) else { return false }
+        self.controlClientsReceived += 1
+        guard let control, entry.listener == control.listener.name, let client = socket.take() else {
+            self.logger.warning("control: a client was handed over, and this process has no control socket: closed")
+            return true
+        }
+        if let order = control.adopt(entry, client) { self.perform(order) }
+        return true
+    }
+
+    /// Of the connections that the application serves.
+    func tellConnectionsMoved() {
+        let total = self.connectionsAnnounced - self.controlClientsReceived
+        guard total > 0 else { return }
+        let done = max(0, self.connectionsAdopted - self.controlClientsReceived)
+        self.tellControl("moving", done, of: total, peer: self.predecessorID, since: self.started)
+    }
+
+    // MARK: Status
+
+    private var controlStatus: ControlStatus {
+        let facts = self.context.facts.current
+        let sockets = self.context.sockets.carried.filter { $0.kind == .listener || $0.kind == .datagram }
+        return ControlStatus(
+            generation: facts.generation, process: ProcessID.current, predecessor: self.predecessorID,
+            successor: self.isUpgradeRunning ? self.attempt?.successor ?? 0 : 0, state: self.controlState,
+            since: self.startedAt, time: WallClock.now, version: self.context.configuration.version,
+            program: (try? self.context.program(self.context.configuration.successor).executable.path) ?? "",
+            pidFile: self.context.pidFile?.path ?? "",
+            connections: self.context.readers.connectionCounts.open,
+            listeners: sockets.prefix(1000).map { socket in
+                .init(
+                    name: socket.name, kind: "\(socket.kind)", address: socket.entry.address,
+                    port: Int(socket.withDescriptor { $0.flatMap { BoundSocket.port(of: $0) } } ?? 0),
+                    isInherited: socket.isInherited
+                )
+            },
+            upgrades: self.control?.history.records ?? []
+        )
+    }
+
+    private var isUpgradeRunning: Bool {
+        switch self.predecessor.state {
+        case .initialising, .outliving, .serving, .stopping, .finished: false
+        default: true
+        }
+    }
+
+    private var controlState: String {
+        switch self.predecessor.state {
+        case .initialising: self.isLeaving ? "stopping" : "starting"
+        case .outliving, .serving: self.waitingUpgrade == nil ? "serving" : "waiting"
+        case .stopping, .finished: "stopping"
+        case .draining: "draining"
+        case .unwinding: "unwinding"
+        default: self.attempt?.phases.last?.0.description ?? "upgrading"
+        }
+    }
+}
+
+extension Duration {
+    fileprivate var inNanoseconds: Int64 {
+        self.components.seconds * 1_000_000_000 + self.components.attoseconds / 1_000_000_000
+    }
+}
