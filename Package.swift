@@ -13,6 +13,7 @@ let package = Package(
         .library(name: "TableflipTesting", targets: ["TableflipTesting"]),
         .executable(name: "tableflip-demo", targets: ["tableflip-demo"]),
         .executable(name: "tableflip-run", targets: ["tableflip-run"]),
+        .executable(name: "tableflipctl", targets: ["tableflipctl"]),
     ],
     traits: [
         .trait(name: "NIO", description: "The SwiftNIO adapter `TableflipNIO`, and the demo that is built on it."),
@@ -102,6 +103,14 @@ let package = Package(
         ),
         // The process that stays, for containers. Small: it is resident for as long as the service is.
         .executableTarget(name: "tableflip-run", dependencies: ["CTableflip", "TableflipCore", "TableflipSystem"]),
+        // Asks a service for upgrades, by its control socket.
+        .executableTarget(
+            name: "tableflipctl",
+            dependencies: [
+                "TableflipCore", "TableflipSystem",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]
+        ),
         // A plain-socket server whose successors misbehave on request: what the process tests drive.
         .executableTarget(
             name: "tableflip-probe",
@@ -188,6 +197,7 @@ let package = Package(
             name: "ProcessTests",
             dependencies: [
                 "ProcessSupport", "tableflip-datagrams", "tableflip-demo", "tableflip-probe", "tableflip-service-probe",
+                "tableflipctl",
             ]
         ),
         .testTarget(name: "LiveTests", dependencies: ["ProcessSupport", "tableflip-demo"]),

@@ -30,6 +30,9 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "The file that names the process in charge.")
     var pidFile: String?
 
+    @Option(help: "Where tableflipctl reaches the server: a path.")
+    var controlSocket: String?
+
     @Option(help: "How long a successor may take to be ready.")
     var upgradeTimeout = DurationArgument(.seconds(60))
 
@@ -79,7 +82,8 @@ struct Serve: AsyncParsableCommand {
                 configuration: .init(
                     pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout.duration,
                     drainTimeout: self.drainTimeout.duration, pauseTimeout: self.pauseTimeout.duration,
-                    probation: .lasting(self.probation.duration)
+                    probation: .lasting(self.probation.duration),
+                    controlSocket: self.controlSocket.map { .init(path: $0) }, version: "demo"
                 ),
                 logger: logger
             )

@@ -58,6 +58,7 @@ struct Options {
     var overlap = Upgrader.Configuration.Overlap.refuse
     /// Whose child a successor is; nil: as the environment says.
     var parenthood: Parenthood?
+    var controlSocket: Upgrader.ControlSocket?
     /// Hold a lock beside the PID file while this process is the owner.
     var hasOwnerLock = false
 
@@ -111,6 +112,11 @@ struct Options {
                 self.versions = ProtocolVersion(rawValue: words[0])...ProtocolVersion(rawValue: words[1])
             case "--overlap-waits": self.overlap = .wait
             case "--parenthood": self.parenthood = rest.popFirst() == "adopted" ? .adopted : .manager
+            case "--control-socket": self.controlSocket = rest.popFirst().map { .init(path: $0) }
+            case "--control-mode":
+                self.controlSocket?.mode = rest.popFirst().flatMap { UInt16($0, radix: 8) } ?? 0o600
+            case "--control-user":
+                if let user = rest.popFirst().flatMap({ UInt32($0) }) { self.controlSocket?.allowedUsers.insert(user) }
             case "--owner-lock": self.hasOwnerLock = true
             default: break  // tests pass odd arguments on purpose, to see them arrive
             }
@@ -120,7 +126,8 @@ struct Options {
     func configuration(_ misbehaviour: Misbehaviour?) -> Upgrader.Configuration {
         var configuration = Upgrader.Configuration(
             pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout, drainTimeout: self.drainTimeout,
-            pauseTimeout: self.pauseTimeout, successor: self.successor, overlap: self.overlap
+            pauseTimeout: self.pauseTimeout, successor: self.successor, overlap: self.overlap,
+            controlSocket: self.controlSocket, version: "probe 1"
         )
         configuration.probation = .lasting(self.probation)
         if self.hasCheck { configuration.probation.check = { try await misbehaviour?.check() } }

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import ArgumentParser
+import TableflipCore
+
+/// What an upgrade may be told about the process that it starts.
+struct OrderOptions: ParsableArguments {
+    @Option(
+        help:
+            "The program to start, instead of the configured one; without a slash it is looked for in the service's PATH."
+    )
+    var executable: String?
+
+    @Option(
+        help: "A file of variables for the new process, NAME=value a line, instead of the configured one.",
+        completion: .file())
+    var envFile: String?
+
+    var order: ControlOrder {
+        ControlOrder(
+            executable: self.executable.map { Surroundings.program($0) },
+            environmentFile: self.envFile.map { Surroundings.absolute($0) }
+        )
+    }
+}
+
+struct UpgradeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "upgrade",
+        abstract: "Replaces the running process with a new one, and waits for the end.",
+        discussion: """
+            Starts the program anew, hands every socket over to it, and shows each phase as it happens: on a terminal \
+            with a line that moves, in a pipe with a plain line each, with --json with an object a line. Ends when the \
+            old process has gone, which has by then finished what it had begun (drainTimeout bounds that); with \
+            --no-drain, when the new process owns the service.
+
+            If the new process exits, crashes, hangs or says that it cannot serve, the old one serves on as if nothing \
+            had been, and the command says why. The service itself ends a new process that is not ready within \
+            --timeout. Ending this command does not end the upgrade.
+
+            EXAMPLES
+              tableflipctl upgrade --timeout 30s
+              tableflipctl upgrade --probation 1m && echo "the new version stays"
+              tableflipctl upgrade --executable /srv/hello/1.5/hello --json
+
+            EXIT STATUS
+            \(Outcome.help)
+            """
+    )
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var options: OrderOptions
+
+    @Option(help: "How long the new process may take until it is ready, such as 30s; by default as configured.")
+    var timeout: TimeArgument?
+
+    @Option(
+        help: """
+            How long the new process serves while the old one can still take the service back, such as 1m; by default as \
+            configured.
+            """)
+    var probation: TimeArgument?
+
+    @Option(help: "How long this command waits in all.")
+    var patience = TimeArgument(milliseconds: 3_600_000)
+
+    @Flag(help: "Do not wait until the old process has gone.")
+    var noDrain = false
+
+    func validate() throws {
+        if let timeout, timeout.milliseconds < 1 { throw ValidationError("--timeout takes a time above zero") }
+        if let probation, probation.milliseconds > 86_400_000 {
+            throw ValidationError("--probation takes at most a day")
+        }
+    }
+
+    func run() throws { try Report.of(self.common) { () throws(CtlError) in try self.upgrade() } }
+
+    private func upgrade() throws(CtlError) {
+        var order = self.options.order
+        order.timeoutMilliseconds = self.timeout?.milliseconds
+        order.probationMilliseconds = self.probation?.milliseconds
+        let clock = ContinuousClock()
+        let deadline = clock.now + self.patience.duration
+        let service = try Service(asking: .upgrade(order), at: self.common.socketPath)
+        var picture = UpgradePicture(isLive: !self.common.json && Surroundings.outputIsTerminal)
+        defer { picture.erase() }
+        while clock.now < deadline {
+            let left = clock.now.duration(to: deadline)
+            let reply: ControlReply?
+            do throws(CtlError) {
+                reply = try service.next(within: min(left, picture.pause ?? left))
+            } catch {
+                picture.erase()
+                // The new process owns the service, whatever else it may fail to tell.
+                guard error.code == CtlError.hungUpCode, let committed = picture.committed else { throw error }
+                return self.succeed(committed, "its further course was not followed")
+            }
+            switch reply {
+            case nil: picture.tick()
+            case .event(let event):
+                if self.common.json { Report.line(event.json) } else { picture.show(event) }
+                if self.common.json { picture.note(event) }
+                if self.noDrain, let committed = picture.committed { return self.succeed(committed, nil) }
+            case .done:
+                picture.erase()
+                guard let committed = picture.committed else { throw .unexpected(.done) }
+                return self.succeed(committed, nil)
+            case .failed(let failure):
+                picture.erase()
+                throw CtlError(failure)
+            case .accepted, .unknown: continue
+            case .some(let other): throw .unexpected(other)
+            }
+        }
+        throw CtlError(
+            .nobodyAnswers, code: "impatient",
+            "the upgrade has not ended within \(self.patience.defaultValueDescription)",
+            cure: "It goes on: see `tableflipctl status`, or wait longer with --patience."
+        )
+    }
+
+    private func succeed(_ committed: ControlEvent, _ remark: String?) {
+        let milliseconds = committed.elapsedNanoseconds / 1_000_000
+        if self.common.json {
+            Report.line(
+                .object([
+                    ("type", .text("result")), ("exit", .number(0)), ("pid", .number(Int64(committed.peer))),
+                    ("generation", .number(Int64(committed.generation + 1))),
+                    ("seconds", .seconds(Double(committed.elapsedNanoseconds) / 1e9)),
+                ])
+            )
+        } else {
+            let words =
+                "upgraded in \(milliseconds.asSeconds): PID \(committed.peer) serves, generation "
+                + "\(committed.generation + 1)" + (remark.map { "; \($0)" } ?? "")
+            Surroundings.write(Colour.green.paint(words) + "\n")
+        }
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import ArgumentParser
+
+/// Asks a service for upgrades, and sees how it is.
+@main
+struct Tableflipctl: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tableflipctl",
+        abstract: "Upgrades a running service without losing a connection, and tells what comes of it.",
+        discussion: """
+            The service listens on a control socket (Configuration.controlSocket). Its path is given by \
+            --control-socket, or by the environment variable TABLEFLIP_CONTROL_SOCKET. The service's own user, root and \
+            the users that the service allows may ask.
+
+            EXAMPLES
+              tableflipctl upgrade --control-socket /run/hello.control
+              tableflipctl upgrade --timeout 30s --executable /srv/hello/1.5/hello
+              tableflipctl status --json
+
+            EXIT STATUS
+            \(Outcome.help)
+
+            ENVIRONMENT
+              TABLEFLIP_CONTROL_SOCKET  the control socket, where --control-socket is not given
+              NO_COLOR                  if set and not empty: no colours
+            """,
+        subcommands: [
+            UpgradeCommand.self, StatusCommand.self, WatchCommand.self, CheckCommand.self, CommitCommand.self,
+            RollbackCommand.self, StopCommand.self,
+        ]
+    )
+}
+
+/// How the command ends. `docs/tableflipctl.md` lists the same.
+enum Outcome: Int32, CaseIterable {
+    case done = 0
+    case failed = 1
+    case running = 2
+    case rolledBack = 3
+    case refused = 4
+    case nobodyAnswers = 5
+    case notPermitted = 6
+    case notUnderstood = 7
+    case nobodyServes = 8
+
+    var words: String {
+        switch self {
+        case .done: "done"
+        case .failed: "the upgrade failed, or would; the old process serves"
+        case .running: "refused: an upgrade is running"
+        case .rolledBack: "rolled back: the old process serves again"
+        case .refused: "refused for another reason; nothing was started"
+        case .nobodyAnswers: "nobody answers at the control socket"
+        case .notPermitted: "not permitted"
+        case .notUnderstood: "the service and this program do not understand each other"
+        case .nobodyServes: "the service is stopping or has ended, or what came of it is not known"
+        }
+    }
+
+    static var help: String {
+        (Self.allCases.map { "  \($0.rawValue)   \($0.words)" } + ["  64  wrong usage"]).joined(separator: "\n")
+    }
+}
+
+/// Where the service is, and how it is told.
+struct CommonOptions: ParsableArguments {
+    @Option(name: .customLong("control-socket"), help: "The service's control socket.", completion: .file())
+    var path: String?
+
+    @Flag(help: "Write one object of JSON a line.")
+    var json = false
+
+    static let variable = "TABLEFLIP_CONTROL_SOCKET"
+
+    func validate() throws {
+        guard self.path ?? Surroundings.variable(Self.variable) == nil else { return }
+        throw ValidationError("Which service? Give --control-socket PATH, or set \(Self.variable).")
+    }
+
+    var socketPath: String { self.path ?? Surroundings.variable(Self.variable) ?? "" }
+}
+
+/// `500ms`, `2s`, `1.5m`, `1h`.
+struct TimeArgument: ExpressibleByArgument {
+    var milliseconds: Int64
+    var duration: Duration { .milliseconds(self.milliseconds) }
+
+    init(milliseconds: Int64) { self.milliseconds = milliseconds }
+
+    init?(argument: String) {
+        let number = argument.prefix { $0.isNumber || $0 == "." }
+        let units: [Substring: Double] = ["ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000]
+        guard let value = Double(number), let unit = units[argument.dropFirst(number.count)], value >= 0,
+            value * unit < 1e13
+        else { return nil }
+        self.milliseconds = Int64((value * unit).rounded())
+    }
+
+    var defaultValueDescription: String {
+        self.milliseconds % 1000 == 0 ? "\(self.milliseconds / 1000)s" : "\(self.milliseconds)ms"
+    }
+}
