@@ -80,9 +80,9 @@ int tf_process_descriptor(pid_t process) {
     return -1;
 }
 
-int tf_spawn_for_manager(const struct tf_spawn *request, bool twice, struct tf_managed *result) {
-    (void)request, (void)twice;
-    *result = (struct tf_managed){.descriptor = -1, .refused = true};
+int tf_clone_process(const struct tf_spawn *request, enum tf_parent parent, struct tf_clone *result) {
+    (void)request, (void)parent;
+    *result = (struct tf_clone){.descriptor = -1, .refused = true};
     return ENOSYS;
 }
 
@@ -109,11 +109,6 @@ int tf_platform_close_others(posix_spawn_file_actions_t *actions, int keep, shor
         if (error) return error;
     }
     return 0;
-}
-
-int tf_clone_process(const struct tf_spawn *request, int flags, pid_t *process, int *descriptor) {
-    (void)request, (void)flags, (void)process, (void)descriptor;
-    return ENOSYS;
 }
 
 void tf_platform_exclude_signals(sigset_t *set) {

@@ -10,23 +10,11 @@
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-// linux/close_range.h, which comes with 5.9.
-#ifndef CLOSE_RANGE_UNSHARE
-#define CLOSE_RANGE_UNSHARE (1U << 1)
-#endif
-// The same number on every architecture.
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
 
 int tf_socketpair(int pair[2]) { return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair); }
 int tf_pipe(int pipe[2]) { return pipe2(pipe, O_CLOEXEC | O_NONBLOCK); }
@@ -84,75 +72,6 @@ int tf_platform_close_others(posix_spawn_file_actions_t *actions, int keep, shor
 }
 
 void tf_platform_exclude_signals(sigset_t *set) { (void)set; }
-
-// MARK: clone(2)
-
-struct start {
-    const struct tf_spawn *request;
-    // What became of it, written by the new process, which shares our memory until exec.
-    int error;
-    bool is_unsupported;
-};
-
-// Runs in the memory and on the thread-local storage of the thread that has called clone and waits there: only calls
-// that change nothing of its but errno.
-static int run_start(void *argument) {
-    struct start *start = argument;
-    const struct tf_spawn *request = start->request;
-    int kept = request->channel > request->channel_number ? request->channel : request->channel_number;
-    // A table of its own, with a copy of nothing that would be closed next. Until here it is ours.
-    if (syscall(SYS_close_range, kept + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0) {
-        start->is_unsupported = true;
-        _exit(127);
-    }
-    // A handler of ours must not run there. Setting SIGKILL and SIGSTOP fails and changes nothing.
-    struct sigaction standard = {.sa_handler = SIG_DFL};
-    for (int number = 1; number < NSIG; number++) sigaction(number, &standard, NULL);
-    sigset_t none;
-    sigemptyset(&none);
-    if (request->directory && chdir(request->directory) < 0) goto failed;
-    // dup2 of a number onto itself leaves it close-on-exec.
-    if (request->channel == request->channel_number) {
-        if (tf_set_close_on_exec(request->channel, false) < 0) goto failed;
-    } else if (dup2(request->channel, request->channel_number) < 0) {
-        goto failed;
-    }
-    if (request->channel_number > 3) syscall(SYS_close_range, 3, request->channel_number - 1, 0);
-    syscall(SYS_close_range, request->channel_number + 1, ~0U, 0);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    execve(request->path, request->arguments, request->environment);
-failed:
-    start->error = errno;
-    _exit(127);
-}
-
-int tf_clone_process(const struct tf_spawn *request, int flags, pid_t *process, int *descriptor) {
-    struct start start = {.request = request};
-    if (descriptor) *descriptor = -1; // as it stays where the kernel does not know of it
-    // In this frame, which stays while the thread waits. Stacks grow downwards wherever Swift runs.
-    _Alignas(16) char stack[32 * 1024];
-    // No handler may run in the new process before its handlers are gone.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t child = clone(run_start, stack + sizeof(stack),
-        CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD | flags | (descriptor ? CLONE_PIDFD : 0), &start,
-        descriptor);
-    int error = child < 0 ? errno : start.error;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (child > 0 && !error && !start.is_unsupported) {
-        *process = child;
-        return 0;
-    }
-    if (child > 0) {
-        if (descriptor && *descriptor >= 0) close(*descriptor);
-        // ECHILD where it is the child of our parent.
-        while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {}
-    }
-    // EINVAL: a kernel that does not know a flag. The others: a filter of system calls that does not let us.
-    if (start.is_unsupported || (child < 0 && (error == EINVAL || error == ENOSYS || error == EPERM))) return ENOSYS;
-    return error;
-}
 
 void tf_platform_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 

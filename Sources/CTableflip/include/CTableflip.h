@@ -102,26 +102,28 @@ struct tf_spawn {
 /// posix_spawn(3): no page of memory is copied, whatever the size of this process. The new process starts with an
 /// empty signal mask and every signal at its default. Returns 0 or an error number; errno is not set.
 int tf_spawn_process(const struct tf_spawn *request, pid_t *process);
-/// The same by clone(2), with further flags of it: CLONE_PARENT, say. Descriptors with higher numbers than the channel's
-/// are not even copied in order to be closed: a process that holds thousands saves most of the time. `descriptor` gets a
-/// pidfd of the new process, close-on-exec; NULL: none is wanted. ENOSYS where there is no such call, or a filter of
-/// system calls forbids it: then nothing has been started.
-int tf_clone_process(const struct tf_spawn *request, int flags, pid_t *process, int *descriptor);
-
 /// A descriptor that polls readable once the process has ended: pidfd_open(2). ENOSYS where there is none.
 int tf_process_descriptor(pid_t process);
 
-struct tf_managed {
+/// Whose child a process is.
+enum tf_parent {
+    TF_PARENT_SELF,
+    /// This process's parent (CLONE_PARENT).
+    TF_PARENT_OF_SELF,
+    /// Whoever adopts orphans here, by way of a process that ends at once.
+    TF_PARENT_ADOPTER,
+};
+struct tf_clone {
     pid_t process;
-    /// Its pidfd.
+    /// Its pidfd, close-on-exec; -1 for a child of this process.
     int descriptor;
     /// No process could be made in this way; another one may do.
     bool refused;
 };
-/// As tf_spawn_process, but the new process is a child of this process's parent (CLONE_PARENT, clone(2)), or with
-/// `twice`, by way of a process that ends at once, of whoever adopts orphans here. Returns 0 or an error number; ENOSYS
-/// and `refused` where there is no such thing.
-int tf_spawn_for_manager(const struct tf_spawn *request, bool twice, struct tf_managed *result);
+/// As tf_spawn_process, by clone(2). Descriptors with higher numbers than the channel's are not even copied in order to be
+/// closed: a process that holds thousands saves most of the time. Returns 0 or an error number; ENOSYS and `refused` where
+/// there is no such call.
+int tf_clone_process(const struct tf_spawn *request, enum tf_parent parent, struct tf_clone *result);
 
 struct tf_exit {
     /// Whether the process has ended and was reaped by this call.

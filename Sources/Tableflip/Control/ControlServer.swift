@@ -48,7 +48,9 @@ final class ControlServer {
 
     // MARK: The loop
 
-    /// - Parameter accepts: whether this process is the one that answers.
+    /// - Parameters:
+    ///   - poll: where to add them.
+    ///   - accepts: whether this process is the one that answers.
     func addInterests(to poll: inout Poll<Engine.Source>, accepts: Bool) {
         if accepts, self.pausedUntil == nil, let number = self.listener.withDescriptor({ $0 }) {
             poll.add(.control(0), number, Poll<Engine.Source>.readable)

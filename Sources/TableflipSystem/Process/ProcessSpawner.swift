@@ -55,10 +55,14 @@ package struct DirectSpawner: ProcessSpawner {
             () throws(SystemCallError) in try ChildWatch()
         }
         var process: CInt = 0
-        let sharesTables = self.capabilities.sharesTables && !inNewSession
         let error = request.withSpawn(channel: channel, inNewSession: inNewSession) { spawn in
-            let error = sharesTables ? tf_clone_process(spawn, 0, &process, nil) : ENOSYS
-            return error == ENOSYS ? tf_spawn_process(spawn, &process) : error
+            if self.capabilities.sharesTables {
+                var started = tf_clone()
+                let error = tf_clone_process(spawn, TF_PARENT_SELF, &started)
+                process = started.process
+                if !started.wasForbidden(error) { return error }
+            }
+            return tf_spawn_process(spawn, &process)
         }
         guard error == 0 else { throw .spawn(request.executable.path, error) }
         do throws(SystemCallError) {

@@ -52,8 +52,10 @@ import Darwin
                         path: path, arguments: arguments, environment: environment, directory: nil, channel: number,
                         channel_number: number, new_session: false
                     )
-                    return kernel.capabilities.sharesTables
-                        ? tf_clone_process(&spawn, 0, &process, nil) : tf_spawn_process(&spawn, &process)
+                    guard kernel.capabilities.sharesTables else { return tf_spawn_process(&spawn, &process) }
+                    var started = tf_clone()
+                    defer { process = started.process }
+                    return tf_clone_process(&spawn, TF_PARENT_SELF, &started)
                 }
             }
         }
@@ -233,29 +235,6 @@ import Darwin
             #expect(waitpid(-1, nil, WNOHANG) == -1)
         }
     }
-
-    #if os(Linux)
-    @Test func `with clone a descriptor of the process comes along`() async throws {
-        var (process, descriptor): (CInt, CInt) = (0, 0)
-        let error = CStrings([Array("true".utf8)]).withList { arguments in
-            CStrings([]).withList { environment in
-                "/bin/true".withCString { path in
-                    var spawn = tf_spawn(
-                        path: path, arguments: arguments, environment: environment, directory: nil, channel: 2,
-                        channel_number: 3
-                    )
-                    return tf_clone_process(&spawn, 0, &process, &descriptor)
-                }
-            }
-        }
-        try #require(error == 0)
-        let life = OwnedDescriptor(takingOwnershipOf: descriptor)
-        #expect(isCloseOnExec(life.borrowed))
-        let child = try SpawnedProcess(child: process, watch: ChildWatch(), capabilities: .current)
-        #expect(try await child.ending == .exited(0))
-        #expect(readable(life.borrowed, within: .seconds(20)))
-    }
-    #endif
 
     private func spawn(_ path: String, _ kernel: Kernel = .current) throws -> SpawnedProcess {
         try self.spawn(ExecutablePath(finding: path, from: "/"), kernel)
