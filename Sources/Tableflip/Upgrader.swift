@@ -186,9 +186,7 @@ public final class Upgrader: Sendable {
     public nonisolated(nonsending) func upgrade(
         startingWith successor: Successor? = nil, timeout: Duration? = nil, probation: Duration? = nil
     ) async throws(UpgradeError) -> UpgradeReport {
-        if let timeout { try Configuration.check(timeout, "timeout") }
-        if let probation { try Configuration.Probation.validate(probation) }
-        return try await self.ask {
+        try await self.ask {
             .upgrade(UpgradeRequest(reply: $0, successor: successor, timeout: timeout, probation: probation))
         }
     }

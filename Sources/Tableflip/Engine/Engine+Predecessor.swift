@@ -48,7 +48,9 @@ extension Engine {
     // MARK: The request
 
     func requestUpgrade(_ request: UpgradeRequest) {
-        if let refusal = self.reasonToRefuse {
+        if let problem = request.problem {
+            self.refuseUpgrade(problem, request)
+        } else if let refusal = self.reasonToRefuse {
             if refusal.code == .predecessorAlive, self.context.configuration.overlap == .wait {
                 self.holdBack(request)
             } else {

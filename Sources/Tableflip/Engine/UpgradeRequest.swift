@@ -10,4 +10,15 @@ struct UpgradeRequest: Sendable {
     var timeout: Duration?
     /// How long its probation is to be.
     var probation: Duration?
+
+    /// What is wrong with it, whoever has asked.
+    var problem: UpgradeError? {
+        do throws(UpgradeError) {
+            if let timeout { try Upgrader.Configuration.check(timeout, "timeout") }
+            if let probation { try Upgrader.Configuration.Probation.validate(probation) }
+            return nil
+        } catch {
+            return error.whileServing(.predecessor)
+        }
+    }
 }
