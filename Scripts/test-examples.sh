@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
-for tool in python3:python3 openssl:openssl ab:apache2-utils; do
+for tool in python3:python3 openssl:openssl ab:apache2-utils h2load:nghttp2-client; do
     command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
 done
 if [ ${#missing[@]} -gt 0 ]; then

@@ -74,7 +74,8 @@ struct TLSHTTP2 {
                 try stream.pipeline.syncOperations.addHandlers([HTTP2FramePayloadToHTTP1ServerCodec(), Hello()])
             }
         }
-        try channel.pipeline.syncOperations.addHandlers([http2, ending])
+        // The library's first: NIO's HTTP/2 refuses what it is asked while its first GOAWAY is on the way.
+        try channel.pipeline.syncOperations.addHandlers([HTTP2Farewell(), http2, ending])
         // Also if it leaves already: that may have begun during the handshake.
         connection.drainsByQuiescing()
     }
