@@ -92,6 +92,7 @@ let package = Package(
             dependencies: [
                 "Tableflip",
                 "TableflipNIO",
+                "TableflipSystem",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["NIO"])),
                 .product(name: "TextTable", package: "TextTable", condition: .when(traits: ["NIO"])),

@@ -31,7 +31,7 @@ struct Flip: AsyncParsableCommand {
     @Option(help: "How many times to replace the server.")
     var upgrades = 5
 
-    @Option(help: "How many clients, each making one request after the other on connections of its own.")
+    @Option(help: "How many clients with a new connection for each request, and how many beside that keep theirs.")
     var clients = 8
 
     @Option(help: "How long each generation serves before the next upgrade.")

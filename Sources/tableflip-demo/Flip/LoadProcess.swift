@@ -12,12 +12,13 @@ protocol LoadProcess: Sendable {
     func finalReport(for director: Director) async -> LoadReport
 }
 
-/// Our own, which counts every request.
+/// Our own, which counts every request: so many clients with a new connection for each, and as many that keep theirs.
 struct BuiltinLoad: LoadProcess {
     private let process: ChildProcess
 
     init(port: UInt16, clients: Int) throws {
-        self.process = try ChildProcess(["load", "--target", "127.0.0.1:\(port)", "--clients", "\(clients)"])
+        self.process = try ChildProcess(
+            ["load", "--target", "127.0.0.1:\(port)", "--mode", "mixed", "--clients", "\(clients * 2)"])
     }
 
     func stop() { self.process.closeInput() }

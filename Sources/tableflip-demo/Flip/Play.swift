@@ -49,7 +49,13 @@ struct Play {
             await self.director.use(report)
             summary.requests = report.requests
             summary.lost = report.lost - summary.killed
+            summary.kept = report.kept
+            summary.keptConnections = report.keptConnections
             summary.maxLatencyMs = report.maxMilliseconds
+            if self.command.client == .builtin, report.keptConnections != self.command.clients {
+                summary.missing.append(
+                    "\(self.command.clients) connections that are kept; there were \(report.keptConnections)")
+            }
             if report.requests == 0 { summary.missing.append("a single request") }
             if !report.isFinal { summary.missing.append("the load client's last word") }
             summary.failures = report.failures

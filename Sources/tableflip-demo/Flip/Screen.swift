@@ -57,11 +57,14 @@ struct Screen {
         }
         self.print("")
         self.print(table.string(for: rows, style: Style.simple) ?? "")
+        let kept =
+            summary.keptConnections > 0
+            ? " but \(summary.kept), on \(summary.keptConnections) that went from process to process" : ""
         self.print(
             """
             \(summary.upgrades) upgrades, \(summary.failedUpgrades) failed as it should, \(summary.rollbacks) rolled back, \
             \(summary.generations) generations, \(summary.oldProcessesGone) old processes gone
-            \(summary.requests) requests, each on a new connection: \(summary.lost) lost, \
+            \(summary.requests) requests, each on a new connection\(kept): \(summary.lost) lost, \
             \(summary.killed) inside the successor that was killed, \
             slowest \(text(summary.maxLatencyMs)) ms
             """

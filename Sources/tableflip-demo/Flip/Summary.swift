@@ -10,6 +10,9 @@ struct Summary: Codable {
     var rollbacks = 0
     var generations = 1
     var requests = 0
+    /// Of the requests, those on connections that lived through all upgrades.
+    var kept = 0
+    var keptConnections = 0
     var lost = 0
     /// Requests that a successor had accepted and that ended with it, when it was killed on purpose. Not among the lost.
     var killed = 0
@@ -28,6 +31,8 @@ struct Summary: Codable {
         case rollbacks
         case generations
         case requests
+        case kept
+        case keptConnections = "kept_connections"
         case lost
         case killed
         case maxLatencyMs = "max_latency_ms"

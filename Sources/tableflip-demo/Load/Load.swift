@@ -6,6 +6,7 @@ import ArgumentParser
 import Foundation
 import NIOCore
 import NIOPosix
+import TableflipSystem
 
 /// The load, in a process of its own.
 struct Load: AsyncParsableCommand {
@@ -49,7 +50,7 @@ struct Load: AsyncParsableCommand {
     private var plan: LoadPlan {
         let usualSize =
             switch self.mode {
-            case .close, .keep, .rest: 0
+            case .close, .keep, .mixed, .rest: 0
             case .pipeline: 32
             case .chunked: 4096
             case .upload: 1 << 20
@@ -62,7 +63,7 @@ struct Load: AsyncParsableCommand {
     }
 
     func run() async throws {
-        Self.allowDescriptors(self.clients)
+        ResourceLimits.allowDescriptors(self.clients)
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let (plan, limit) = (self.plan, self.duration.duration)
         let bound = try await loop.submit {
@@ -107,19 +108,6 @@ struct Load: AsyncParsableCommand {
         guard var data = try? JSONEncoder().encode(report) else { return }  // numbers and strings always encode
         data.append(UInt8(ascii: "\n"))
         FileHandle.standardOutput.write(data)
-    }
-
-    /// As many as the hard limit allows.
-    private static func allowDescriptors(_ count: Int) {
-        var limit = rlimit()
-        #if canImport(Glibc)
-        let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-        #else
-        let resource = RLIMIT_NOFILE
-        #endif
-        guard getrlimit(resource, &limit) == 0 else { return }
-        limit.rlim_cur = min(max(limit.rlim_cur, rlim_t(count + 64)), limit.rlim_max)
-        _ = setrlimit(resource, &limit)
     }
 }
 #endif  // NIO

@@ -20,10 +20,13 @@ final class LoadClient {
     private var connection: LoadConnection?
     private var made = 0
     private(set) var latestServer: Int32?
+    /// It keeps its connection from one request to the next.
+    let keeps: Bool
 
     init(crowd: LoadCrowd, number: Int) {
         self.crowd = crowd
         self.number = number
+        self.keeps = crowd.plan.keeps(number)
     }
 
     // MARK: What it is told
@@ -65,6 +68,7 @@ final class LoadClient {
 
     func answered(_ exchange: LoadExchange, by server: Int32?) {
         self.latestServer = server ?? self.latestServer
+        if self.keeps { self.crowd.report.kept += 1 }
         self.crowd.answered(exchange, by: server)
     }
 
@@ -72,8 +76,8 @@ final class LoadClient {
 
     /// Everything that was sent has been answered.
     func cameToRest(saidClose: Bool) {
-        if saidClose || self.crowd.plan.mode == .close { self.dropConnection() }
-        if saidClose && self.crowd.plan.mode != .close { self.crowd.report.saidClose += 1 }
+        if saidClose || !self.keeps { self.dropConnection() }
+        if saidClose && self.keeps { self.crowd.report.saidClose += 1 }
         if self.crowd.plan.mode == .rest, !self.crowd.isOver {
             self.state = .resting
             self.crowd.report.resting += 1
@@ -103,6 +107,7 @@ final class LoadClient {
     private func use(_ channel: any Channel, for batch: [LoadExchange]) {
         let connection = LoadConnection(client: self, plan: self.crowd.plan)
         self.connection = connection
+        if self.keeps { self.crowd.report.keptConnections += 1 }
         do {
             try channel.pipeline.syncOperations.addHandler(connection)
             connection.send(batch)

@@ -58,7 +58,7 @@ final class LoadConnection: ChannelInboundHandler {
     private func write(_ exchange: LoadExchange, _ context: ChannelHandlerContext) {
         var head = HTTPRequestHead(version: .http1_1, method: exchange.body == nil ? .GET : .POST, uri: "/")
         head.headers.add(name: "Host", value: self.plan.host)
-        if self.plan.mode == .close { head.headers.add(name: "Connection", value: "close") }
+        if !self.client.keeps { head.headers.add(name: "Connection", value: "close") }
         if let body = exchange.body {
             head.uri = "/echo"
             if self.plan.mode != .chunked { head.headers.add(name: "Content-Length", value: "\(body.readableBytes)") }

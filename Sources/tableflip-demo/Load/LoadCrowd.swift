@@ -89,7 +89,7 @@ final class LoadCrowd {
     func exchange(_ number: Int, of client: Int) -> LoadExchange {
         self.report.requests += 1
         switch self.plan.mode {
-        case .close, .keep, .rest: return LoadExchange(window: self.window, body: nil)
+        case .close, .keep, .mixed, .rest: return LoadExchange(window: self.window, body: nil)
         case .pipeline, .chunked, .upload:
             let place = (client * 61 + number) % Self.places
             return LoadExchange(window: self.window, body: self.page.getSlice(at: place, length: self.plan.bodySize))

@@ -10,7 +10,9 @@ enum LoadMode: String, ExpressibleByArgument, CaseIterable {
     case close
     /// One request after the other on one connection.
     case keep
-    /// The same, so many at a time, all written at once.
+    /// Every second client does the former, the others the latter.
+    case mixed
+    /// One request after the other on one connection, so many at a time, all written at once.
     case pipeline
     /// Posts bodies in chunks, and wants them back, on one connection.
     case chunked

@@ -20,5 +20,8 @@ struct LoadPlan {
     var bodySize: Int
     /// How long to wait for an answer before it counts as lost.
     var patience = TimeAmount.seconds(30)
+
+    /// Whether a client keeps its connection from one request to the next.
+    func keeps(_ client: Int) -> Bool { self.mode == .mixed ? client % 2 == 1 : self.mode != .close }
 }
 #endif  // NIO

@@ -20,6 +20,10 @@ struct LoadReport: Codable {
     var lost = 0
     /// Connections that were made.
     var connections = 0
+    /// Of the requests, those that were answered on connections which are kept.
+    var kept = 0
+    /// Those connections.
+    var keptConnections = 0
     /// Connections that the server closed while nothing was under way on them.
     var idleClosed = 0
     /// Answers that said `Connection: close` to a client which would have gone on.
