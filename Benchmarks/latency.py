@@ -3,11 +3,13 @@
 # Copyright (c) the swift-tableflip authors
 """What one upgrade a second adds to the latency of requests, beside Go's tableflip with net/http.
 
-Both servers run at once. A run is a load on one of them, with an upgrade each second or without; the four take turns, so
+The two servers (Latency/swift-server, Latency/main.go) answer each request with their process id and do nothing else;
+both are linked statically. They run at once. A run is a load on one of them, with an upgrade each second or without; the four take turns, so
 that all see the same machine, and the median of the runs counts. Requests that were lost are counted too: the client
 never tries again.
 
-usage: Benchmarks/latency.py PATH-OF-THE-BUILT-tableflip-demo [--runs 7] [--seconds 4] [--quick]
+usage: Benchmarks/latency.py PATH-OF-THE-BUILT-tableflip-demo [--runs 7] [--seconds 4] [--quick] [--demo-server]
+The demo makes the load; with --demo-server it is a third server too.
 Needs Go and its tableflip (Debian: golang-go golang-github-cloudflare-tableflip-dev).
 """
 import argparse
@@ -59,9 +61,20 @@ class Server:
                 pass
 
 
-def port_of_ours(line):
+def build_ours():
+    package = ["swift", "build", "--package-path", HERE / "Latency", "-c", "release", "--static-swift-stdlib"]
+    subprocess.run([*package, "--product", "latency-server"], check=True, stdout=sys.stderr)
+    path = subprocess.run([*package, "--show-bin-path"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return pathlib.Path(path, "latency-server")
+
+
+def port_of_demo(line):
     event = json.loads(line)
     return event.get("port") if event["phase"] == "listening" else None
+
+
+def port_of_line(line):
+    return int(line.rsplit(":", 1)[1])
 
 
 def load(demo, server, words, seconds, upgrades):
@@ -93,6 +106,7 @@ def main():
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--demo-server", action="store_true")
     options = parser.parse_args()
     if options.quick:
         options.runs, options.seconds = 1, 2
@@ -100,15 +114,18 @@ def main():
     if not shutil.which("go") or not pathlib.Path(gopath, "src/github.com/cloudflare/tableflip").is_dir():
         print("latency: apt-get install golang-go golang-github-cloudflare-tableflip-dev", file=sys.stderr)
         sys.exit(1 if os.environ.get("CI") == "true" else 0)
+    ours = build_ours()
     with tempfile.TemporaryDirectory() as folder:
         go = pathlib.Path(folder, "go-server")
         subprocess.run(["go", "build", "-o", go, HERE / "Latency/main.go"], check=True,
                        env=os.environ | {"GO111MODULE": "off", "GOPATH": gopath, "GOFLAGS": ""})
         servers = []
         try:
-            servers.append(Server("ours", folder, [options.demo, "serve", "--listen", "127.0.0.1:0", "--json-events"],
-                                  port_of_ours))
-            servers.append(Server("Go", folder, [str(go)], lambda line: int(line.rsplit(":", 1)[1])))
+            servers.append(Server("ours", folder, [str(ours)], port_of_line))
+            servers.append(Server("Go", folder, [str(go)], port_of_line))
+            if options.demo_server:
+                words = [options.demo, "serve", "--listen", "127.0.0.1:0", "--json-events"]
+                servers.append(Server("demo", folder, words, port_of_demo))
             print("| load | server | upgrades | p50 | p99 | p99.9 | max | added to p99.9 | lost of requests | not upgraded |")
             print("|---|---|---|---|---|---|---|---|---|---|")
             for name, words in LOADS.items():

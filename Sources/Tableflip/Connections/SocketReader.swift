@@ -40,6 +40,12 @@ public protocol SocketReader: Sendable {
     var connectionCounts: ConnectionCounts { get }
 }
 
+/// A reader that needs no task to take connections. It spares each of them the waking of one more thread.
+package protocol PromptReader: SocketReader {
+    /// ``SocketReader/adopt(_:)``, begun on the engine's thread, which must not wait.
+    func adopt(_ connections: [LiveDescriptor], then served: @escaping @Sendable () -> Void)
+}
+
 extension SocketReader {
     /// Has nothing that could move.
     public func export(to successor: ConnectionExporter) async throws {}

@@ -338,6 +338,11 @@ extension Engine {
         }
         let (inbox, logger, readers) = (self.context.inbox, self.logger, self.context.readers)
         let (connections, count) = (arrived, batch.entries.count)
+        if connections.count == 1, let (listener, connections) = connections.first,
+            let reader = readers.reader(for: listener) as? any PromptReader
+        {
+            return reader.adopt(connections) { inbox.send(.adopted(count: count)) }
+        }
         Task {
             for (listener, connections) in connections {
                 guard let reader = readers.reader(for: listener) else {

@@ -30,11 +30,11 @@ public import Tableflip
 /// options of a bootstrap would not reach the latter: set them in the closure, with
 /// `connection.channel.syncOptions`. A channel that came from the predecessor has no `parent`; timers, counters and
 /// whatever else its handlers keep start anew, unless the protocol carries it (``LiveProtocol/saveState()``).
-public final class LiveServer: SocketReader {
+public final class LiveServer: PromptReader {
     /// The server channel. It ends with ``drained()``.
     public var channel: any Channel { self.gate.channel }
     private let gate: AcceptGate
-    private let loops: [NIOLoopBoundBox<LoopConnections>]
+    let loops: [NIOLoopBoundBox<LoopConnections>]
     private let counts: LiveCounts
     private let upgrader: Upgrader
     private let turn = Atomic<Int>(0)
@@ -205,6 +205,12 @@ public final class LiveServer: SocketReader {
     /// - Parameter connections: the connections.
     /// - Throws: nothing of its own; a connection whose pipeline cannot be built is lost, and logged.
     public func adopt(_ connections: [LiveDescriptor]) async throws {
+        await withCheckedContinuation { continuation in self.adopt(connections) { continuation.resume() } }
+    }
+
+    /// The same at once, on the thread of the caller: a task would be one more thread that must wake up before a
+    /// connection is served again.
+    package func adopt(_ connections: [LiveDescriptor], then served: @escaping @Sendable () -> Void) {
         var shares = [[LiveDescriptor]](repeating: [], count: self.loops.count)
         let first = self.turn.add(connections.count, ordering: .relaxed).oldValue
         for (number, connection) in connections.enumerated() {
@@ -213,7 +219,7 @@ public final class LiveServer: SocketReader {
         let adoptions = zip(self.loops, shares).filter { !$0.1.isEmpty }.map { loop, share in
             loop.eventLoop.flatSubmit { loop.value.adopt(share) }
         }
-        for adoption in adoptions { try await adoption.get() }
+        EventLoopFuture.andAllComplete(adoptions, on: self.channel.eventLoop).whenComplete { _ in served() }
     }
 }
 
