@@ -168,7 +168,9 @@ extension World {
         case .noteDeparture: return self.tellHeir(.predecessorLeft)
         case .reportServing: self.upgrade.applicationServes = true
         case .settle: return self.ruleBrokenBySettling
-        case .closeUnclaimed, .reportFailure: break
+        case .reportFailure:
+            if !self.upgrade.applicationServes { self.upgrade.applicationWasRefused = true }
+        case .closeUnclaimed: break
         case .closeChannel: (self.channelEnded, self.successor.knowsEnd, self.successor.inbox) = (true, true, [])
         case .resumeReaders:
             self.successor.work.append(.resume)

@@ -170,6 +170,7 @@ extension World {
     var ruleBrokenByServing: String? {
         if self.upgrade.predecessorSpokeOutOfTurn { return "a successor serves after words out of turn" }
         if self.upgrade.successorWasStopped { return "a successor serves again though it was told to stop" }
+        if self.upgrade.applicationWasRefused { return "a successor serves whose ready() has failed" }
         if self.upgrade.goWasSent || self.mayTakeOver { return nil }
         return "a successor reads before go"
     }

@@ -166,6 +166,8 @@ struct Upgrade: Hashable {
     var successorWasStopped = false
     /// Its call of `ready()` has returned.
     var applicationServes = false
+    /// It has thrown.
+    var applicationWasRefused = false
 
     init(_ outcome: Outcome) { self.outcome = outcome }
 

@@ -326,7 +326,7 @@ extension SuccessorMachine {
         switch event {
         case .readersPaused where self.link == .dead: self.standIn()
         case .readersFailedToPause where self.link == .dead, .deadlinePassed where self.link == .dead: self.standIn()
-        case .readersPaused: self.go(.handedBack(failure), .sendAbort(failure), .reportFailure(failure))
+        case .readersPaused: self.go(.handedBack(failure), .sendAbort(failure))
         // We may still be reading, and must not say that we are not: the predecessor waits for our end instead.
         case .readersFailedToPause, .deadlinePassed: self.go(.finished, .exitNow)
         default: []
@@ -336,7 +336,9 @@ extension SuccessorMachine {
     private mutating func whileHandedBack(_ event: Event, _ failure: UpgradeError) -> [Action] {
         switch event {
         case .predecessorDied: self.standIn()
-        case .byeReceived, .deadlinePassed: self.go(.leaving, .closeListeners, .leave(self.reason(failure)))
+        // Only now may the application know: one that hears of it returns, and until bye it may be needed.
+        case .byeReceived, .deadlinePassed:
+            self.go(.leaving, .reportFailure(failure), .closeListeners, .leave(self.reason(failure)))
         default: []
         }
     }

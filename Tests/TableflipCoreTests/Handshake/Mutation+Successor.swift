@@ -198,6 +198,11 @@ extension Mutation {
             "if event == .stopRequested, self.phase != .leaving { self.isStopping = true }", ""
         ),
         (
+            "tells its application of the failure before it is certain that it is not needed",
+            "self.go(.handedBack(failure), .sendAbort(failure))",
+            "self.go(.handedBack(failure), .sendAbort(failure), .reportFailure(failure))"
+        ),
+        (
             "does not take a second stop for now",
             "case .stopRequested where !self.isStopping:", "case .stopRequested:"
         ),

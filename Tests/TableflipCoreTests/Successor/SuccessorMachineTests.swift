@@ -88,8 +88,8 @@ private let takingCharge: [Action] = [
 private func givingUp(_ failure: UpgradeError) -> [Action] {
     [.sendAbort(failure), .reportFailure(failure), .closeListeners, .leave(.failed(failure))]
 }
-private func handingBack(_ failure: UpgradeError) -> [Action] {
-    [.sendAbort(failure), .reportFailure(failure)]
+private func leavingAfterwards(_ failure: UpgradeError, _ leaving: SuccessorMachine.Leaving? = nil) -> [Action] {
+    [.reportFailure(failure), .closeListeners, .leave(leaving ?? .handedBack(failure))]
 }
 
 private let takingOver: [Story<SuccessorMachine>] = [
@@ -159,22 +159,22 @@ private let firstProcesses: [Story<SuccessorMachine>] = [
 
 private let failuresBeforeGo: [Story<SuccessorMachine>] = [
     Story("the versions do not fit", after: []) {
-        Step(.violated(failure), handingBack(failure), .finished)
+        Step(.violated(failure), [.sendAbort(failure)], .finished)
     },
     Story("words out of turn instead of a hello", after: []) {
-        Step(.went, handingBack(.predecessorOutOfOrder), .finished)
+        Step(.went, [.sendAbort(.predecessorOutOfOrder)], .finished)
     },
     Story("words out of turn instead of the inventory", after: receiving) {
-        Step(.greeted, handingBack(.predecessorOutOfOrder), .finished)
+        Step(.greeted, [.sendAbort(.predecessorOutOfOrder)], .finished)
     },
     Story("the predecessor gives up before the inventory", after: receiving) {
         Step(.abortReceived(failure), [.reportFailure(failure)], .finished)
     },
     Story("the predecessor is silent before the inventory", after: receiving) {
-        Step(.deadlinePassed, handingBack(.predecessorSilent), .finished)
+        Step(.deadlinePassed, [.sendAbort(.predecessorSilent)], .finished)
     },
     Story("it is stopped before the inventory", after: receiving) {
-        Step(.stopRequested, handingBack(.stopped), .finished)
+        Step(.stopRequested, [.sendAbort(.stopped)], .finished)
     },
     Story("its initialisation fails", after: initialising) {
         Step(.initialisationFailed(failure), givingUp(failure), .leaving)
@@ -204,18 +204,18 @@ private let waysBack: [Story<SuccessorMachine>] = [
     Story("its check fails", after: probation) {
         Step(.checkFailed(failure), [.pauseReaders], .pausing(failure))
         Step(.commitReceived, [], .pausing(failure))
-        Step(.readersPaused, handingBack(failure), .handedBack(failure))
-        Step(.byeReceived, [.closeListeners, .leave(.handedBack(failure))], .leaving)
+        Step(.readersPaused, [.sendAbort(failure)], .handedBack(failure))
+        Step(.byeReceived, leavingAfterwards(failure), .leaving)
     },
     Story("it is told to, and bye does not come", after: probation) {
         Step(.abortReceived(failure), [.pauseReaders], .pausing(failure))
-        Step(.readersPaused, handingBack(failure), .handedBack(failure))
-        Step(.deadlinePassed, [.closeListeners, .leave(.handedBack(failure))], .leaving)
+        Step(.readersPaused, [.sendAbort(failure)], .handedBack(failure))
+        Step(.deadlinePassed, leavingAfterwards(failure), .leaving)
     },
     Story("it is told to while it starts", after: starting) {
         Step(.abortReceived(failure), [.pauseReaders], .pausing(failure))
         Step(.readersResumed, [], .pausing(failure))
-        Step(.readersPaused, handingBack(failure), .handedBack(failure))
+        Step(.readersPaused, [.sendAbort(failure)], .handedBack(failure))
     },
     Story("a reader does not start", after: starting) {
         Step(.readersFailedToResume(failure), [.pauseReaders], .pausing(failure))
@@ -322,7 +322,7 @@ private let deaths: [Story<SuccessorMachine>] = [
     },
     Story("it dies before it has taken the service back", after: probation) {
         Step(.checkFailed(failure), [.pauseReaders], .pausing(failure))
-        Step(.readersPaused, handingBack(failure), .handedBack(failure))
+        Step(.readersPaused, [.sendAbort(failure)], .handedBack(failure))
         Step(.predecessorDied, [.resumeReaders], .starting(committed: true))
     },
     Story("it is dead, and this one cannot start", after: initialising + [.predecessorDied, .readied]) {
@@ -333,12 +333,12 @@ private let deaths: [Story<SuccessorMachine>] = [
 private let stops: [Story<SuccessorMachine>] = [
     Story("while it starts", after: starting) {
         Step(.stopRequested, [.pauseReaders], .pausing(.stopped))
-        Step(.readersPaused, handingBack(.stopped), .handedBack(.stopped))
-        Step(.byeReceived, [.closeListeners, .leave(.stopped)], .leaving)
+        Step(.readersPaused, [.sendAbort(.stopped)], .handedBack(.stopped))
+        Step(.byeReceived, leavingAfterwards(.stopped, .stopped), .leaving)
     },
     Story("in probation", after: probation) {
         Step(.stopRequested, [.pauseReaders], .pausing(.stopped))
-        Step(.readersPaused, handingBack(.stopped), .handedBack(.stopped))
+        Step(.readersPaused, [.sendAbort(.stopped)], .handedBack(.stopped))
         Step(.predecessorDied, [.closeListeners, .leave(.stopped)], .leaving)
     },
     Story("while it hands back", after: probation + [.checkFailed(failure)]) {
@@ -348,7 +348,7 @@ private let stops: [Story<SuccessorMachine>] = [
     },
     Story("when it has handed back", after: probation + [.checkFailed(failure), .readersPaused]) {
         Step(.stopRequested, [], .handedBack(failure))
-        Step(.byeReceived, [.closeListeners, .leave(.stopped)], .leaving)
+        Step(.byeReceived, leavingAfterwards(failure, .stopped), .leaving)
     },
     Story("while it takes ownership", after: taking) {
         Step(.stopRequested, [], .taking(taken: false))

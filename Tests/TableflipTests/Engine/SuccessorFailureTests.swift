@@ -421,10 +421,11 @@ import Darwin
             try await predecessor.peer.say(.go)
             try await predecessor.peer.expectAbort(.resumeFailed)
             #expect(reader.journal.all.last == "reader: paused")
+            // Only then may it leave.
+            try await predecessor.peer.say(.bye(.init()))
             let error = try await ready.failure
             #expect(error.code == .resumeFailed)
             #expect(error.message.contains("not in the mood"))
-            try await predecessor.peer.say(.bye(.init()))
             guard case .handedBack = await stage.upgrader.exit else { throw TimedOut(what: "handing back") }
         }
     }
