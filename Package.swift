@@ -197,8 +197,9 @@ let package = Package(
         .testTarget(
             name: "ProcessTests",
             dependencies: [
-                "ProcessSupport", "tableflip-datagrams", "tableflip-demo", "tableflip-probe", "tableflip-service-probe",
-                "tableflipctl",
+                "ProcessSupport", "Tableflip", "TableflipCore", "tableflip-datagrams", "tableflip-demo",
+                "tableflip-probe",
+                "tableflip-service-probe", "tableflipctl",
             ]
         ),
         .testTarget(name: "LiveTests", dependencies: ["ProcessSupport", "tableflip-demo"]),

@@ -41,7 +41,7 @@ public final class Upgrader: Sendable {
     package init(
         configuration: Configuration, logger: Logger, factory: any MetricsFactory = MetricsSystem.factory,
         capabilities: Capabilities, versions: ClosedRange<ProtocolVersion> = ProtocolVersion.supported,
-        parenthood: Parenthood? = nil
+        parenthood: Parenthood? = nil, trial: EngineTrial = EngineTrial()
     ) throws(UpgradeError) {
         try configuration.validate()
         let claim = try ProcessClaim()
@@ -61,6 +61,7 @@ public final class Upgrader: Sendable {
         )
         context.versions = versions
         context.manager = manager
+        context.trial = trial
         self.context = context
         do throws(UpgradeError) {
             try Self.start(self.context, ProcessEnvironment.takeChannel(), signals)

@@ -58,6 +58,39 @@ struct OwnershipTests {
         }
     }
 
+    @Test
+    func `A hundred upgrades and rollbacks, and no two processes ever hold the lock`() async throws {
+        try await Server.with(.reader, ["--owner-lock", "--probation", "20000", "--check"]) { server in
+            var owners = [server.first]
+            for number in 1...100 {
+                let mark = server.mark
+                switch number % 3 {
+                case 1:
+                    try server.misbehave("")
+                    try await server.replace()
+                    owners.append(server.current)
+                case 2:
+                    // Before ownership is given up.
+                    try server.misbehave("fail-check it is cold")
+                    #expect(try await server.upgrade().phase == "rolledBack")
+                default:
+                    // And after that.
+                    try server.misbehave("no-lock")
+                    #expect(try await server.upgrade().phase == "rolledBack")
+                    try await server.line(of: server.current, from: mark, "the lock is taken again") {
+                        $0 == "lock taken"
+                    }
+                    owners.append(server.current)
+                }
+                // Until a successor that handed back has left, another upgrade is refused.
+                let (group, current) = (server.first, server.current)
+                #expect(await server.eventually { ProcessFacts.processes(inGroup: group) == [current] })
+            }
+            #expect(self.holders(server) == owners)
+            #expect(server.log.history.first { $0 == "lock refused" } == nil)
+        }
+    }
+
     @Test(arguments: [Variant.reader, .portable])
     func `An owner that is killed leaves the lock to its successor`(_ variant: Variant) async throws {
         try await Server.with(variant, ["--owner-lock"]) { server in

@@ -26,6 +26,35 @@ struct VersionTests {
         try await Server.with(variant, start, body)
     }
 
+    /// The predecessor says it, before the inventory.
+    private func say(_ word: String, _ server: Server) throws {
+        let file = server.directory.appending(path: "FAULTS").appending(path: "predecessor offerInventory")
+        try Data(word.utf8).write(to: file, options: .atomic)
+    }
+
+    @Test(arguments: [Variant.reader, .portableReader])
+    func `A newer predecessor says what an older successor does not know`(_ variant: Variant) async throws {
+        let start = Server.Start(
+            arguments: ["--faults", "FAULTS"].map { Array($0.utf8) },
+            prepare: { home in
+                try FileManager.default.createDirectory(
+                    at: home.appending(path: "FAULTS"), withIntermediateDirectories: true)
+            }
+        )
+        try await Server.with(variant, start) { server in
+            try self.say("say-optional", server)
+            try await server.replace()
+            try await server.unharmed {
+                try self.say("say-required", server)
+                let mark = server.mark
+                let outcome = try await server.upgrade()
+                #expect(outcome.phase == "failed" && outcome.code == "successorAborted")
+                let words = try await server.line(of: server.current, from: mark, startingWith: "words ").words
+                #expect(words.contains("a required message of the unknown kind 200"), "\(words)")
+            }
+        }
+    }
+
     private func install(_ versions: String, _ server: Server) throws {
         try Data(versions.utf8).write(to: server.directory.appending(path: "release"), options: .atomic)
     }

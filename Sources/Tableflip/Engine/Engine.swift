@@ -113,7 +113,7 @@ final class Engine {
 
     init(context: EngineContext, upstream: consuming OwnedDescriptor?, signals: WakeUp) {
         self.context = context
-        self.timings = Timings(context.configuration)
+        self.timings = Timings(context.configuration, context.trial.patience)
         self.logger = context.logger
         self.started = self.clock.now
         self.probation = context.configuration.probation
@@ -177,7 +177,10 @@ final class Engine {
         let actions = self.predecessor.handle(event)
         self.noteProgress(from: before, to: self.predecessor.state)
         self.watchPulse()
-        for action in actions { self.perform(action) }
+        for action in actions {
+            self.context.trial.atStep?(.predecessor(action.name), self.attempt?.channel)
+            self.perform(action)
+        }
         self.arm()
         if event == .predecessorLeft { self.beginWaitingUpgrade() }
     }
@@ -192,7 +195,10 @@ final class Engine {
         if before != self.successor.phase {
             self.logger.trace("phase", metadata: ["from": "\(before)", "to": "\(self.successor.phase)"])
         }
-        for action in actions { self.perform(action) }
+        for action in actions {
+            self.context.trial.atStep?(.successor(action.name), self.upstream)
+            self.perform(action)
+        }
         if self.successor.phase != .probation { self.endCheck() }
         self.arm()
     }

@@ -13,6 +13,7 @@ struct EngineContext: Sendable {
     var capabilities: Capabilities
     /// Of the handshake; tests play other releases.
     var versions = ProtocolVersion.supported
+    var trial = EngineTrial()
     var spawner: any ProcessSpawner
     /// What is started at an upgrade. Looked up anew each time.
     var program: @Sendable (Upgrader.Successor) throws(UpgradeError) -> SpawnRequest

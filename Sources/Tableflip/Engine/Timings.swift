@@ -3,6 +3,17 @@
 
 import TableflipCore
 
+/// How long is waited for what the configuration says nothing of.
+package struct Patience: Hashable, Sendable {
+    /// For what takes microseconds unless something is wrong.
+    package var quick = Duration.seconds(1)
+    package var generous = Duration.seconds(5)
+    /// For the hooks of another process: the longest that can be configured.
+    package var hooks = Upgrader.Configuration.longestHookTimeout
+
+    package init() {}
+}
+
 /// How long each deadline of the two machines is. The successor's are longer than everything its predecessor may need
 /// at that point, so that of two live processes the predecessor decides.
 struct Timings: Sendable {
@@ -11,11 +22,12 @@ struct Timings: Sendable {
     var pause: Duration
     var hook: Duration
 
-    /// For what takes microseconds unless something is wrong.
-    private let quick = Duration.seconds(1)
-    private let generous = Duration.seconds(5)
+    private let patience: Patience
+    private var quick: Duration { self.patience.quick }
+    private var generous: Duration { self.patience.generous }
 
-    init(_ configuration: Upgrader.Configuration) {
+    init(_ configuration: Upgrader.Configuration, _ patience: Patience = Patience()) {
+        self.patience = patience
         self.upgrade = configuration.upgradeTimeout
         self.drain = configuration.drainTimeout
         self.pause = configuration.pauseTimeout
@@ -55,7 +67,7 @@ struct Timings: Sendable {
         case .go: self.pause + self.generous * 2
         case .resume: self.generous
         // The predecessor's hooks have its own time, which is not known here.
-        case .commit: probation + self.pause + Upgrader.Configuration.longestHookTimeout + self.generous * 4
+        case .commit: probation + self.pause + self.patience.hooks + self.generous * 4
         case .ownership: self.hook + self.generous
         case .severance: self.quick
         case .pause: self.pause

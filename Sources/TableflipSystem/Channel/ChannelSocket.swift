@@ -45,6 +45,8 @@ package final class ChannelSocket {
     private var isCongested = false
     /// The process id of the peer, as the kernel saw it with the last bytes; 0 before any.
     package private(set) var peer: CInt = 0
+    /// How many bytes one system call moves at most: tests make every read and write a short one.
+    package var bytesPerCall = Int.max
 
     package init(takingOwnershipOf socket: consuming OwnedDescriptor, capabilities: Capabilities) {
         self.socket = socket
@@ -95,7 +97,7 @@ package final class ChannelSocket {
         var first = self.outgoing[self.outgoingStart]
         let descriptors = first.offset == 0 ? first.descriptors : []
         // SAFETY: both buffers live through the call, which reads no more than the lengths given.
-        let written = first.bytes[first.offset...].withUnsafeBytes { bytes in
+        let written = first.bytes[first.offset...].prefix(self.bytesPerCall).withUnsafeBytes { bytes in
             descriptors.withUnsafeBufferPointer {
                 tf_send(self.socket.borrowed, bytes.baseAddress, bytes.count, $0.baseAddress, $0.count)
             }
@@ -170,7 +172,7 @@ package final class ChannelSocket {
         let count = self.input.withUnsafeMutableBytes { bytes in
             numbers.withUnsafeMutableBufferPointer {
                 tf_receive(
-                    self.socket.borrowed, bytes.baseAddress, bytes.count, $0.baseAddress,
+                    self.socket.borrowed, bytes.baseAddress, min(bytes.count, self.bytesPerCall), $0.baseAddress,
                     self.capabilities.receivesCloseOnExec, &received
                 )
             }

@@ -22,6 +22,7 @@ final class Client: Sendable {
         var isStopped = false
         var isHeld = false
         var failures: [String] = []
+        var answers = 0
     }
 
     private enum Step {
@@ -53,6 +54,17 @@ final class Client: Sendable {
         self.released.signal()
     }
 
+    /// How many requests were answered so far.
+    var answers: Int { self.state.withLock { $0.answers } }
+
+    /// What went wrong since the last time this was asked.
+    func takeFailures() -> [String] {
+        self.state.withLock { state in
+            defer { state.failures = [] }
+            return state.failures
+        }
+    }
+
     /// Ends it.
     /// - Returns: what went wrong so far.
     func stop() -> [String] {
@@ -71,6 +83,7 @@ final class Client: Sendable {
                 guard !state.isHeld else { return .wait }
                 do {
                     answer = try self.request()
+                    state.answers += 1
                 } catch {
                     state.failures.append("\(error)")
                 }

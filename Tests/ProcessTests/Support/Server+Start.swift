@@ -9,7 +9,7 @@ extension Server {
     struct Start {
         /// What a shell starts in `directory`; nil: the probe by its full path.
         var program: [UInt8]?
-        /// `FIFO` and `PROGRAM` stand for a file of this name in the service's directory.
+        /// `FIFO`, `PROGRAM` and `FAULTS` stand for a file of this name in the service's directory.
         var arguments: [[UInt8]] = []
         /// nil: the program.
         var argumentZero: [UInt8]?
@@ -49,7 +49,7 @@ extension Server {
         func command(_ variant: Variant, _ home: URL) -> Command {
             let options = self.options(variant, home.path).map { Array($0.utf8) }
             let own = self.arguments.map { argument in
-                let isFile = ["FIFO", "PROGRAM"].contains { Array($0.utf8) == argument }
+                let isFile = ["FIFO", "PROGRAM", "FAULTS"].contains { Array($0.utf8) == argument }
                 return isFile ? Array((home.path + "/").utf8) + argument : argument
             }
             let product = Server.products.appending(path: variant.program).path
@@ -87,7 +87,8 @@ extension Server {
                 // Long enough that a busy machine does not matter. What a test wants shorter follows, and wins.
                 "--upgrade-timeout", "60000", "--pause-timeout", "10000", "--drain-timeout", "20000",
             ]
-            return options + (variant.isWrapped ? ["--executable", "\(home)/wrapper"] : []) + variant.arguments
+            let path = variant.hasPath ? ["--listen", "unix:\(home)/socket"] : []
+            return options + path + (variant.isWrapped ? ["--executable", "\(home)/wrapper"] : []) + variant.arguments
         }
 
         private var wholeEnvironment: [[UInt8]] {

@@ -18,6 +18,8 @@ struct Variant: Hashable, Sendable, CustomTestStringConvertible {
     var transport = Transport.tcp
     /// A shell stands between two generations, and stays.
     var isWrapped = false
+    /// It listens on the path `socket` too.
+    var hasPath = false
 
     var testDescription: String { self.name }
 

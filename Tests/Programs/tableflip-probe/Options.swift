@@ -61,6 +61,8 @@ struct Options {
     var controlSocket: Upgrader.ControlSocket?
     /// Hold a lock beside the PID file while this process is the owner.
     var hasOwnerLock = false
+    /// A directory of what goes wrong at which step; see `Faults`. The deadlines are short then.
+    var faults: String?
 
     init(_ arguments: [String]) {
         var rest = arguments.dropFirst()
@@ -118,6 +120,7 @@ struct Options {
             case "--control-user":
                 if let user = rest.popFirst().flatMap({ UInt32($0) }) { self.controlSocket?.allowedUsers.insert(user) }
             case "--owner-lock": self.hasOwnerLock = true
+            case "--faults": self.faults = rest.popFirst()
             default: break  // tests pass odd arguments on purpose, to see them arrive
             }
         }
@@ -132,7 +135,7 @@ struct Options {
         configuration.probation = .lasting(self.probation)
         if self.hasCheck { configuration.probation.check = { try await misbehaviour?.check() } }
         // A lock takes no time, but a busy machine may.
-        if self.hasOwnerLock { configuration.hookTimeout = .seconds(30) }
+        if self.hasOwnerLock { configuration.hookTimeout = self.faults == nil ? .seconds(30) : Faults.patience.hooks }
         return configuration
     }
 }

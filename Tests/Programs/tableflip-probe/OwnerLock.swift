@@ -26,6 +26,7 @@ final class OwnerLock: Sendable {
         upgrader.addOwnershipHooks(
             becameOwner: {
                 if failing { throw UpgradeError(.system, "the lock is not wanted") }
+                if Faults.slowsHooks.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(200)) }
                 try self.take()
                 Probe.say(generation, "lock taken")
             },
@@ -39,7 +40,11 @@ final class OwnerLock: Sendable {
 
     private func take() throws(SystemCallError) {
         let file = OwnedDescriptor(takingOwnershipOf: open(self.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600))
-        guard flock(file.borrowed, LOCK_EX | LOCK_NB) == 0 else { throw SystemCallError("flock") }
+        guard flock(file.borrowed, LOCK_EX | LOCK_NB) == 0 else {
+            let failure = SystemCallError("flock")
+            Probe.say(0, "lock refused")
+            throw failure
+        }
         let number = file.release()
         self.held.withLock { $0 = OwnedDescriptor(takingOwnershipOf: number) }
     }

@@ -89,11 +89,13 @@ struct Probe {
     private static func serve(_ options: Options, _ misbehaviour: Misbehaviour?) async throws {
         var logger = Logger(label: "probe") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = ProcessEnvironment.value(of: "PROBE_TRACE") == nil ? .info : .trace
+        let faults = options.faults.map { Faults(directory: $0) }
         let upgrader = try Upgrader(
             configuration: options.configuration(misbehaviour), logger: logger,
             capabilities: options.isPortable ? .portable : .current, versions: options.versions,
-            parenthood: options.parenthood
+            parenthood: options.parenthood, trial: faults?.trial ?? EngineTrial()
         )
+        faults?.upgrader.withLock { $0 = upgrader }
         let generation = upgrader.generation
         self.say(generation, "arguments \(CommandLine.arguments.count)")
         let events = upgrader.events
@@ -171,6 +173,7 @@ struct Probe {
         let reason = await upgrader.exit
         self.say(generation, "leaving \(reason)")
         for loop in loops { await loop.end() }
+        if Faults.staysForEver.withLock({ $0 }) { await Faults.wait() }
         if let linger = options.linger { await Fifo.awaitByte(from: linger) }
         watching.cancel()
         await watching.value  // what was said until now is still told
