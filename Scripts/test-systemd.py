@@ -6,126 +6,28 @@
 usage: test-systemd.py TABLEFLIP-DEMO [TEST...]
 """
 
-import http.client
 import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 import traceback
 
-PATIENCE = 20  # seconds, for whatever must come; a busy machine takes its time
+from demo_client import HOST, PATIENCE, PORT, Load, Request, check, get, until
+
 RUN = "/run/demo"
 DEMO = RUN + "/tableflip-demo"
 FAULTS = RUN + "/faults"
-HOST, PORT = "127.0.0.1", 8080
-
-
-def check(condition, *words):
-    if not condition:
-        raise AssertionError(" ".join(str(word) for word in words))
-
-
-def until(what, condition):
-    """systemd tells nobody when a property changes that it has not published: so it is asked, again and again."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        found = condition()
-        if found:
-            return found
-        check(time.monotonic() < deadline, "not in", PATIENCE, "s:", what)
-        time.sleep(0.02)
 
 
 def systemctl(*words, timeout=PATIENCE, ok=True):
     done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=timeout)
     check(not ok or done.returncode == 0, "systemctl", *words, "->", done.returncode, done.stdout, done.stderr)
     return done
-
-
-class Load:
-    """Clients that never stop asking: half of them on connections that stay, half on new ones."""
-
-    def __init__(self, count=4):
-        self.failures, self.answers, self.over = [], 0, False
-        self.lock = threading.Lock()
-        self.threads = [threading.Thread(target=self._ask, args=(i % 2 == 0,), daemon=True) for i in range(count)]
-        for thread in self.threads:
-            thread.start()
-
-    def _ask(self, stays):
-        connection = None
-        while not self.over:
-            try:
-                connection = connection or http.client.HTTPConnection(HOST, PORT, timeout=PATIENCE)
-                connection.request("GET", "/")
-                answer = connection.getresponse()
-                body = answer.read()
-                check(answer.status == 200 and body.strip().isdigit(), answer.status, body)
-                with self.lock:
-                    self.answers += 1
-                if not stays or answer.will_close:
-                    connection.close()
-                    connection = None
-            except Exception as error:  # whatever it is, a request was lost
-                with self.lock:
-                    self.failures.append(repr(error))
-                connection = None
-
-    def stop(self):
-        self.over = True
-        for thread in self.threads:
-            thread.join(PATIENCE)
-        check(self.answers > 0 and not self.failures, "lost:", len(self.failures), self.failures[:3])
-        return self.answers
-
-
-def get(path, timeout=PATIENCE):
-    connection = http.client.HTTPConnection(HOST, PORT, timeout=timeout)
-    connection.request("GET", path)
-    body = connection.getresponse().read().decode().strip()
-    connection.close()
-    return body
-
-
-class Request:
-    """One request that takes its time, on a thread of its own."""
-
-    def __init__(self, path):
-        self.result = None
-        self.connection = http.client.HTTPConnection(HOST, PORT, timeout=PATIENCE)
-        self.connection.request("GET", path)
-        # Accepted and read: this one came later, and has been answered. Then the server may still be about to look.
-        get("/")
-        until("the request to be read", self._is_read)
-        self.thread = threading.Thread(target=self._read)
-        self.thread.start()
-
-    def _is_read(self):
-        """Nothing of it waits in the server's socket (proc_net_tcp: the receive queue)."""
-        port = self.connection.sock.getsockname()[1]
-        with open("/proc/net/tcp") as lines:
-            for line in list(lines)[1:]:
-                words = line.split()
-                if int(words[1].split(":")[1], 16) == PORT and int(words[2].split(":")[1], 16) == port:
-                    return words[4].split(":")[1] == "00000000"
-        return False
-
-    def _read(self):
-        try:
-            self.result = self.connection.getresponse().read().decode().strip()
-            self.connection.close()
-        except Exception as error:
-            self.result = repr(error)
-
-    def wait(self):
-        self.thread.join(PATIENCE)
-        return self.result
 
 
 class Unit:

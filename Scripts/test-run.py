@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) the swift-tableflip authors
+"""tableflip-run as process 1 of a PID namespace, as it is in a container, and as any other process.
+
+usage: test-run.py TABLEFLIP-RUN TABLEFLIP-DEMO [TEST...]
+
+Runs in namespaces of its own, so it needs root, and touches nothing outside them.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+from demo_client import HOST, PATIENCE, PORT, Load, Request, check, get, until
+
+RESIDENT_LIMIT = 8 << 20
+
+
+def text(path):
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+class Container:
+    """A runner and its service. `is_init`: as process 1 of namespaces for processes and mounts."""
+
+    def __init__(self, *flags, is_init=True, environment=None, runner_flags=()):
+        self.folder = tempfile.mkdtemp(prefix="tableflip-run-")
+        self.faults = self.folder + "/faults"
+        self.errors = self.folder + "/errors"
+        self.set_faults("")
+        words = ["unshare", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child", "--"] if is_init else []
+        words += [RUNNER, *runner_flags, "--", DEMO, "serve", "--listen", f"{HOST}:{PORT}", "--fault-file", self.faults]
+        words += ["--drain-timeout", "8s", *flags]
+        with open(self.errors, "w") as errors:
+            self.process = subprocess.Popen(
+                words, stderr=errors, stdin=subprocess.DEVNULL, start_new_session=True,
+                env=dict(os.environ, **(environment or {})))
+        until("the service to answer", self.answers)
+        self.runner = self._child(self.process.pid) if is_init else self.process.pid
+        self.generation = 1
+
+    def set_faults(self, words):
+        with open(self.faults + ".new", "w") as file:
+            file.write(words + "\n")
+        os.rename(self.faults + ".new", self.faults)
+
+    def answers(self):
+        try:
+            return get("/")
+        except OSError:
+            check(self.process.poll() is None, "it ended:", self.process.returncode, text(self.errors))
+            return None
+
+    @staticmethod
+    def _child(process):
+        return int(text(f"/proc/{process}/task/{process}/children").split()[0])
+
+    def processes(self):
+        """Of its namespace, or of its session's: id and state."""
+        found = {}
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            stat = text(f"/proc/{name}/stat")
+            if stat and self._descends(int(name)):
+                found[int(name)] = stat.rsplit(")", 1)[1].split()[0]
+        return found
+
+    def _descends(self, process):
+        while process > 1:
+            if process == self.runner:
+                return True
+            stat = text(f"/proc/{process}/stat")
+            if not stat:
+                return False
+            process = int(stat.rsplit(")", 1)[1].split()[1])
+        return False
+
+    @property
+    def resident(self):
+        return int(re.search(r"VmRSS:\s+(\d+) kB", text(f"/proc/{self.runner}/status"))[1]) * 1024
+
+    def signal(self, number):
+        os.kill(self.runner, number)
+
+    def upgrade(self):
+        before = get("/")
+        leaves = text(self.errors).count("the predecessor has left")
+        self.signal(signal.SIGHUP)
+        until("another process to answer", lambda: get("/") != before)
+        until("the process before to leave", lambda: text(self.errors).count("the predecessor has left") > leaves)
+        self.generation += 1
+
+    def wait(self, status):
+        check(self.process.wait(PATIENCE) == status, "the runner ended with", self.process.returncode, "and not", status)
+
+    def remove(self):
+        if self.process.poll() is None:
+            # Each was started by us, and its parent, which is one of them, has not reaped it yet.
+            for process in [*self.processes(), self.process.pid]:
+                os.kill(process, signal.SIGKILL)
+            self.process.wait(PATIENCE)
+        shutil.rmtree(self.folder)
+
+
+# --- The tests.
+
+def twenty_upgrades(is_init):
+    container = Container(is_init=is_init)
+    try:
+        begin = container.resident
+        load = Load()
+        for _ in range(20):
+            container.upgrade()
+        answers = load.stop()
+        states = container.processes()
+        check("Z" not in states.values(), "zombies:", states)
+        check(len(states) == 2, "processes:", states)
+        check(container.process.poll() is None, "the runner has ended")
+        resident = container.resident
+        check(resident < RESIDENT_LIMIT, "resident:", resident)
+        container.signal(signal.SIGTERM)
+        container.wait(0)
+        return f"{answers} requests, 0 lost; {resident >> 10} kB resident, {begin >> 10} kB at the start"
+    finally:
+        container.remove()
+
+
+def stop_with_request_in_flight(is_init):
+    container = Container(is_init=is_init)
+    try:
+        container.upgrade()
+        request = Request("/delay/2s")
+        begin = time.monotonic()
+        container.signal(signal.SIGTERM)
+        container.wait(0)
+        took = time.monotonic() - begin
+        check(request.wait().isdigit(), "the request in flight:", request.result)
+        check(1 < took < 8, "it took", took, "s")
+        return f"SIGTERM: the request was answered, and the runner ended with status 0 after {took:.1f} s"
+    finally:
+        container.remove()
+
+
+def crash(is_init):
+    container = Container(is_init=is_init)
+    try:
+        container.upgrade()
+        main = [process for process in container.processes() if process != container.runner]
+        check(len(main) == 1, "processes:", main)
+        os.kill(main[0], signal.SIGKILL)
+        container.wait(128 + signal.SIGKILL)
+        return "the end of the second generation by SIGKILL ends the runner with status 137"
+    finally:
+        container.remove()
+
+
+def failing_successor(is_init):
+    container = Container(is_init=is_init)
+    try:
+        container.upgrade()
+        main = get("/")
+        container.set_faults("--exit-before-ready 3")
+        container.signal(signal.SIGHUP)
+        until("the failure", lambda: "exited with status 3" in text(container.errors))
+        check(get("/") == main, "the old process does not answer")
+        states = container.processes()
+        check("Z" not in states.values() and len(states) == 2, "processes:", states)
+        container.set_faults("")
+        container.upgrade()
+        container.signal(signal.SIGINT)
+        container.wait(0)
+        return "the old process serves, nothing is left of the successor, and then an upgrade works"
+    finally:
+        container.remove()
+
+
+def orphans_are_reaped(is_init):
+    script = "for i in 1 2 3 4 5; do (sh -c 'sleep 0.1 & exit 0'); done; exec sleep 0.5"
+    words = ["unshare", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child", "--"] if is_init else []
+    done = subprocess.run([*words, RUNNER, "--", "sh", "-c", script + "; exit 9"], timeout=PATIENCE)
+    check(done.returncode == 0, "status", done.returncode)
+    # It waits for what the program left behind, as long as it was told to, and no longer.
+    begin = time.monotonic()
+    done = subprocess.run(
+        [*words, RUNNER, "--wait", "1", "--", "sh", "-c", "sleep 60 & exit 4"], timeout=PATIENCE, capture_output=True,
+        text=True)
+    took = time.monotonic() - begin
+    check(done.returncode == 4 and 1 <= took < 10, "status", done.returncode, "after", took, "s")
+    check("is killed" in done.stderr, done.stderr)
+    return "orphans are reaped; what does not end is killed after --wait"
+
+
+def notifications(is_init):
+    """What the service says reaches the runner's own manager, but for MAINPID: that one follows the runner."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    name = f"tableflip-test-{os.getpid()}-{is_init}"
+    manager.bind("\0" + name)
+    manager.settimeout(PATIENCE)
+    container = Container(is_init=is_init, environment={"NOTIFY_SOCKET": "@" + name})
+    try:
+        container.upgrade()
+        container.signal(signal.SIGTERM)
+        lines = []
+        while "STOPPING=1" not in lines:
+            data, descriptors, _, _ = socket.recv_fds(manager, 4096, 8)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            lines += data.decode().splitlines()
+        names = [line.split("=")[0] for line in lines]
+        check("MAINPID" not in names, lines)
+        check(lines.count("READY=1") == 2 and "RELOADING=1" in lines and "BARRIER=1" in lines, lines)
+        check(any("STATUS=generation 2" in line for line in lines), lines)
+        container.wait(0)
+        return f"{len(lines)} lines passed on"
+    finally:
+        container.remove()
+        manager.close()
+
+
+def mistakes(_):
+    cases = {
+        (): 64, ("--nonsense",): 64, ("program",): 64, ("--",): 64, ("--wait", "soon", "--", "true"): 64,
+        ("--", "no-such-program"): 127, ("--", "/etc/passwd"): 126, ("--", "true"): 0, ("--", "sh", "-c", "exit 7"): 7,
+        ("--", "sh", "-c", "kill -KILL $$"): 137,
+    }
+    for words, status in cases.items():
+        done = subprocess.run([RUNNER, *words], capture_output=True, text=True, timeout=PATIENCE)
+        check(done.returncode == status, words, "ended with", done.returncode, "and not", status)
+        check(status not in (64, 126, 127) or done.stderr.startswith("tableflip-run: "), words, "said", done.stderr)
+    return f"{len(cases)} command lines, each with its status"
+
+
+TESTS = {
+    mistakes: [False],
+    twenty_upgrades: [True, False],
+    stop_with_request_in_flight: [True, False],
+    crash: [True, False],
+    failing_successor: [True, False],
+    orphans_are_reaped: [True, False],
+    notifications: [True, False],
+}
+
+
+def main():
+    # The loopback device of this network is down (netdevice(7), SIOCSIFFLAGS, IFF_UP).
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 1))
+    failed, begin = 0, time.monotonic()
+    for test, ways in TESTS.items():
+        for is_init in ways:
+            name = f"tableflip-run{' as PID 1' if is_init else ''}: {test.__name__}"
+            if WANTED and not any(word in name for word in WANTED):
+                continue
+            try:
+                print(f"{name}: {test(is_init)}", flush=True)
+            except Exception:
+                failed += 1
+                print(f"{name}: FAILED", flush=True)
+                traceback.print_exc(file=sys.stdout)
+    print(f"tableflip-run: {'everything held' if not failed else f'{failed} failed'} in {time.monotonic() - begin:.0f} s")
+    sys.exit(1 if failed else 0)
+
+
+if os.environ.get("TABLEFLIP_TEST_RUN") != "inside":
+    if os.getuid() != 0:
+        print("test-run: skipped: namespaces want root")
+        sys.exit(1 if os.environ.get("CI") == "true" else 0)
+    os.environ["TABLEFLIP_TEST_RUN"] = "inside"
+    os.execvp("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv])
+RUNNER, DEMO, WANTED = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sys.argv[3:]
+main()
