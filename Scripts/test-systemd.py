@@ -6,6 +6,7 @@
 usage: test-systemd.py TABLEFLIP-DEMO [TEST...]
 """
 
+import http.client
 import json
 import os
 import re
@@ -35,9 +36,10 @@ class Unit:
 
     number = 0
 
-    def __init__(self, kind, *flags, service="", probation=None):
+    def __init__(self, kind, *flags, service="", socket=None):
         Unit.number += 1
         self.kind, self.name = kind, f"demo{Unit.number}.service"
+        self.socket = self.name.replace(".service", ".socket") if socket else None
         set_faults("")
         os.makedirs(RUN, exist_ok=True)
         words = [DEMO, "serve", "--listen", f"{HOST}:{PORT}", "--fault-file", FAULTS, "--drain-timeout", "8s", *flags]
@@ -50,8 +52,11 @@ class Unit:
             words += ["--pid-file", RUN + "/pid"]
         with open(f"/run/systemd/system/{self.name}", "w") as file:
             file.write(f"[Service]\n{lines}\nExecStart={' '.join(words)}\n{service}\n")
+        if self.socket:
+            with open(f"/run/systemd/system/{self.socket}", "w") as file:
+                file.write(f"[Unit]\nDefaultDependencies=no\n[Socket]\n{socket}\n")
         systemctl("daemon-reload")
-        systemctl("start", self.name)
+        systemctl("start", self.socket or self.name)
         until("it to answer", self._answers)
         self.generation, self.before = 1, 0
 
@@ -112,7 +117,8 @@ class Unit:
     def stop(self, result="success"):
         """Stops it; nothing may be killed, and nothing may be left."""
         group = self.show("ControlGroup")[0]
-        systemctl("stop", self.name)
+        # A connection that waits in a socket unit's queue would start the service again.
+        systemctl("stop", *([self.socket] if self.socket else []), self.name)
         state, actual = self.show("ActiveState", "Result")
         check((state, actual) == ("inactive", result), "after the stop the unit is", state, actual)
         bad = r"SIGKILL|Killing process|timed out|not our child|reception only permitted"
@@ -121,10 +127,19 @@ class Unit:
         check(not os.path.exists("/sys/fs/cgroup" + group), "processes are left in", group)
 
     def remove(self):
+        if self.socket:
+            systemctl("stop", self.socket, ok=False)
+            os.unlink(f"/run/systemd/system/{self.socket}")
         systemctl("kill", "--signal=KILL", self.name, ok=False)
         systemctl("stop", self.name, ok=False)
         os.unlink(f"/run/systemd/system/{self.name}")
         systemctl("reset-failed", self.name, ok=False)
+
+
+def thread_states(process):
+    for thread in os.listdir(f"/proc/{process}/task"):
+        with open(f"/proc/{process}/task/{thread}/stat") as file:
+            yield file.read().rsplit(")", 1)[1].split()[0]
 
 
 def set_faults(words):
@@ -271,7 +286,76 @@ def rollback(kind):
         unit.remove()
 
 
+def socket_activation(kind):
+    unit = Unit(kind, socket=f"ListenStream={HOST}:{PORT}")
+    try:
+        first = unit.main
+        check(unit.show("TriggeredBy") == [unit.socket], "nothing triggers it")
+        load = Load()
+        for _ in range(5):
+            unit.upgrade()
+        load.stop()
+        # The socket is systemd's: it was there before the service, and outlives it. Nobody ever bound another one.
+        with open(f"/proc/{unit.main}/environ") as file:
+            names = {word.split("=")[0] for word in file.read().split("\0")}
+        check("NOTIFY_SOCKET" in names and not [n for n in names if n.startswith("LISTEN_")], sorted(names))
+        systemctl("stop", unit.name)
+        waiting = Waiting()
+        until("the service to be started by a connection", lambda: unit.show("ActiveState") == ["active"])
+        check(waiting.answer().isdigit() and unit.main != first, "the connection was not answered")
+        unit.stop()
+        return "started by a connection, 5 upgrades, 0 lost, started again by a connection"
+    finally:
+        unit.remove()
+
+
+class Waiting:
+    """A request in the queue of a socket that nobody reads from yet."""
+
+    def __init__(self):
+        self.connection = http.client.HTTPConnection(HOST, PORT, timeout=PATIENCE)
+        self.connection.request("GET", "/")
+
+    def answer(self):
+        body = self.connection.getresponse().read().decode().strip()
+        self.connection.close()
+        return body
+
+
+def descriptor_store(kind):
+    unit = Unit(
+        kind, "--store-descriptors",
+        service="FileDescriptorStoreMax=16\nRestart=on-failure\nRestartSec=500ms")
+    try:
+        def stored():
+            return unit.show("NFileDescriptorStore") == ["1"]
+
+        until("the listener to be in the store", stored)
+        for _ in range(2):
+            unit.upgrade()
+        check(stored(), "the store has", unit.show("NFileDescriptorStore"))
+        main = unit.main
+        # Stopped, it accepts nothing: what comes now waits in the queue, and the queue outlives it.
+        os.kill(main, signal.SIGSTOP)
+        until("every thread to stop", lambda: set(thread_states(main)) == {"T"})
+        waiting = [Waiting() for _ in range(50)]
+        os.kill(main, signal.SIGKILL)
+        answers = {request.answer() for request in waiting}
+        check(unit.show("NRestarts") == ["1"] and len(answers) == 1 and answers != {str(main)}, answers, main)
+        check(answers == {str(unit.main)}, answers, "answered, and the main process is", unit.main)
+        unit.generation = 1
+        unit.before = 0
+        unit.upgrade()
+        check(stored(), "the store has", unit.show("NFileDescriptorStore"))
+        unit.stop()
+        return "SIGKILL: 50 connections in the queue were answered by the restarted service"
+    finally:
+        unit.remove()
+
+
 TESTS = {
+    socket_activation: ["notify", "notify-reload"],
+    descriptor_store: ["notify", "notify-reload"],
     reload_under_load: ["notify", "notify-reload", "pid-file"],
     failing_successors: ["notify", "notify-reload", "pid-file"],
     stop_with_request_in_flight: ["notify", "notify-reload", "pid-file"],

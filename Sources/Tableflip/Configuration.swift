@@ -54,6 +54,13 @@ extension Upgrader {
         /// What this process, as a successor, must show before it becomes the owner; by default nothing.
         public var probation: Probation
 
+        /// Whether the owner leaves duplicates of its sockets and named states with the service manager, which passes them
+        /// to the next process if this one dies: then the connections that wait in a socket's queue are not lost with it.
+        /// systemd does so for a unit with `FileDescriptorStoreMax=` (systemd.service(5)); nobody else minds. They come
+        /// back by the same calls as what a predecessor hands over. A state is as old as the moment at which its process
+        /// became the owner, or its predecessor left.
+        public var storesDescriptors: Bool
+
         /// Makes a configuration.
         /// - Parameters:
         ///   - pidFile: see ``pidFile``.
@@ -67,11 +74,13 @@ extension Upgrader {
         ///   - probation: see ``probation``; by default none, as in tableflip.
         ///   - controlSocket: see ``controlSocket``.
         ///   - version: see ``version``.
+        ///   - storesDescriptors: see ``storesDescriptors``.
         public init(
             pidFile: String? = nil, upgradeTimeout: Duration = .seconds(60), drainTimeout: Duration = .seconds(30),
             pauseTimeout: Duration = .seconds(1), hookTimeout: Duration = .seconds(5),
             signals: UpgradeSignals = .standard, successor: Successor = .init(), overlap: Overlap = .refuse,
-            probation: Probation = .none, controlSocket: ControlSocket? = nil, version: String = ""
+            probation: Probation = .none, controlSocket: ControlSocket? = nil, version: String = "",
+            storesDescriptors: Bool = false
         ) {
             self.pidFile = pidFile
             self.upgradeTimeout = upgradeTimeout
@@ -84,6 +93,7 @@ extension Upgrader {
             self.probation = probation
             self.controlSocket = controlSocket
             self.version = version
+            self.storesDescriptors = storesDescriptors
         }
 
         static let longestHookTimeout = Duration.seconds(30)

@@ -28,6 +28,10 @@ final class SocketRegistry: Sendable {
         var names: Set<String> = []
         /// What the next generation gets, in the order in which it was asked for.
         var carried: [CarriedDescriptor] = []
+        /// What a service manager gave this process, and nobody has asked for.
+        var passed = PassedDescriptors()
+        /// What of it, or of the inheritance, was not asked for.
+        var unclaimedStored: [StoreName] = []
         /// ready() has been called: what was inherited and not asked for is closed.
         var isSealed = false
         /// A successor has been promised what is carried now.
@@ -138,7 +142,7 @@ final class SocketRegistry: Sendable {
 
     /// What was inherited under this name and not asked for yet.
     func unclaimed(_ name: String) -> InventoryEntry? {
-        self.state.withLock { $0.unclaimed(name)?.entry }
+        self.state.withLock { $0.unclaimed(name)?.entry ?? $0.passed.entry(named: name) }
     }
 
     /// Carries it no further; its name is free again.
@@ -158,7 +162,9 @@ final class SocketRegistry: Sendable {
             guard !state.isSealed else { throw .afterReady(entry.name) }
             guard let index = state.indexByName[entry.name], let found = state.inherited[index].unclaimed else {
                 try state.take(entry.name)
-                return nil
+                guard let passed = state.passed.claim(entry) else { return nil }
+                state.carried.append(passed)
+                return passed
             }
             guard found.kind == entry.kind else {
                 throw UpgradeError(
@@ -168,6 +174,19 @@ final class SocketRegistry: Sendable {
             }
             state.claim(index)
             return found
+        }
+    }
+
+    // MARK: From a service manager
+
+    /// What it has passed to this process; see ``PassedDescriptors``.
+    func pass(_ descriptors: PassedDescriptors) { self.state.withLock { $0.passed = descriptors } }
+
+    /// What is to leave the manager's store, once.
+    func takeUnclaimedStored() -> [StoreName] {
+        self.state.withLock { state in
+            defer { state.unclaimedStored = [] }
+            return state.unclaimedStored
         }
     }
 
@@ -242,18 +261,21 @@ final class SocketRegistry: Sendable {
     /// Closes what nobody claimed.
     /// - Returns: the names, and the Unix paths that may be removed once the service is this process's own.
     func closeUnclaimed() -> (names: [String], paths: [UnixPath]) {
-        let unclaimed = self.state.withLock { state in
+        let (unclaimed, passed) = self.state.withLock { state in
             var all: [CarriedDescriptor] = []
+            let passed = state.passed.closeAll()
+            state.unclaimedStored = passed.stored
             for index in state.inherited.indices {
                 guard let descriptor = state.inherited[index].unclaimed else { continue }
                 state.inherited[index].descriptor = nil
                 state.indexByName[descriptor.name] = nil
                 all.append(descriptor)
             }
-            return all
+            state.unclaimedStored += all.map { StoreName($0.entry) }
+            return (all, passed.names)
         }
         for socket in unclaimed { socket.close() }
-        return (unclaimed.map(\.entry.name), unclaimed.compactMap(\.unixPath))
+        return (unclaimed.map(\.entry.name) + passed, unclaimed.compactMap(\.unixPath))
     }
 
     // MARK: As a predecessor

@@ -103,7 +103,9 @@ public final class Upgrader: Sendable {
         _ context: EngineContext, _ channel: consuming ProcessEnvironment.Channel, _ signals: WakeUp
     ) throws(UpgradeError) {
         switch consume channel {
-        case .none: try self.run(context, nil, signals: signals)
+        case .none:
+            context.sockets.pass(PassedDescriptors(PassedDescriptor.takeAll(), directory: context.directory))
+            try self.run(context, nil, signals: signals)
         case .open(let upstream): try self.run(context, upstream, signals: signals)
         case .stale(let what):
             throw UpgradeError(

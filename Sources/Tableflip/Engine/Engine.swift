@@ -97,7 +97,8 @@ final class Engine {
     // As the owner, or on the way there.
     var ownership = Ownership()
 
-    private var service: ServiceLink?
+    // The service manager.
+    var service: ServiceLink?
     // The control socket; nil where there is none.
     var control: ControlServer?
     var eventsBeforeControl: [UpgradeEvent] = []
@@ -408,12 +409,7 @@ final class Engine {
         )
         self.context.metrics.record(event)
         self.context.events.emit(event)
-        if phase == .committed, self.service != nil {
-            // systemd sends SIGTERM once more when the main process has ended, to whoever is left. That is not the second
-            // one that means now: it has SIGKILL for those who take too long.
-            WakeUp.markSignals(of: ProcessID.parent)
-        }
-        self.service?.note(event, isAlone: self.successor.link == .dead, self.clock.now, self.logger)
+        self.tellManager(event)
         self.tellControl(event)
     }
 

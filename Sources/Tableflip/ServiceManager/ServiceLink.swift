@@ -49,6 +49,24 @@ struct ServiceLink {
         self.arm(now)
     }
 
+    /// Leaves duplicates with the manager, which passes them to the next process if this one dies; and takes what nobody
+    /// wants any more out of its store (`FDSTORE=1`, sd_notify(3)). What is there already is not stored twice.
+    mutating func store(_ carried: [CarriedDescriptor], removing unwanted: [StoreName], _ logger: Logger) {
+        for name in unwanted.compactMap(\.text) {
+            self.send(.init(lines: ["FDSTOREREMOVE=1", "FDNAME=\(name)"]), logger)
+        }
+        for descriptor in carried {
+            guard let name = StoreName(descriptor.entry).text else {
+                logger.warning("too long a name for the service manager's store: \(descriptor.name)")
+                continue
+            }
+            // A state has been replaced, and has another file by now.
+            if descriptor.kind == .state { self.send(.init(lines: ["FDSTOREREMOVE=1", "FDNAME=\(name)"]), logger) }
+            guard let duplicate = try? descriptor.duplicate() else { continue }  // closed meanwhile: it is not wanted
+            self.send(.init(lines: ["FDSTORE=1", "FDNAME=\(name)"]), logger, [duplicate.borrowed])
+        }
+    }
+
     private mutating func arm(_ now: SuspendingClock.Instant) { self.nextPing = self.interval.map { now + $0 } }
 
     private var interval: Duration? {
@@ -56,9 +74,9 @@ struct ServiceLink {
         return [self.watchdog, self.report.isReloading ? ServiceReport.pace : nil].compactMap { $0 }.min()
     }
 
-    private mutating func send(_ notice: ServiceReport.Notice, _ logger: Logger) {
+    private mutating func send(_ notice: ServiceReport.Notice, _ logger: Logger, _ descriptors: [CInt] = []) {
         do throws(SystemCallError) {
-            try self.socket.send(notice.lines)
+            try self.socket.send(notice.lines, descriptors: descriptors)
             guard notice.isAwaited else { return }
             if try !self.socket.waitForManager(within: Self.patience) {
                 logger.debug("the service manager did not say that it knows of the successor")

@@ -61,6 +61,9 @@ struct Serve: AsyncParsableCommand {
     @Flag(help: .init("Write a line of JSON for each event to the standard output.", visibility: .hidden))
     var jsonEvents = false
 
+    @Flag(help: "Leave the listener in the service manager's store, for the next process if this one crashes.")
+    var storeDescriptors = false
+
     @Flag(help: .init("Do not move connections, as if they were encrypted.", visibility: .hidden))
     var stay = false
 
@@ -83,7 +86,8 @@ struct Serve: AsyncParsableCommand {
                     pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout.duration,
                     drainTimeout: self.drainTimeout.duration, pauseTimeout: self.pauseTimeout.duration,
                     probation: .lasting(self.probation.duration),
-                    controlSocket: self.controlSocket.map { .init(path: $0) }, version: "demo"
+                    controlSocket: self.controlSocket.map { .init(path: $0) }, version: "demo",
+                    storesDescriptors: self.storeDescriptors
                 ),
                 logger: logger
             )

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import CTableflip
+import TableflipCore
+import TableflipSystem
+
+/// What a service manager has passed to a first process: sockets that it opened, and what an earlier process put into its
+/// store. Claimed by the same calls as what a predecessor hands over.
+struct PassedDescriptors {
+    private var all: [PassedDescriptor]
+    private let directory: String
+
+    init(_ all: [PassedDescriptor] = [], directory: String = "/") {
+        self.all = all
+        self.directory = directory
+    }
+
+    /// The version of a stored state that nobody has claimed.
+    func entry(named name: String) -> InventoryEntry? {
+        self.all.lazy.compactMap(\.stored).first { $0.name == name }
+            .map { InventoryEntry(name: $0.name, kind: $0.kind, address: "", version: $0.version) }
+    }
+
+    /// The one that fits best: of this name and address, of this name, of this address. What was stored twice comes newest
+    /// first.
+    mutating func claim(_ entry: InventoryEntry) -> CarriedDescriptor? {
+        let fitting = self.all.indices.filter { self.fits(self.all[$0], entry.kind) }
+        let named = fitting.filter { self.isNamed(self.all[$0], entry) }
+        let address = SocketAddress(entry.address)
+        let bound = fitting.filter { index in
+            guard self.all[index].stored == nil, let address else { return false }
+            return self.all[index].withNumber { BoundSocket.isBound($0, to: address, from: self.directory) } ?? false
+        }
+        guard let index = named.first(where: { bound.contains($0) }) ?? named.first ?? bound.first else { return nil }
+        let passed = self.all.remove(at: index)
+        guard let descriptor = passed.take() else { return nil }
+        // Every reader of ours wants it so; what systemd makes may block.
+        if entry.kind == .listener || entry.kind == .datagram { _ = tf_set_nonblocking(descriptor.borrowed) }
+        var entry = entry
+        if let stored = passed.stored {
+            entry.version = stored.version
+            let path = entry.unixPath(from: self.directory).flatMap { UnixPath($0) }
+            return CarriedDescriptor(entry, descriptor, unixPath: path)
+        }
+        // Without its address no generation takes a Unix path for its own: it is the manager's.
+        entry.address = ""
+        return CarriedDescriptor(entry, descriptor)
+    }
+
+    /// Closes what nobody asked for.
+    /// - Returns: what it is called, and what of it is to leave the manager's store.
+    mutating func closeAll() -> (names: [String], stored: [StoreName]) {
+        defer { self.all = [] }
+        return (self.all.map { $0.stored?.name ?? $0.name }, self.all.compactMap(\.stored))
+    }
+
+    private func isNamed(_ passed: PassedDescriptor, _ entry: InventoryEntry) -> Bool {
+        (passed.stored?.name ?? passed.name) == entry.name
+    }
+
+    private func fits(_ passed: PassedDescriptor, _ kind: DescriptorKind) -> Bool {
+        if let stored = passed.stored, stored.kind != kind { return false }
+        return passed.withNumber { DescriptorFacts.number($0, fits: kind) } ?? false
+    }
+}

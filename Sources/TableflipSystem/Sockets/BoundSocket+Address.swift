@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+package import TableflipCore
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+extension BoundSocket {
+    /// Whether a socket that somebody else has bound is bound to this address (getsockname(2)). A relative path counts
+    /// from `directory`. Port 0 is no address that one could be bound to.
+    package static func isBound(_ descriptor: CInt, to address: SocketAddress, from directory: String) -> Bool {
+        guard let name = Self.name(of: descriptor) else { return false }
+        switch address.kind {
+        case .tcp(let host, let port, let family), .udp(let host, let port, let family):
+            return port > 0 && self.names(host, port, family).contains(name)
+        case .unix(let path, _):
+            return name == .unix(Array((path.hasPrefix("/") ? path : directory + "/" + path).utf8))
+        case .abstract(let words, _): return name == .unix([0] + Array(words.utf8))
+        case .vsock: return false
+        }
+    }
+
+    private enum Name: Hashable {
+        /// Port and address, as on the wire.
+        case internet([UInt8])
+        /// An abstract name begins with a zero.
+        case unix([UInt8])
+
+        init?(_ bytes: UnsafeRawBufferPointer) {
+            guard bytes.count >= MemoryLayout<sa_family_t>.size + 1 else { return nil }
+            var address = sockaddr()
+            withUnsafeMutableBytes(of: &address) { $0.copyBytes(from: bytes.prefix($0.count)) }
+            switch CInt(address.sa_family) {
+            // Port, then address (ip(7)); between them IPv6 has a flow label (ipv6(7)).
+            case AF_INET where bytes.count >= 8: self = .internet(Array(bytes[2..<8]))
+            case AF_INET6 where bytes.count >= 24: self = .internet(Array(bytes[2..<4]) + Array(bytes[8..<24]))
+            case AF_UNIX:
+                let path = bytes.dropFirst(MemoryLayout<sockaddr_un>.offset(of: \.sun_path) ?? 2)
+                // A path ends at a zero, an abstract name with the address (unix(7)).
+                self = .unix(path.first == 0 ? Array(path) : Array(path.prefix { $0 != 0 }))
+            default: return nil
+            }
+        }
+    }
+
+    private static func name(of descriptor: CInt) -> Name? {
+        var storage = sockaddr_storage()
+        var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        // SAFETY: sockaddr_storage has room for, and the alignment of, every address (socket(7)).
+        let result = withUnsafeMutablePointer(to: &storage) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &size) }
+        }
+        guard result == 0 else { return nil }
+        return withUnsafeBytes(of: storage) { Name(UnsafeRawBufferPointer(rebasing: $0.prefix(Int(size)))) }
+    }
+
+    /// Everything that these words may be bound to.
+    private static func names(_ host: String, _ port: UInt16, _ family: SocketAddress.Family) -> Set<Name> {
+        var hints = addrinfo()
+        switch family {
+        case .any: hints.ai_family = AF_UNSPEC
+        case .v4: hints.ai_family = AF_INET
+        case .v6: hints.ai_family = AF_INET6
+        }
+        hints.ai_socktype = Platform.stream
+        hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
+        var list: UnsafeMutablePointer<addrinfo>?
+        guard getaddrinfo(host.isEmpty ? nil : host, String(port), &hints, &list) == 0 else { return [] }
+        defer { freeaddrinfo(list) }
+        var names: Set<Name> = []
+        var next = list
+        while let info = next {
+            next = info.pointee.ai_next
+            // SAFETY: getaddrinfo made address and length; they live until freeaddrinfo.
+            let bytes = UnsafeRawBufferPointer(start: info.pointee.ai_addr, count: Int(info.pointee.ai_addrlen))
+            if let name = Name(bytes) { names.insert(name) }
+        }
+        return names
+    }
+}
