@@ -20,9 +20,11 @@ struct ServiceLink {
     /// manager that knows no `BARRIER=1` answers never.
     private static let patience = Duration.milliseconds(100)
 
-    init(_ socket: NotifySocket, hasPredecessor: Bool, _ timings: Timings) {
+    init(
+        _ socket: NotifySocket, hasPredecessor: Bool, _ timings: Timings, watchdog: Watchdog? = .ofEnvironment()
+    ) {
         self.socket = socket
-        self.watchdog = Watchdog.ofEnvironment().map { $0.timeout / 2 }
+        self.watchdog = watchdog.map { $0.timeout / 2 }
         self.report = ServiceReport(
             process: ProcessID.current, hasPredecessor: hasPredecessor,
             limits: .init(

@@ -17,7 +17,7 @@ package struct Watchdog: Hashable, Sendable {
         return Watchdog(microseconds: ProcessEnvironment.value(of: self.timeVariable))
     }
 
-    init?(microseconds: String?) {
+    package init?(microseconds: String?) {
         guard let count = microseconds.flatMap({ Int64($0) }), count > 0 else { return nil }
         self.timeout = .microseconds(count)
     }

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+import Testing
+
+@testable import Tableflip
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+@Suite struct PassedDescriptorsTests {
+    private let registry = SocketRegistry()
+
+    private func pass(_ all: [(name: String, address: SocketAddress)]) throws -> [UInt64?] {
+        let passed = try all.map { PassedDescriptor(name: $0.name, descriptor: try BoundSocket.bind($0.address)) }
+        self.registry.pass(PassedDescriptors(passed, directory: "/tmp"))
+        return passed.map { $0.withNumber { DescriptorFacts.inode(of: $0) } ?? nil }
+    }
+
+    private func ask(_ name: String, _ address: SocketAddress) throws -> CarriedDescriptor {
+        let entry = InventoryEntry(name: name, kind: address.descriptorKind, address: address.description)
+        return try self.registry.descriptor(for: entry, unixPath: address.unixPath) { () throws(UpgradeError) in
+            throw UpgradeError(.listenFailed, "nothing was passed for \(name)")
+        }
+    }
+
+    @Test func `a socket is claimed by its name`() throws {
+        let any = SocketAddress.tcp(host: "127.0.0.1", port: 0)
+        let inodes = try self.pass([("one", any), ("two", any)])
+        #expect(try self.ask("two", any).inode == inodes[1])
+        #expect(try self.ask("one", any).inode == inodes[0])
+        #expect(throws: UpgradeError.self) { try self.ask("three", any) }
+        #expect(self.registry.closeUnclaimed().names == [])
+    }
+
+    @Test func `a socket is claimed by its address, on the port that it is bound to`() throws {
+        let socket = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0))
+        let port = try #require(socket.withBorrowed { BoundSocket.port(of: $0) })
+        self.registry.pass(PassedDescriptors([PassedDescriptor(name: "unit.socket", descriptor: socket)]))
+        let wrong = port == .max ? port - 1 : port + 1
+        #expect(throws: UpgradeError.self) { try self.ask("a", .tcp(host: "127.0.0.1", port: wrong)) }
+        #expect(throws: UpgradeError.self) { try self.ask("b", .tcp(host: "127.0.0.2", port: port)) }
+        #expect(throws: UpgradeError.self) { try self.ask("c", .udp(host: "127.0.0.1", port: port)) }
+        #expect(try self.ask("d", .tcp(host: "127.0.0.1", port: port, family: .v4)).name == "d")
+    }
+
+    @Test func `of several of one name the one with the address is taken`() throws {
+        let sockets = try (0..<2).map { _ in try BoundPort() }
+        self.registry.pass(
+            PassedDescriptors(sockets.map { PassedDescriptor(name: "web", descriptor: $0.take()) }))
+        let second = try self.ask("web", .tcp(host: "127.0.0.1", port: sockets[1].port))
+        #expect(second.inode == sockets[1].inode)
+    }
+
+    @Test func `the path of a passed Unix socket stays the manager's`() throws {
+        let path = "/tmp/tf-passed-\(getpid())"
+        let address = SocketAddress.unix(path: path)
+        defer { unlink(path) }
+        _ = try self.pass([("unit.socket", address)])
+        let claimed = try self.ask(address.description, address)
+        #expect(claimed.unixPath == nil && claimed.entry.address == "")
+        self.registry.unlink()
+        #expect(access(path, F_OK) == 0)
+    }
+
+    @Test func `what was stored is known by kind, version and name, and its path is ours`() throws {
+        let path = "/tmp/tf-stored-\(getpid())"
+        let address = SocketAddress.unix(path: path)
+        defer { unlink(path) }
+        let entry = InventoryEntry(name: address.description, kind: .listener, address: address.description)
+        let name = try #require(StoreName(entry).text)
+        _ = try self.pass([(name, address)])
+        #expect(try self.ask(address.description, address).unixPath?.path == path)
+        self.registry.unlink()
+        #expect(access(path, F_OK) != 0)
+    }
+
+    @Test func `what nobody asks for is closed, named, and leaves the store`() throws {
+        let stored = StoreName(InventoryEntry(name: "old", kind: .listener, address: ""))
+        _ = try self.pass([
+            ("unit.socket", .tcp(host: "127.0.0.1", port: 0)),
+            (try #require(stored.text), .tcp(host: "127.0.0.1", port: 0)),
+        ])
+        #expect(self.registry.closeUnclaimed().names == ["unit.socket", "old"])
+        #expect(self.registry.takeUnclaimedStored() == [stored])
+        #expect(self.registry.takeUnclaimedStored() == [])
+    }
+}
+
+private final class BoundPort {
+    let port: UInt16
+    let inode: UInt64?
+    private var socket: OwnedDescriptor?
+
+    init() throws {
+        let socket = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0))
+        self.port = socket.withBorrowed { BoundSocket.port(of: $0) } ?? 0
+        self.inode = socket.withBorrowed { DescriptorFacts.inode(of: $0) }
+        self.socket = consume socket
+    }
+
+    func take() -> OwnedDescriptor {
+        guard let socket = self.socket.take() else { fatalError("taken twice") }
+        return socket
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import Testing
+
+@testable import Tableflip
+
+@Suite struct ServiceReportTests {
+    private static let limits = ServiceReport.Limits(initialisation: .seconds(60), stop: .seconds(30))
+    private var first = ServiceReport(process: 70, hasPredecessor: false, limits: limits)
+    private var successor = ServiceReport(process: 71, hasPredecessor: true, limits: limits)
+
+    private static func event(
+        _ phase: UpgradeEvent.Phase, generation: Int = 1, _ error: UpgradeError? = nil
+    ) -> UpgradeEvent {
+        UpgradeEvent(phase: phase, generation: generation, peer: 71, elapsed: .zero, error: error)
+    }
+
+    private static func lines(
+        _ report: inout ServiceReport, _ event: UpgradeEvent, isAlone: Bool = false
+    ) -> [[String]] { report.notices(for: event, isAlone: isAlone, time: 5).map(\.lines) }
+
+    @Test mutating func `a first process asks for its time, and says when it serves`() {
+        #expect(
+            self.first.beginning.map(\.lines) == [["STATUS=generation 1 initialises", "EXTEND_TIMEOUT_USEC=65000000"]])
+        #expect(Self.lines(&self.first, Self.event(.serving)) == [])
+        #expect(
+            Self.lines(&self.first, Self.event(.owner)) == [["READY=1", "STATUS=generation 1 (PID 70) serves"]])
+    }
+
+    @Test mutating func `an upgrade begins with RELOADING, and ends with the successor's name and READY in one`() {
+        let begun = Self.lines(&self.first, Self.event(.requested))
+        #expect(begun.count == 1 && begun[0].starts(with: ["RELOADING=1", "MONOTONIC_USEC=5"]))
+        #expect(self.first.isReloading)
+        for phase in [UpgradeEvent.Phase.spawned, .handedOver, .ready, .go, .probation] {
+            let lines = Self.lines(&self.first, Self.event(phase))
+            #expect(lines.count == 1 && lines[0].count == 1 && lines[0][0].hasPrefix("STATUS=generation 2 (PID 71)"))
+        }
+        let end = self.first.notices(for: Self.event(.committed), isAlone: false, time: 5)
+        #expect(end.count == 1 && end[0].isAwaited)
+        #expect(end[0].lines.starts(with: ["MAINPID=71", "READY=1"]))
+        // From here on the manager hears the successor, and would complain of this process.
+        #expect(!self.first.isMain)
+        for phase in [UpgradeEvent.Phase.stopping, .refused, .drainOverran] {
+            #expect(Self.lines(&self.first, Self.event(phase)) == [])
+        }
+    }
+
+    @Test(arguments: [UpgradeEvent.Phase.failed, .rolledBack])
+    mutating func `READY follows RELOADING after a failure, with the reason in one line`(_ phase: UpgradeEvent.Phase) {
+        _ = Self.lines(&self.first, Self.event(.requested))
+        let error = UpgradeError(.successorExited, "it said:\nno")
+        #expect(
+            Self.lines(&self.first, Self.event(phase, error)) == [
+                [
+                    "READY=1",
+                    "STATUS=generation 1 (PID 70) serves; the last upgrade failed: successorExited: it said: no",
+                ]
+            ])
+        #expect(!self.first.isReloading && self.first.isMain)
+    }
+
+    @Test mutating func `a refusal is a reload that begins and ends`() {
+        let lines = Self.lines(&self.first, Self.event(.refused, UpgradeError(.predecessorAlive, "it drains")))
+        #expect(lines.count == 2 && lines[0] == ["RELOADING=1", "MONOTONIC_USEC=5"] && lines[1][0] == "READY=1")
+    }
+
+    @Test mutating func `a refusal because an upgrade runs does not end that upgrade's reload`() {
+        _ = Self.lines(&self.first, Self.event(.requested))
+        #expect(Self.lines(&self.first, Self.event(.refused, UpgradeError(.upgradeRunning, "it runs"))) == [])
+        #expect(self.first.isReloading)
+    }
+
+    @Test mutating func `an upgrade that waits begins its reload once`() {
+        #expect(Self.lines(&self.first, Self.event(.waiting))[0][0] == "RELOADING=1")
+        #expect(Self.lines(&self.first, Self.event(.requested))[0][0].hasPrefix("STATUS="))
+    }
+
+    @Test mutating func `a stop is said once, and a failure that it causes does not take it back`() {
+        _ = Self.lines(&self.first, Self.event(.requested))
+        let lines = Self.lines(&self.first, Self.event(.stopping))
+        #expect(lines.count == 1 && lines[0][0] == "STOPPING=1" && lines[0][2] == "EXTEND_TIMEOUT_USEC=35000000")
+        #expect(Self.lines(&self.first, Self.event(.failed, UpgradeError(.stopping, "it stops"))) == [])
+        #expect(Self.lines(&self.first, Self.event(.stopping)) == [])
+    }
+
+    @Test mutating func `a successor is silent until its predecessor has named it`() {
+        #expect(self.successor.beginning == [] && !self.successor.isMain)
+        for phase in [UpgradeEvent.Phase.inherited, .serving, .stopping, .handedBack] {
+            #expect(Self.lines(&self.successor, Self.event(phase, generation: 2)) == [])
+        }
+        #expect(self.successor.pulse(isWatched: true) == [])
+        #expect(Self.lines(&self.successor, Self.event(.owner, generation: 2)) == [])
+        #expect(self.successor.isMain)
+        #expect(
+            Self.lines(&self.successor, Self.event(.predecessorLeft, generation: 2)) == [
+                ["STATUS=generation 2 (PID 71) serves"]
+            ])
+    }
+
+    @Test mutating func `a successor whose predecessor died names itself`() {
+        #expect(
+            Self.lines(&self.successor, Self.event(.owner, generation: 2), isAlone: true) == [
+                ["MAINPID=71", "READY=1", "STATUS=generation 2 (PID 71) serves"]
+            ])
+    }
+
+    @Test mutating func `the watchdog hears of a process that is well, and the manager of a reload that goes on`() {
+        #expect(self.first.pulse(isWatched: false) == [])
+        #expect(self.first.pulse(isWatched: true).map(\.lines) == [["WATCHDOG=1"]])
+        _ = Self.lines(&self.first, Self.event(.requested))
+        #expect(self.first.pulse(isWatched: false).map(\.lines) == [["EXTEND_TIMEOUT_USEC=30000000"]])
+    }
+}
