@@ -3,7 +3,7 @@
 # Copyright (c) the swift-tableflip authors
 """Takes the demo through upgrades, failures and stops as a systemd service. Runs inside Scripts/systemd-box.
 
-usage: test-systemd.py TABLEFLIP-DEMO [TEST...]
+usage: test-systemd.py TABLEFLIP-DEMO [TEST...]     (tableflipctl stands beside it)
 """
 
 import http.client
@@ -22,6 +22,7 @@ from demo_client import HOST, PATIENCE, PORT, Load, Request, check, get, until
 
 RUN = "/run/demo"
 DEMO = RUN + "/tableflip-demo"
+CTL = RUN + "/tableflipctl"
 FAULTS = RUN + "/faults"
 
 
@@ -45,9 +46,12 @@ class Unit:
         words = [DEMO, "serve", "--listen", f"{HOST}:{PORT}", "--fault-file", FAULTS, "--drain-timeout", "8s", *flags]
         lines = {
             "notify": "Type=notify\nExecReload=/bin/kill -HUP $MAINPID",
+            "notify with tableflipctl": f"Type=notify\nExecReload={CTL} upgrade --control-socket {RUN}/control",
             "notify-reload": "Type=notify-reload",
             "pid-file": f"Type=simple\nPIDFile={RUN}/pid\nExecReload=/bin/kill -HUP $MAINPID",
         }[kind]
+        if self.waits:
+            words += ["--control-socket", RUN + "/control"]
         if kind == "pid-file":
             words += ["--pid-file", RUN + "/pid"]
         with open(f"/run/systemd/system/{self.name}", "w") as file:
@@ -71,6 +75,11 @@ class Unit:
         """Whether it tells systemd of itself."""
         return self.kind != "pid-file"
 
+    @property
+    def waits(self):
+        """Whether its reload is a command that waits for the outcome."""
+        return "tableflipctl" in self.kind
+
     def show(self, *names):
         text = systemctl("show", self.name, "-p", ",".join(names)).stdout
         values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
@@ -90,7 +99,7 @@ class Unit:
         old = self.main
         result = self.reload()
         check(result.returncode == 0, "reload:", result.returncode, result.stderr)
-        if self.kind == "notify-reload":
+        if self.kind == "notify-reload" or self.waits:
             check(self.main != old, "reload has returned, and the main process is the old one")
         self.generation += 1
 
@@ -174,18 +183,22 @@ def failing_successors(kind):
         unit.upgrade()
         main = unit.main
 
-        def fails(reason):
-            begin = time.monotonic()
+        def is_told(reason):
             result = unit.reload()
-            check(result.returncode == 0, "reload:", result.stderr)
+            check((result.returncode != 0) == unit.waits, "reload:", result.returncode, result.stderr)
+            if unit.waits:
+                check(unit.show("ReloadResult") == ["exit-code"], unit.show("ReloadResult"))
+                # The command's own words are in the journal of the unit.
+                check([line for line in unit.said(reason) if line.get("SYSLOG_IDENTIFIER") == "tableflipctl"], reason)
+                return
             until(f"the journal to tell of {reason}", lambda: unit.said(f"upgrade failed: {reason}"))
-            if unit.tells:
-                until("the failure in the status", lambda: re.search(
-                    rf"generation 2 \(PID {main}\) serves; the last upgrade failed: {reason}",
-                    unit.show("StatusText")[0]))
+
+        def fails(reason):
+            is_told(reason)
+            until("the failure in the status", lambda: not unit.tells or re.search(
+                rf"generation 2 \(PID {main}\) serves; the last upgrade failed: {reason}", unit.show("StatusText")[0]))
             until("the unit to be active", lambda: unit.show("ActiveState") == ["active"])
             check(unit.main == main and int(get("/")) == main, "the old process does not answer")
-            return time.monotonic() - begin
 
         set_faults("--exit-before-ready 3")
         fails("successorExited")
@@ -356,9 +369,9 @@ def descriptor_store(kind):
 TESTS = {
     socket_activation: ["notify", "notify-reload"],
     descriptor_store: ["notify", "notify-reload"],
-    reload_under_load: ["notify", "notify-reload", "pid-file"],
-    failing_successors: ["notify", "notify-reload", "pid-file"],
-    stop_with_request_in_flight: ["notify", "notify-reload", "pid-file"],
+    reload_under_load: ["notify", "notify with tableflipctl", "notify-reload", "pid-file"],
+    failing_successors: ["notify", "notify with tableflipctl", "notify-reload", "pid-file"],
+    stop_with_request_in_flight: ["notify", "notify with tableflipctl", "notify-reload", "pid-file"],
     stop_while_a_predecessor_drains: ["notify", "notify-reload", "pid-file"],
     watchdog: ["notify", "notify-reload"],
     rollback: ["notify", "notify-reload", "pid-file"],
@@ -371,6 +384,7 @@ def main():
     os.makedirs(RUN, exist_ok=True)
     # A copy of its own, which can be moved away.
     shutil.copy(sys.argv[1], DEMO)
+    shutil.copy(os.path.join(os.path.dirname(sys.argv[1]), "tableflipctl"), CTL)
     failed = 0
     begin = time.monotonic()
     for test, kinds in TESTS.items():
