@@ -40,22 +40,24 @@ class Unit:
     def __init__(self, kind, *flags, service="", socket=None):
         Unit.number += 1
         self.kind, self.name = kind, f"demo{Unit.number}.service"
+        is_file = kind.endswith(".service")
         self.socket = self.name.replace(".service", ".socket") if socket else None
         set_faults("")
         os.makedirs(RUN, exist_ok=True)
         words = [DEMO, "serve", "--listen", f"{HOST}:{PORT}", "--fault-file", FAULTS, "--drain-timeout", "8s", *flags]
-        lines = {
+        lines = {} if is_file else {
             "notify": "Type=notify\nExecReload=/bin/kill -HUP $MAINPID",
             "notify with tableflipctl": f"Type=notify\nExecReload={CTL} upgrade --control-socket {RUN}/control",
             "notify-reload": "Type=notify-reload",
             "pid-file": f"Type=simple\nPIDFile={RUN}/pid\nExecReload=/bin/kill -HUP $MAINPID",
-        }[kind]
-        if self.waits:
+        }
+        lines = lines.get(kind)
+        if self.waits and not is_file:
             words += ["--control-socket", RUN + "/control"]
         if kind == "pid-file":
             words += ["--pid-file", RUN + "/pid"]
         with open(f"/run/systemd/system/{self.name}", "w") as file:
-            file.write(f"[Service]\n{lines}\nExecStart={' '.join(words)}\n{service}\n")
+            file.write(to_copy(kind, words) if is_file else f"[Service]\n{lines}\nExecStart={' '.join(words)}\n{service}\n")
         if self.socket:
             with open(f"/run/systemd/system/{self.socket}", "w") as file:
                 file.write(f"[Unit]\nDefaultDependencies=no\n[Socket]\n{socket}\n")
@@ -73,12 +75,12 @@ class Unit:
     @property
     def tells(self):
         """Whether it tells systemd of itself."""
-        return self.kind != "pid-file"
+        return self.kind not in ("pid-file", "hello-pidfile.service")
 
     @property
     def waits(self):
         """Whether its reload is a command that waits for the outcome."""
-        return "tableflipctl" in self.kind
+        return "tableflipctl" in self.kind or self.kind in ("hello.service", "hello-activated.service")
 
     def show(self, *names):
         text = systemctl("show", self.name, "-p", ",".join(names)).stdout
@@ -99,7 +101,7 @@ class Unit:
         old = self.main
         result = self.reload()
         check(result.returncode == 0, "reload:", result.returncode, result.stderr)
-        if self.kind == "notify-reload" or self.waits:
+        if self.kind in ("notify-reload", "hello-reload.service") or self.waits:
             check(self.main != old, "reload has returned, and the main process is the old one")
         self.generation += 1
 
@@ -143,6 +145,17 @@ class Unit:
         systemctl("stop", self.name, ok=False)
         os.unlink(f"/run/systemd/system/{self.name}")
         systemctl("reset-failed", self.name, ok=False)
+
+
+def to_copy(name, words):
+    """A unit of deploy/systemd, for the demo."""
+    with open(os.path.join(os.path.dirname(__file__), "..", "deploy", "systemd", name)) as file:
+        text = file.read()
+    program, folder = "/srv/hello/current/hello", "/srv/hello/current"
+    check(program in text, name, "names no program to replace")
+    text = text.replace(program, " ".join(words)).replace(folder, RUN).replace("/run/hello/hello.pid", RUN + "/pid")
+    text = text.replace("/run/hello", "/run/" + name).replace("RuntimeDirectory=hello", "RuntimeDirectory=" + name)
+    return text.replace("User=hello", "User=nobody")
 
 
 def thread_states(process):
@@ -366,7 +379,28 @@ def descriptor_store(kind):
         unit.remove()
 
 
+def units_to_copy(kind):
+    is_activated = "activated" in kind
+    unit = Unit(kind, socket=f"ListenStream={HOST}:{PORT}\nFileDescriptorName=web" if is_activated else None)
+    try:
+        load = Load()
+        for _ in range(3):
+            unit.upgrade()
+        set_faults("--exit-before-ready 3")
+        result = unit.reload()
+        check((result.returncode != 0) == unit.waits, "reload:", result.returncode, result.stderr)
+        until("the old process to serve on", lambda: unit.show("ActiveState") == ["active"])
+        load.stop()
+        request = Request("/delay/2s")
+        unit.stop()
+        check(request.wait().isdigit(), "the request in flight:", request.result)
+        return "3 reloads, a failure, a stop with a request in flight"
+    finally:
+        unit.remove()
+
+
 TESTS = {
+    units_to_copy: ["hello.service", "hello-reload.service", "hello-pidfile.service", "hello-activated.service"],
     socket_activation: ["notify", "notify-reload"],
     descriptor_store: ["notify", "notify-reload"],
     reload_under_load: ["notify", "notify with tableflipctl", "notify-reload", "pid-file"],
@@ -390,7 +424,7 @@ def main():
     for test, kinds in TESTS.items():
         for kind in kinds:
             name = f"{test.__name__}, {kind}"
-            if kind == "notify-reload" and version < 253 or wanted and not any(word in name for word in wanted):
+            if kind in ("notify-reload", "hello-reload.service") and version < 253 or wanted and not any(word in name for word in wanted):
                 continue
             start = time.monotonic()
             try:
