@@ -6,6 +6,8 @@
 #
 # Usage: Scripts/test-systemd.sh TABLEFLIP-DEMO [TEST...]     (a word of a test's name chooses it)
 #
+# tableflipctl stands beside the demo.
+#
 # Needs root, systemd, dbus, util-linux and python3, and for 254 a Debian mirror. Without them it says so and exits with 0;
 # with CI=true, with 1.
 set -euo pipefail
