@@ -98,8 +98,9 @@ final class ControlClient {
     }
 
     /// Takes it out, to go on in another process.
-    func depart(from listener: String) -> LiveDescriptor? {
-        let state = ControlState(mode: self.mode, unsent: self.unsent).encoded()
+    func depart(from listener: String, at now: SuspendingClock.Instant) -> LiveDescriptor? {
+        let left = self.deadline.map { Int64(now.duration(to: $0).inMilliseconds) }
+        let state = ControlState(mode: self.mode, unsent: self.unsent, patienceMilliseconds: left).encoded()
         let socket = self.socket.take()
         guard let socket else { return nil }
         return LiveDescriptor(

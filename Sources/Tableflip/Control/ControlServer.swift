@@ -211,7 +211,8 @@ final class ControlServer {
     /// All clients, to go on elsewhere.
     func depart() -> [LiveDescriptor] {
         defer { self.clients = [:] }
-        return self.clients.sorted { $0.key < $1.key }.compactMap { $0.value.depart(from: self.listener.name) }
+        let now = self.clock.now
+        return self.clients.sorted { $0.key < $1.key }.compactMap { $0.value.depart(from: self.listener.name, at: now) }
     }
 
     /// The successor does not take them.
@@ -238,7 +239,10 @@ final class ControlServer {
             )
         )
         self.clients[id] = client
-        if state.mode == .silent || state.mode == .answered { client.deadline = self.clock.now + Self.patience }
+        // Its time goes on where it was: a new process is no new beginning.
+        client.deadline = state.patienceMilliseconds.map {
+            self.clock.now + .milliseconds(min(max(0, $0), Int64(Self.patience.inMilliseconds)))
+        }
         client.flush()
         if state.mode == .watching || state.mode == .upgrading {
             for event in self.events { client.tell(.event(event)) }

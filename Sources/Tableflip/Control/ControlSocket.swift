@@ -68,6 +68,8 @@ extension Upgrader.ControlSocket {
         guard context.sockets.unclaimed(self.historyName)?.kind == .state,
             let left = try context.sockets.inherited(try Upgrader.entry(self.historyName, .state))
         else { return ControlHistory() }
+        // It is there for one upgrade only.
+        defer { context.sockets.remove(left) }
         // What cannot be read is not worth an upgrade: the history begins anew.
         return (try? ControlHistory(reading: HandedState(left).bytes())) ?? ControlHistory()
     }

@@ -146,10 +146,18 @@ extension Engine {
             )
             var entry = try Upgrader.entry(Upgrader.ControlSocket.historyName, .state)
             entry.version = ControlFrame.version
-            try self.context.sockets.replace(entry, blob)
+            self.controlHistory = try self.context.sockets.add(entry, blob)
         } catch {
             self.logger.warning("control: the next process will not know of earlier upgrades: \(error)")
         }
+    }
+
+    /// The upgrade has failed, and what is carried may change again.
+    func takeControlHistoryBack() {
+        guard let history = self.controlHistory.take() else { return }
+        self.context.sockets.remove(history)
+        // The attempt that is over still has it.
+        history.close()
     }
 
     // MARK: From process to process

@@ -486,6 +486,7 @@ extension Engine {
     private func reportFailure(_ failure: UpgradeError) {
         guard let attempt else { return }
         self.context.sockets.thaw()
+        self.takeControlHistoryBack()
         // A successor that was killed could not remove what it had prepared.
         if let path = self.context.pidFile?.path, attempt.successor > 0 {
             PIDFile(path: path, process: attempt.successor).discard()

@@ -102,6 +102,8 @@ final class Engine {
     // The control socket; nil where there is none.
     var control: ControlServer?
     var eventsBeforeControl: [UpgradeEvent] = []
+    /// While an upgrade runs.
+    var controlHistory: CarriedDescriptor?
     /// Of the connections received.
     var controlClientsReceived = 0
     /// Milliseconds since 1970.

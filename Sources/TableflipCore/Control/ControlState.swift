@@ -15,18 +15,22 @@ package struct ControlState: Hashable, Sendable {
 
     package var mode: Mode
     package var unsent: [UInt8]
+    /// How long it still has to say what it wants, or to read its answer: no new deadline for a new process. nil: it waits.
+    package var patienceMilliseconds: Int64?
 
     private static let kind: UInt8 = 0x51
 
-    package init(mode: Mode, unsent: [UInt8]) {
+    package init(mode: Mode, unsent: [UInt8], patienceMilliseconds: Int64? = nil) {
         self.mode = mode
         self.unsent = unsent
+        self.patienceMilliseconds = patienceMilliseconds
     }
 
     package func encoded() -> [UInt8] {
         var fields = ControlFields(kind: Self.kind)
         fields.set(.mode, self.mode.rawValue)
         fields.set(.unsent, self.unsent)
+        fields.set(.elapsed, self.patienceMilliseconds)
         return ControlFrame(kind: Self.kind, fields: fields).encoded()
     }
 
@@ -38,6 +42,7 @@ package struct ControlState: Hashable, Sendable {
         else { throw .invalidValue(kind: Self.kind, field: "mode") }
         self.mode = mode
         self.unsent = frame.fields.bytes(.unsent) ?? []
+        self.patienceMilliseconds = try frame.fields.number(.elapsed)
     }
 }
 

@@ -9,7 +9,7 @@ extension Server {
     struct Start {
         /// What a shell starts in `directory`; nil: the probe by its full path.
         var program: [UInt8]?
-        /// `FIFO`, `PROGRAM` and `FAULTS` stand for a file of this name in the service's directory.
+        /// `FIFO`, `PROGRAM`, `CONTROL` and `FAULTS` stand for a file of this name in the service's directory.
         var arguments: [[UInt8]] = []
         /// nil: the program.
         var argumentZero: [UInt8]?
@@ -49,7 +49,7 @@ extension Server {
         func command(_ variant: Variant, _ home: URL) -> Command {
             let options = self.options(variant, home.path).map { Array($0.utf8) }
             let own = self.arguments.map { argument in
-                let isFile = ["FIFO", "PROGRAM", "FAULTS"].contains { Array($0.utf8) == argument }
+                let isFile = ["FIFO", "PROGRAM", "CONTROL", "FAULTS"].contains { Array($0.utf8) == argument }
                 return isFile ? Array((home.path + "/").utf8) + argument : argument
             }
             let product = Server.products.appending(path: variant.program).path

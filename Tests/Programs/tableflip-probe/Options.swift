@@ -115,6 +115,8 @@ struct Options {
             case "--overlap-waits": self.overlap = .wait
             case "--parenthood": self.parenthood = rest.popFirst() == "adopted" ? .adopted : .manager
             case "--control-socket": self.controlSocket = rest.popFirst().map { .init(path: $0) }
+            case "--control-first-only":
+                if ProcessEnvironment.value(of: ProcessEnvironment.channelVariable) != nil { self.controlSocket = nil }
             case "--control-mode":
                 self.controlSocket?.mode = rest.popFirst().flatMap { UInt16($0, radix: 8) } ?? 0o600
             case "--control-user":

@@ -101,6 +101,7 @@ enum ControlSample: Sendable, CustomTestStringConvertible {
         .reply(
             "findings", .findings([.init("program", isGood: true, "/srv/hello"), .init("now", isGood: false, "no")])),
         .state("watching", .init(mode: .watching, unsent: [1, 2, 3])),
+        .state("silent", .init(mode: .silent, unsent: [], patienceMilliseconds: 1500)),
         .history(
             "one",
             {

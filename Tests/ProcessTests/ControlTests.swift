@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Foundation
+import Testing
+
+/// The control socket under those who stay, who say nothing, and who say nonsense.
+@Suite(.fewAtATime)
+struct ControlTests {
+    @Test(arguments: [Variant.reader, .portableReader, .plain])
+    func `Whoever watches hears every phase of ten upgrades, on one connection`(_ variant: Variant) async throws {
+        try await Server.controlled(variant) { server in
+            let watch = try Ctl(server, "watch", "--json")
+            try await watch.output(containing: "watching")
+            var processes = [server.current]
+            for _ in 0..<10 {
+                try await server.replace()
+                processes.append(server.current)
+            }
+            try await watch.output(containing: "\"phase\":\"predecessorLeft\",\"generation\":11")
+            server.stopClient()
+            #expect(try await Ctl.run(server, "stop").status == 0)
+            let result = try await watch.result()
+            #expect(result.status == 0, "\(result)")
+            var heard = result.objects.filter { $0["type"] as? String == "event" }
+            for (index, process) in processes.dropLast().enumerated() {
+                let (generation, next) = (index + 1, processes[index + 1])
+                let old = ["requested", "spawned", "handingOver", "handedOver", "ready", "go", "committed"]
+                let new = ["inherited", "serving", "owner", "predecessorLeft"]
+                for (phase, speaker, number) in old.map({ ($0, process, generation) })
+                    + new.map({ ($0, next, generation + 1) })
+                {
+                    let event = heard.isEmpty ? [:] : heard.removeFirst()
+                    #expect(
+                        event["phase"] as? String == phase && event["pid"] as? Int == Int(speaker)
+                            && event["generation"] as? Int == number, "\(phase) of \(number): \(event)")
+                }
+            }
+            #expect(heard.map { $0["phase"] as? String } == ["stopping"])
+        }
+    }
+
+    @Test(arguments: [Variant.reader, .portableReader])
+    func `A hundred silent and hostile clients disturb nothing, and are cut`(_ variant: Variant) async throws {
+        try await Server.controlled(variant) { server in
+            var clients: [CInt] = []
+            defer { for client in clients { close(client) } }
+            func connect(_ bytes: [UInt8]) throws {
+                let client = try LocalSocket.connected(to: server.control.path)
+                clients.append(client)
+                _ = send(client, bytes, bytes.count, CInt(MSG_NOSIGNAL))
+            }
+            let hostile: [[UInt8]] = [
+                [], Array("GET / HTTP/1.1\r\n\r\n".utf8), [0x54, 0x46],
+                [0x54, 0x46, 0x43, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
+                [0x54, 0x46, 0x43, 0, 0, 0, 0, 0, 4, 0, 0, 0, 1],
+            ]
+            for number in 0..<20 {
+                for _ in 0..<5 { try connect(hostile[(clients.count + number) % hostile.count]) }
+                let old = server.current
+                let result = try await Ctl.run(server, "upgrade")
+                #expect(result.status == 0, "\(result)")
+                try await server.follow(to: try await server.successor(of: old), from: old)
+            }
+            #expect(clients.count == 100)
+            // Five seconds for each; ten for a busy machine.
+            let deadline = ContinuousClock.now + .seconds(15)
+            for client in clients { #expect(Self.end(of: client, before: deadline), "\(client) was not cut") }
+            try await server.replace()
+        }
+    }
+
+    /// Whether the service hangs up; whatever it says before is read.
+    private static func end(of client: CInt, before deadline: ContinuousClock.Instant) -> Bool {
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let left = ContinuousClock.now.duration(to: deadline)
+            var entry = pollfd(fd: client, events: Int16(POLLIN), revents: 0)
+            let milliseconds = CInt(max(0, left.components.seconds * 1000))
+            guard poll(&entry, 1, milliseconds) > 0 else { return false }
+            if recv(client, &bytes, bytes.count, 0) <= 0 { return true }
+        }
+    }
+
+    @Test func `One more than the limit cuts the one that was silent for longest`() async throws {
+        try await Server.controlled { server in
+            var clients: [CInt] = []
+            defer { for client in clients { close(client) } }
+            for _ in 0..<64 { clients.append(try LocalSocket.connected(to: server.control.path)) }
+            #expect(try await Ctl.run(server, "status").status == 0)
+            // Before its five seconds are over.
+            #expect(Self.end(of: clients[0], before: .now + .seconds(4)))
+        }
+    }
+
+    @Test func `A release without the control socket ends the wait in words`() async throws {
+        try await Server.controlled(.reader, ["--control-first-only"]) { server in
+            let watch = try Ctl(server, "watch")
+            try await watch.output(containing: "watching")
+            let upgrade = try await Ctl.run(server, "upgrade")
+            #expect(upgrade.status == 0, "\(upgrade)")
+            let result = try await watch.result()
+            #expect(result.status == 4 && result.errors.contains("does not listen on this control socket"), "\(result)")
+            try await server.follow(to: try await server.successor(of: server.first), from: server.first)
+            #expect(!FileManager.default.fileExists(atPath: server.control.path))
+        }
+    }
+}

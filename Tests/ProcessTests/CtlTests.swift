@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Foundation
+import ProcessSupport
+import Testing
+
+/// `tableflipctl` as a new user would try it: what goes well and what goes wrong, and who is told what.
+@Suite(.fewAtATime)
+struct CtlTests {
+    static let variants = [Variant.reader, .portableReader, .plain]
+
+    @Test(arguments: Self.variants)
+    func `An upgrade is shown phase by phase up to the end of the old process`(_ variant: Variant) async throws {
+        try await Server.controlled(variant) { server in
+            let result = try await Ctl.run(server, "upgrade")
+            #expect(result.status == 0, "\(result)")
+            let words = [
+                "asked", "spawned", "handed over", "ready", "paused", "committed", "new owner", "old process gone",
+            ]
+            let lines = result.output.split(separator: "\n")
+            for (word, line) in zip(words, lines) { #expect(line.contains("s  \(word) "), "\(line)") }
+            let successor = try await server.successor(of: server.first)
+            #expect(lines.last?.hasPrefix("upgraded in ") == true)
+            #expect(lines.last?.hasSuffix(": PID \(successor) serves, generation 2") == true)
+            #expect(!result.output.contains("\u{1b}"), "no colour in a pipe")
+            try await server.follow(to: successor, from: server.first)
+            #expect(server.errorText.contains("control: upgrade"))
+        }
+    }
+
+    struct Bad: Sendable, CustomTestStringConvertible {
+        var testDescription: String
+        var behaviour = ""
+        var arguments: [String] = []
+        var words: [String]
+
+        static let all = [
+            Bad(testDescription: "crashing", behaviour: "exit 3", words: ["exited with status 3", "run it by hand"]),
+            Bad(testDescription: "killed", behaviour: "late-kill 9", words: ["ended by SIGKILL"]),
+            Bad(
+                testDescription: "hanging", behaviour: "late-hang", arguments: ["--timeout", "700ms"],
+                words: ["was not ready within"]),
+            Bad(
+                testDescription: "missing", arguments: ["--executable", "/nowhere/hello"],
+                words: ["/nowhere/hello cannot be started", "Put the new version there"]),
+            Bad(
+                testDescription: "not in PATH", arguments: ["--executable", "tableflip-nobody"],
+                words: ["no program \"tableflip-nobody\" is in PATH"]),
+            Bad(
+                testDescription: "for another machine", arguments: ["--executable", "FOREIGN"],
+                words: ["FOREIGN is no program for this machine"]),
+            Bad(
+                testDescription: "no environment file", arguments: ["--env-file", "/nowhere/env"],
+                words: ["the environment file /nowhere/env cannot be read", "Create it"]),
+        ]
+    }
+
+    @Test(arguments: Bad.all)
+    func `A bad program ends in its own words, and a client under load sees nothing`(_ bad: Bad) async throws {
+        try await Server.controlled { server in
+            try await server.replace()
+            let foreign = server.directory.appending(path: "FOREIGN")
+            try Self.writeForeignProgram(to: foreign)
+            try await server.unharmed {
+                try server.misbehave(bad.behaviour)
+                let arguments = bad.arguments.map { $0 == "FOREIGN" ? foreign.path : $0 }
+                let began = ContinuousClock.now
+                let result = try await Ctl(
+                    ["upgrade"] + arguments, environment: ["TABLEFLIP_CONTROL_SOCKET": server.control.path]
+                ).result()
+                #expect(result.status == 1, "\(result)")
+                for words in bad.words + ["The old process serves on."] {
+                    #expect(result.errors.contains(words), "\(words) in \(result)")
+                }
+                #expect(ContinuousClock.now - began < .seconds(20))
+            }
+        }
+    }
+
+    /// The header of this program, for a machine that this one is not.
+    private static func writeForeignProgram(to url: URL) throws {
+        var bytes = Array(try Data(contentsOf: Server.probe).prefix(4096))
+        bytes[18] = bytes[18] == 183 ? 62 : 183
+        bytes[19] = 0
+        try Command.alone {
+            try Data(bytes).write(to: url)
+            try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: url.path)
+        }
+    }
+
+    @Test func `The second of two upgrades is told which one runs, and an order ends the first`() async throws {
+        try await Server.controlled { server in
+            try await server.replace()
+            try await server.unharmed {
+                try server.misbehave("late-hang")
+                let first = try Ctl(server, "upgrade", "--timeout", "50s")
+                try await first.output(containing: "handed over")
+                let successor = try await server.successor(of: server.current)
+                let second = try await Ctl.run(server, "upgrade", "--json")
+                #expect(second.status == 2)
+                let error = try #require(second.objects.last)
+                #expect(error["code"] as? String == "upgradeRunning" && error["exit"] as? Int == 2)
+                let message = try #require(error["message"] as? String)
+                #expect(
+                    message.contains("to PID \(successor), at handedOver") && message.contains(" s ago"), "\(message)")
+                let status = try await Ctl.run(server, "status")
+                #expect(status.output.contains("new process  PID \(successor)"), "\(status)")
+                let rollback = try await Ctl.run(server, "rollback")
+                #expect(rollback.status == 0, "\(rollback)")
+                let result = try await first.result()
+                #expect(result.status == 3 && result.errors.contains("the operator took the upgrade back"), "\(result)")
+            }
+        }
+    }
+
+    // MARK: Probation
+
+    @Test func `A probation ends by commit`() async throws {
+        try await Server.controlled { server in
+            let upgrade = try Ctl(server, "upgrade", "--probation", "50s")
+            try await upgrade.output(containing: "probation")
+            let commit = try await Ctl.run(server, "commit")
+            #expect(commit.status == 0, "\(commit)")
+            #expect(try await upgrade.result().status == 0)
+            try await server.follow(to: try await server.successor(of: server.first), from: server.first)
+        }
+    }
+
+    @Test func `A probation ends by rollback`() async throws {
+        try await Server.controlled { server in
+            try await server.replace()
+            try await server.unharmed {
+                let upgrade = try Ctl(server, "upgrade", "--probation", "50s")
+                try await upgrade.output(containing: "probation")
+                let rollback = try await Ctl.run(server, "rollback")
+                #expect(rollback.status == 0, "\(rollback)")
+                #expect(try await upgrade.result().status == 3)
+            }
+        }
+    }
+
+    @Test func `A new process that dies in its probation is a rollback`() async throws {
+        try await Server.controlled { server in
+            try await server.replace()
+            try await server.unharmed {
+                try server.misbehave("kill-after-ready")
+                server.client?.hold()
+                let result = try await Ctl.run(server, "upgrade", "--probation", "50s")
+                server.client?.release()
+                #expect(result.status == 3 && result.errors.contains("ended by SIGKILL"), "\(result)")
+            }
+        }
+    }
+
+    @Test func `Without an upgrade there is nothing to commit or take back`() async throws {
+        try await Server.controlled { server in
+            for command in ["commit", "rollback"] {
+                let result = try await Ctl.run(server, command)
+                #expect(result.status == 4, "\(result)")
+            }
+            try await server.replace()
+        }
+    }
+
+    // MARK: Status, check, stop
+
+    @Test func `Status tells who serves, on what, and how the last upgrades went`() async throws {
+        try await Server.controlled { server in
+            try await server.replace()
+            try server.misbehave("exit 3")
+            #expect(try await Ctl.run(server, "upgrade").status == 1)
+            try server.misbehave("")
+            try await server.replace()
+            let result = try await Ctl.run(server, "status", "--json")
+            let status = try #require(result.objects.first, "\(result)")
+            #expect(status["generation"] as? Int == 3 && status["pid"] as? Int == Int(server.current))
+            #expect(status["state"] as? String == "serving" && status["version"] as? String == "probe 1")
+            let listeners = try #require(status["listeners"] as? [[String: Any]])
+            #expect(Set(listeners.compactMap { $0["address"] as? String }).contains("unix:\(server.control.path)"))
+            #expect(listeners.contains { $0["port"] as? Int == Int(server.port) && $0["inherited"] as? Bool == true })
+            let upgrades = try #require(status["upgrades"] as? [[String: Any]])
+            #expect(upgrades.map { $0["succeeded"] as? Bool } == [true, false, true])
+            #expect(upgrades.map { $0["generation"] as? Int } == [1, 2, 2])
+            let failure = upgrades[1]["error"] as? [String: Any]
+            #expect(failure?["code"] as? String == "successorExited")
+            let words = try await Ctl.run(server, "status").output
+            #expect(words.contains("PID \(server.current), generation 3") && words.contains("failed: successorExited"))
+        }
+    }
+
+    @Test func `A dry run finds what is wrong, and starts nothing`() async throws {
+        try await Server.controlled { server in
+            let good = try await Ctl.run(server, "check")
+            #expect(good.status == 0, "\(good)")
+            for words in [
+                "program ", "tableflip-probe", "arguments", "PID file", "inherited    listener tcp://127.0.0.1:0",
+            ] {
+                #expect(good.output.contains(words), "\(good)")
+            }
+            let foreign = server.directory.appending(path: "FOREIGN")
+            try Self.writeForeignProgram(to: foreign)
+            let bad = try await Ctl.run(server, "check", "--executable", foreign.path)
+            #expect(bad.status == 1 && bad.output.contains("FAIL  format"), "\(bad)")
+            let missing = try await Ctl.run(server, "check", "--executable", "/nowhere/hello")
+            #expect(missing.status == 1 && missing.errors.contains("an upgrade would fail: program"), "\(missing)")
+            #expect(server.processes == [server.first])
+        }
+    }
+
+    @Test func `Stop waits until the process has gone`() async throws {
+        try await Server.withProcess(.reader, .init(arguments: ["--control-socket", "CONTROL"].map { Array($0.utf8) }))
+        {
+            server in
+            try await server.line(startingWith: "serving")
+            let result = try await Ctl.run(server, "stop")
+            #expect(result.status == 0 && result.output == "stopped\n", "\(result)")
+            try await server.everythingToEnd()
+            #expect(!FileManager.default.fileExists(atPath: server.control.path))
+        }
+    }
+
+    // MARK: Nobody there
+
+    @Test func `Where nobody answers, the words name the path and the cure`() async throws {
+        try await TemporaryDirectory.with { directory in
+            let path = directory.appending(path: "c").path
+            var result = try await Ctl(["status", "--control-socket", path]).result()
+            #expect(result.status == 5 && result.errors.contains("there is no control socket at \(path)"), "\(result)")
+            do {
+                // Bound, and nobody behind it any more.
+                let listener = try LocalListener(at: path)
+                listener.close()
+            }
+            result = try await Ctl(["status", "--control-socket", path]).result()
+            #expect(result.status == 5 && result.errors.contains("nobody listens at \(path)"), "\(result)")
+            unlink(path)
+            let silent = try LocalListener(at: path)
+            defer { silent.close() }
+            result = try await Ctl(["status", "--control-socket", path]).result()
+            #expect(result.status == 5 && result.errors.contains("nobody has answered at \(path)"), "\(result)")
+            result = try await Ctl(["status"]).result()
+            #expect(result.status == 64 && result.errors.contains("TABLEFLIP_CONTROL_SOCKET"), "\(result)")
+        }
+    }
+
+    /// Nobody of this number is known to the system.
+    static let stranger = 64_123
+
+    @Test(.enabled(if: getuid() == 0 && Server.has("setpriv"), "to be somebody else one has to be root, with setpriv"))
+    func `Another user is not permitted, and the log says who`() async throws {
+        let launcher = ["setpriv", "--reuid", "\(Self.stranger)", "--clear-groups", "--"]
+        try await Server.controlled(.reader, ["--control-mode", "666"]) { server in
+            let result = try await Ctl.run(server, "status", launcher: launcher)
+            #expect(result.status == 6 && result.errors.contains("user \(Self.stranger) may not control"), "\(result)")
+            #expect(server.errorText.contains("control: a client is not permitted"))
+            #expect(server.errorText.contains("uid=\(Self.stranger)"))
+        }
+        try await Server.controlled { server in
+            let result = try await Ctl.run(server, "status", launcher: launcher)
+            #expect(result.status == 6 && result.errors.contains("may not connect"), "\(result)")
+        }
+        try await Server.controlled(.reader, ["--control-mode", "666", "--control-user", "\(Self.stranger)"]) {
+            server in
+            let result = try await Ctl.run(server, "status", launcher: launcher)
+            #expect(result.status == 0, "\(result)")
+        }
+    }
+}
