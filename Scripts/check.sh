@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 swift format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/HandoverCost Benchmarks/Latency
 echo "check: format"
-for script in Scripts/*.sh Scripts/systemd-box Scripts/fetch-systemd .ci/run; do bash -n "$script"; done
+for script in Scripts/*.sh Scripts/systemd-box Scripts/fetch-systemd deploy/*.sh .ci/run; do bash -n "$script"; done
 for script in Scripts/*.py Benchmarks/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$script"; done
 echo "check: shell"
 Scripts/check-no-foundation.sh "$(swift build --show-bin-path)/tableflip-probe"

@@ -90,7 +90,7 @@ struct Order {
             }
             switch reply {
             case nil:
-                throw CtlError(.nobodyAnswers, code: "impatient", "nothing came of it within an hour")
+                throw CtlError(.nobodyServes, code: "impatient", "nothing came of it within an hour")
             case .event(let event):
                 if self.options.json { Report.line(event.json) }
                 if phases.contains(event.phase) { return self.succeed(words) }

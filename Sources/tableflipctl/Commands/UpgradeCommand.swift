@@ -115,7 +115,7 @@ struct UpgradeCommand: ParsableCommand {
             }
         }
         throw CtlError(
-            .nobodyAnswers, code: "impatient",
+            .nobodyServes, code: "impatient",
             "the upgrade has not ended within \(self.patience.defaultValueDescription)",
             cure: "It goes on: see `tableflipctl status`, or wait longer with --patience."
         )

@@ -34,12 +34,15 @@ final class Ctl {
     /// - Parameters:
     ///   - launcher: a program that executes it, and its arguments.
     ///   - environment: beside what this process has.
-    init(_ arguments: [String], launcher: [String] = [], environment: [String: String] = [:]) throws {
+    ///   - program: the one that is started; nil: tableflipctl.
+    init(
+        _ arguments: [String], program: String? = nil, launcher: [String] = [], environment: [String: String] = [:]
+    ) throws {
         guard Harness.isReady else { fatalError("prctl") }
         let errors = FileManager.default.temporaryDirectory.appending(path: "tf-ctl-\(UUID().uuidString.prefix(8))")
         var all = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("TABLEFLIP") }
         all.merge(environment) { $1 }
-        let words = launcher + [Self.program.path] + arguments
+        let words = launcher + [program ?? Self.program.path] + arguments
         let command = Command(
             path: "/usr/bin/env", arguments: (["env"] + words).map { Array($0.utf8) },
             environment: all.map { Array("\($0)=\($1)".utf8) }, errors: errors.path

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Foundation
+import ProcessSupport
+import Testing
+
+/// `deploy/release-flip.sh`: releases in directories, and a link that goes back by itself.
+@Suite(.fewAtATime)
+struct ReleaseFlipTests {
+    private static let script = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appending(path: "deploy/release-flip.sh").path
+
+    private static func flip(_ directory: URL, _ server: Server, _ arguments: String...) async throws -> Ctl.Result {
+        try await Ctl(
+            [directory.path] + arguments, program: self.script,
+            environment: [
+                "TABLEFLIPCTL": Ctl.program.path, "TABLEFLIP_CONTROL_SOCKET": server.control.path,
+            ]
+        ).result()
+    }
+
+    private static func target(_ directory: URL) throws -> String {
+        try FileManager.default.destinationOfSymbolicLink(atPath: directory.appending(path: "current").path)
+    }
+
+    @Test func `A good release stays, and a bad one leaves the link and the service where they were`() async throws {
+        try await TemporaryDirectory.with("releases", "releases/1", "releases/2", "releases/bad") { directory in
+            try Command.alone {
+                for release in ["1", "2"] {
+                    let program = directory.appending(path: "releases/\(release)/hello")
+                    try FileManager.default.copyItem(at: Server.probe.resolvingSymlinksInPath(), to: program)
+                }
+                try FileManager.default.createSymbolicLink(
+                    atPath: directory.appending(path: "current").path, withDestinationPath: "releases/1")
+            }
+            try Script.write("exit 3", to: directory.appending(path: "releases/bad/hello"))
+            var start = Server.Start(arguments: ["--control-socket", "CONTROL"].map { Array($0.utf8) })
+            start.argumentZero = Array(directory.appending(path: "current/hello").path.utf8)
+            try await Server.with(.reader, start) { server in
+                let good = try await Self.flip(directory, server, "2")
+                #expect(good.status == 0, "\(good)")
+                #expect(try Self.target(directory) == "releases/2")
+                #expect(server.errorText.contains("releases/2/hello"))
+                let successor = try await server.successor(of: server.first)
+                try await server.follow(to: successor, from: server.first)
+
+                let bad = try await Self.flip(directory, server, "bad", "--timeout", "30s")
+                #expect(bad.status == 1 && bad.errors.contains("exited with status 3"), "\(bad)")
+                #expect(bad.errors.contains("current leads to releases/2 again"), "\(bad)")
+                #expect(try Self.target(directory) == "releases/2")
+                try await server.answer(from: successor)
+
+                let nothing = try await Self.flip(directory, server, "3")
+                #expect(nothing.status == 64 && nothing.errors.contains("put the release there first"), "\(nothing)")
+
+                try FileManager.default.createDirectory(
+                    at: directory.appending(path: ".release-flip"), withIntermediateDirectories: false)
+                let second = try await Self.flip(directory, server, "1")
+                #expect(second.status == 75 && second.errors.contains("another one is at work"), "\(second)")
+                #expect(try Self.target(directory) == "releases/2")
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Foundation
+import Testing
+
+/// What `tableflipctl upgrade` draws on a terminal, seen by way of tmux(1).
+@Suite(.fewAtATime, .enabled(if: Server.has("tmux"), "tmux is not installed: apt-get install tmux"))
+struct TerminalTests {
+    /// A terminal of 80 columns in which one command runs. Its server is this test's own, by its socket.
+    private struct Terminal {
+        let socket: String
+
+        init(_ directory: URL, _ words: [String]) async throws {
+            self.socket = directory.appending(path: "tmux").path
+            let configuration = directory.appending(path: "tmux.conf")
+            try Data("set -g remain-on-exit on\nset -g default-terminal screen-256color\n".utf8).write(
+                to: configuration)
+            let result = try await Ctl(
+                ["-S", self.socket, "-f", configuration.path, "new-session", "-d", "-x", "80", "-y", "24"] + words,
+                program: "tmux", environment: ["TMUX": "", "TERM": "xterm-256color"]
+            ).result()
+            #expect(result.status == 0, "\(result)")
+        }
+
+        private func ask(_ words: String...) async throws -> Ctl.Result {
+            try await Ctl(["-S", self.socket] + words, program: "tmux", environment: ["TMUX": ""]).result()
+        }
+
+        /// The screen, as soon as it shows these words.
+        func screen(showing words: String) async throws -> String {
+            let deadline = ContinuousClock.now + .seconds(30)
+            var seen = ""
+            while ContinuousClock.now < deadline {
+                seen = try await self.ask("capture-pane", "-p", "-t", ":").output
+                if seen.contains(words) { return seen }
+            }
+            Issue.record("\"\(words)\" does not show: \(seen)")
+            return seen
+        }
+
+        /// With its colours.
+        func paintedScreen() async throws -> String { try await self.ask("capture-pane", "-p", "-e", "-t", ":").output }
+
+        func end() async throws { _ = try await self.ask("kill-server") }
+    }
+
+    @Test(arguments: [true, false])
+    func `The picture moves while the new process initialises, and fits into 80 columns`(
+        _ hasColour: Bool
+    ) async throws {
+        try await Server.controlled { server in
+            let fifo = try server.fifo("go")
+            try server.misbehave("late-wait \(fifo.path)")
+            let variables = ["TABLEFLIP_CONTROL_SOCKET=\(server.control.path)"] + (hasColour ? [] : ["NO_COLOR=1"])
+            let terminal = try await Terminal(
+                server.directory, ["env", "-u", "NO_COLOR"] + variables + [Ctl.program.path, "upgrade"])
+            var screen = try await terminal.screen(showing: " initialising")
+            let successor = try await server.successor(of: server.first)
+            #expect(screen.contains("s  spawned           PID \(successor)"))
+            #expect(screen.contains("s  handed over "))
+            let line = try #require(screen.split(separator: "\n").first { $0.contains(" initialising") })
+            #expect(["|", "/", "-", "\\"].contains { line.contains(" \($0) initialising") }, "\(line)")
+
+            try server.letGo("go")
+            screen = try await terminal.screen(showing: "upgraded in ")
+            #expect(!screen.contains(" initialising"), "\(screen)")
+            for words in ["ready", "committed", "new owner", "old process gone"] {
+                #expect(screen.contains("s  \(words) "), "\(screen)")
+            }
+            #expect(screen.contains(": PID \(successor) serves, generation 2"))
+            for line in screen.split(separator: "\n") { #expect(line.count <= 80, "\(line)") }
+            #expect(try await terminal.paintedScreen().contains("\u{1b}[") == hasColour)
+            try await terminal.end()
+            try await server.follow(to: successor, from: server.first)
+        }
+    }
+
+    @Test func `A failure in a terminal is told below the phases`() async throws {
+        try await Server.controlled { server in
+            try server.misbehave("exit 3")
+            let terminal = try await Terminal(
+                server.directory,
+                ["env", "TABLEFLIP_CONTROL_SOCKET=\(server.control.path)", Ctl.program.path, "upgrade"])
+            let screen = try await terminal.screen(showing: "The old process serves on.")
+            #expect(screen.contains("s  failed ") && screen.contains("exited with status 3"), "\(screen)")
+            try await terminal.end()
+        }
+    }
+}

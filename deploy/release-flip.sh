@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) the swift-tableflip authors
+#
+# Ships a release that is there already: moves the link to it, upgrades the service, and moves the link back by itself
+# when the service has not come to run it.
+#
+#     DIRECTORY/releases/1.4/hello    each release in a directory of its own
+#     DIRECTORY/releases/1.5/hello
+#     DIRECTORY/current -> releases/1.4
+#
+# The service is started as DIRECTORY/current/hello, so that an upgrade finds what the link leads to by then; its control
+# socket is the one of TABLEFLIP_CONTROL_SOCKET, or of --control-socket among the options.
+#
+# usage: release-flip.sh DIRECTORY RELEASE [OPTION OF tableflipctl upgrade]...
+#
+# The exit status is that of tableflipctl upgrade (docs/tableflipctl.md), or 64 for wrong usage and 75 when another one
+# of these is at work in DIRECTORY. With 8 it is not known which release serves, or none does: then the link stays where it
+# is, and so it does when this script is interrupted, for the upgrade goes on.
+set -euo pipefail
+
+say() { printf 'release-flip: %s\n' "$*" >&2; }
+if [ $# -lt 2 ]; then
+    say "usage: release-flip.sh DIRECTORY RELEASE [OPTION OF tableflipctl upgrade]..."
+    exit 64
+fi
+directory=$1
+release=$2
+shift 2
+ctl=${TABLEFLIPCTL:-tableflipctl}
+link=$directory/current
+
+if ! [ -d "$directory/releases/$release" ]; then
+    say "there is no $directory/releases/$release: put the release there first"
+    exit 64
+fi
+if ! [ -L "$link" ]; then
+    say "$link is no symbolic link: make it one to the release that runs, and start the service by a path through it"
+    exit 64
+fi
+
+lock=$directory/.release-flip
+if ! mkdir "$lock" 2>/dev/null; then
+    say "another one is at work: wait for it. If it was killed, remove $lock"
+    exit 75
+fi
+trap 'rmdir "$lock"' EXIT
+
+# A link is replaced by rename(2): at no time is it missing. GNU and BSD call "do not follow the link" differently.
+flip() {
+    ln -s "$1" "$lock.link"
+    mv -Tf "$lock.link" "$link" 2>/dev/null || mv -fh "$lock.link" "$link"
+}
+
+before=$(readlink "$link")
+flip "releases/$release"
+status=0
+"$ctl" upgrade "$@" || status=$?
+case $status in
+0) ;;
+8) say "it is not known what serves: $link stays at $release. See: $ctl status" ;;
+*)
+    flip "$before"
+    say "$link leads to $before again (status $status)"
+    ;;
+esac
+exit "$status"
