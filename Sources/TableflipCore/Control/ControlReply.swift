@@ -134,7 +134,7 @@ package struct ControlFailure: Hashable, Sendable {
 
 /// Something that happened in one process, or how far something has come.
 package struct ControlEvent: Hashable, Sendable {
-    /// The name of an ``UpgradeEvent/Phase``, or of a progress: `handingOver`, `moving`, `draining`.
+    /// The name of an ``UpgradeEvent/Phase``, or of a progress: `handingOver`, `moving`.
     package var phase: String
     package var generation: Int
     /// Whose event it is, and the other process.
@@ -144,7 +144,7 @@ package struct ControlEvent: Hashable, Sendable {
     package var elapsedNanoseconds: Int64
     /// Milliseconds since 1970.
     package var time: Int64
-    /// How many of how many, for a progress; of `draining`, how many are left.
+    /// How many of how many, for a progress; the total of `probation` is how many milliseconds it lasts.
     package var done: Int?
     package var total: Int?
     package var failure: ControlFailure?

@@ -34,7 +34,6 @@ extension ControlEvent {
         case "committed": "PID \(self.peer) owns the service"
         case "owner", "serving", "inherited": "PID \(self.process), generation \(self.generation)"
         case "moving": "\(self.done ?? 0) of \(self.total ?? 0) moved"
-        case "draining": "\(self.done ?? 0) left"
         case "predecessorLeft": "PID \(self.peer)"
         case "probation": self.total.map { "for \(Int64($0).asAge)" } ?? ""
         case "stopping": "PID \(self.process)"
@@ -55,7 +54,6 @@ extension ControlEvent {
         case "probation": "probation"
         case "committed", "owner", "inherited", "serving": "the old process finishes what it has begun"
         case "moving": "moving connections, \(self.done ?? 0) of \(self.total ?? 0)"
-        case "draining": "draining, \(self.done ?? 0) left"
         default: nil
         }
     }
