@@ -31,10 +31,7 @@ final class Ctl {
     let process: CInt
     private let state = Locked(State())
 
-    /// - Parameters:
-    ///   - launcher: a program that executes it, and its arguments.
-    ///   - environment: beside what this process has.
-    ///   - program: the one that is started; nil: tableflipctl.
+    /// Starts it, or another program, by way of a launcher, with variables beside what this process has.
     init(
         _ arguments: [String], program: String? = nil, launcher: [String] = [], environment: [String: String] = [:]
     ) throws {
