@@ -36,7 +36,7 @@ public protocol SocketReader: Sendable {
     var listenerName: String? { get }
 
     /// How many connections this process still serves for this reader, and how many have ended here since it was told
-    /// to leave. Asked for at the end of the drain, from any thread.
+    /// to leave. Asked for at the end of the drain and by `tableflipctl status`, from any thread.
     var connectionCounts: ConnectionCounts { get }
 }
 
