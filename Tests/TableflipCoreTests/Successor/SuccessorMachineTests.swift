@@ -88,6 +88,9 @@ private let takingCharge: [Action] = [
 private func givingUp(_ failure: UpgradeError) -> [Action] {
     [.sendAbort(failure), .reportFailure(failure), .closeListeners, .leave(.failed(failure))]
 }
+private func failing(_ failure: UpgradeError) -> [Action] {
+    [.sendAbort(failure), .reportFailure(failure)]
+}
 private func leavingAfterwards(_ failure: UpgradeError, _ leaving: SuccessorMachine.Leaving? = nil) -> [Action] {
     [.reportFailure(failure), .closeListeners, .leave(leaving ?? .handedBack(failure))]
 }
@@ -159,22 +162,22 @@ private let firstProcesses: [Story<SuccessorMachine>] = [
 
 private let failuresBeforeGo: [Story<SuccessorMachine>] = [
     Story("the versions do not fit", after: []) {
-        Step(.violated(failure), [.sendAbort(failure)], .finished)
+        Step(.violated(failure), failing(failure), .finished)
     },
     Story("words out of turn instead of a hello", after: []) {
-        Step(.went, [.sendAbort(.predecessorOutOfOrder)], .finished)
+        Step(.went, failing(.predecessorOutOfOrder), .finished)
     },
     Story("words out of turn instead of the inventory", after: receiving) {
-        Step(.greeted, [.sendAbort(.predecessorOutOfOrder)], .finished)
+        Step(.greeted, failing(.predecessorOutOfOrder), .finished)
     },
     Story("the predecessor gives up before the inventory", after: receiving) {
         Step(.abortReceived(failure), [.reportFailure(failure)], .finished)
     },
     Story("the predecessor is silent before the inventory", after: receiving) {
-        Step(.deadlinePassed, [.sendAbort(.predecessorSilent)], .finished)
+        Step(.deadlinePassed, failing(.predecessorSilent), .finished)
     },
     Story("it is stopped before the inventory", after: receiving) {
-        Step(.stopRequested, [.sendAbort(.stopped)], .finished)
+        Step(.stopRequested, failing(.stopped), .finished)
     },
     Story("its initialisation fails", after: initialising) {
         Step(.initialisationFailed(failure), givingUp(failure), .leaving)
