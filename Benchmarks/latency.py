@@ -8,7 +8,7 @@ both are linked statically. They run at once. A run is a load on one of them, wi
 that all see the same machine, and the median of the runs counts. Requests that were lost are counted too: the client
 never tries again.
 
-usage: Benchmarks/latency.py PATH-OF-THE-BUILT-tableflip-demo [--runs 7] [--seconds 4] [--quick] [--demo-server]
+usage: Benchmarks/latency.py PATH-OF-THE-BUILT-tableflip-demo [--runs 7] [--seconds 4] [--quick] [--demo-server] [--only WORD]
 The demo makes the load; with --demo-server it is a third server too.
 Needs Go and its tableflip (Debian: golang-go golang-github-cloudflare-tableflip-dev).
 """
@@ -107,6 +107,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--demo-server", action="store_true")
+    parser.add_argument("--only", default="", metavar="WORD", help="only loads whose name has this word in it")
     options = parser.parse_args()
     if options.quick:
         options.runs, options.seconds = 1, 2
@@ -129,7 +130,8 @@ def main():
             print("| load | server | upgrades | p50 | p99 | p99.9 | max | added to p99.9 | lost of requests | not upgraded |")
             print("|---|---|---|---|---|---|---|---|---|---|")
             for name, words in LOADS.items():
-                measure(options, servers, name, words)
+                if options.only in name:
+                    measure(options, servers, name, words)
         finally:
             for server in servers:
                 server.stop()
