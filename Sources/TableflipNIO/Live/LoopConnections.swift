@@ -13,14 +13,14 @@ import Tableflip
 /// would starve the sockets, because a loop runs tasks until there are none before it looks at them
 /// (NIOPosix/SelectableEventLoop.swift). A timer in the future lets it.
 final class LoopConnections {
-    /// How many go into one message at the most, and how many may be on their way. The second is the dial between the time
-    /// of the drain and the latency of those who are being served: with 64 and 256 and no pause thousands move a third
-    /// faster, and busy neighbours wait 100 ms.
+    /// How many go into one message, how many may be on their way, and how many are adopted before the loop looks at its
+    /// sockets again. The second is the dial between the time of the drain and the latency of those who are being served:
+    /// with 64 and 256 and no pause thousands move a third faster, and busy neighbours wait 100 ms.
+    /// Numbers and not a time: on a busy machine most of a time passes while another process runs, and those who wait to
+    /// be adopted need many turns of the loop.
     private static let batch = 16
     private static let window = 32
-    /// For how long connections are parked or adopted before the loop looks at its sockets again. A time and not a number,
-    /// because it depends on the pipeline, the build and the machine how long one takes.
-    private static let turn = TimeAmount.microseconds(100)
+    private static let slice = 4
     private static let pause = TimeAmount.microseconds(1)
 
     private enum Phase {
@@ -192,11 +192,9 @@ final class LoopConnections {
     private func pass() {
         guard case .moving(let successor) = self.phase else { return }
         let limit = min(Self.batch, Self.window - self.inTransit)
-        let end = NIODeadline.now() + Self.turn
         var parked: [LiveDescriptor] = []
         while parked.count < limit, let head = self.next() {
             if !head.isGone, let connection = head.park() { parked.append(connection) }
-            if NIODeadline.now() >= end { break }
         }
         if !parked.isEmpty { self.send(parked, to: successor) }
         if self.inTransit < Self.window, !self.first.isEmpty || !self.others.isEmpty { self.schedulePass() }
@@ -232,11 +230,10 @@ final class LoopConnections {
 
     private func adoptSome() {
         self.isAdopting = true
-        let end = NIODeadline.now() + Self.turn
-        while let (connection, arrival) = self.arrivals.popFirst() {
+        for _ in 0..<Self.slice {
+            guard let (connection, arrival) = self.arrivals.popFirst() else { break }
             self.adopt(connection, stays: false)
             arrival.countDown()
-            if NIODeadline.now() >= end { break }
         }
         guard !self.arrivals.isEmpty else {
             self.isAdopting = false
