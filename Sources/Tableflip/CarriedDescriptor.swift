@@ -11,10 +11,9 @@ import TableflipSystem
 /// The application works with duplicates that it owns.
 public final class CarriedDescriptor: Sendable {
     package let entry: InventoryEntry
-    let unixPath: UnixPath?
     private let held: Mutex<Held>
-    /// What an inherited socket was asked for with, to be applied once it is this process's own.
-    private let wanted = Mutex<ListenOptions?>(nil)
+    /// What only few have: there may be thousands of others.
+    private let binding: Binding?
 
     /// The name it is known by across upgrades.
     public var name: String { self.entry.name }
@@ -22,6 +21,14 @@ public final class CarriedDescriptor: Sendable {
     public var kind: DescriptorKind { self.entry.kind }
     /// Whether it came from the predecessor rather than being made by this process.
     public let isInherited: Bool
+
+    private final class Binding: Sendable {
+        let unixPath: UnixPath?
+        /// What an inherited socket was asked for with, to be applied once it is this process's own.
+        let wanted = Mutex<ListenOptions?>(nil)
+
+        init(_ unixPath: UnixPath?) { self.unixPath = unixPath }
+    }
 
     private struct Held: ~Copyable {
         var descriptor: OwnedDescriptor?
@@ -43,7 +50,7 @@ public final class CarriedDescriptor: Sendable {
         isInherited: Bool = false
     ) {
         self.entry = entry
-        self.unixPath = unixPath
+        self.binding = entry.kind == .listener || entry.kind == .datagram ? Binding(unixPath) : nil
         self.isInherited = isInherited
         let inode = isInherited ? nil : DescriptorFacts.inode(of: descriptor.borrowed) ?? 0
         self.held = Mutex(Held(descriptor: descriptor, inode: inode))
@@ -85,26 +92,31 @@ public final class CarriedDescriptor: Sendable {
         return inodes
     }
 
-    /// The first whose number does not stand any more for what it did. What has not been looked at yet, because this
-    /// process had nobody to answer to when it took over, is remembered.
+    /// The first whose number does not stand any more for what it did.
     static func firstLost(of all: [CarriedDescriptor]) -> CarriedDescriptor? {
-        zip(all, self.inodes(all)).first { descriptor, inode in
-            descriptor.held.withLock { held in
-                if held.inode == nil, inode != 0 { held.inode = inode }
-                return inode == 0 || held.inode != inode
-            }
-        }?.0
+        zip(all, self.inodes(all)).first { !$0.isStill($1) }?.0
     }
 
     private static func inodes(_ all: [CarriedDescriptor]) -> [UInt64] {
         DescriptorFacts.inodes(of: all.map { $0.withDescriptor { $0 ?? -1 } })
     }
 
-    func want(_ options: ListenOptions) { self.wanted.withLock { $0 = options } }
+    /// Whether what the number stands for now, 0 for nothing, is what it did. What has not been looked at yet, because
+    /// this process had nobody to answer to when it took over, is remembered.
+    func isStill(_ inode: UInt64) -> Bool {
+        self.held.withLock { held in
+            if held.inode == nil, inode != 0 { held.inode = inode }
+            return inode != 0 && held.inode == inode
+        }
+    }
+
+    var unixPath: UnixPath? { self.binding?.unixPath }
+
+    func want(_ options: ListenOptions) { self.binding?.wanted.withLock { $0 = options } }
 
     /// Only once: what the application changes later is its own.
     func takeWanted() -> ListenOptions? {
-        self.wanted.withLock { wanted in
+        self.binding?.wanted.withLock { wanted in
             defer { wanted = nil }
             return wanted
         }

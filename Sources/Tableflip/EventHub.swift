@@ -38,7 +38,7 @@ final class EventHub: Sendable {
         // Yielding under the lock could run a termination handler that wants the lock.
         let listeners = self.state.withLock { state in
             if let count = state.early?.count, count < Self.earlyLimit { state.early?.append(event) }
-            return Array(state.listeners.values)
+            return state.listeners.isEmpty ? [] : Array(state.listeners.values)
         }
         for listener in listeners { listener.yield(event) }
     }

@@ -23,7 +23,7 @@ final class SocketRegistry: Sendable {
         var forgotten: [Int] = []
         var isAnsweredFor = false
         /// Where what was inherited is, by name, for as long as that keeps the name.
-        var indexByName: [String: Int] = [:]
+        var indexByName = NameIndex()
         /// The names of what was not inherited.
         var names: Set<String> = []
         /// What the next generation gets, in the order in which it was asked for.
@@ -151,7 +151,7 @@ final class SocketRegistry: Sendable {
             guard !state.isFrozen, let index = state.carried.firstIndex(where: { $0 === descriptor }) else { return }
             state.carried.remove(at: index)
             guard state.names.remove(descriptor.name) == nil else { return }
-            if let index = state.indexByName.removeValue(forKey: descriptor.name) { state.forgotten.append(index) }
+            if let index = state.indexByName.remove(descriptor.name) { state.forgotten.append(index) }
             if state.isAnsweredFor { state.dropForgotten() }
         }
     }
@@ -197,6 +197,7 @@ final class SocketRegistry: Sendable {
         _ entries: [InventoryEntry], _ descriptors: consuming DescriptorBatch, directory: String = "."
     ) throws(UpgradeError) {
         var sockets: [CarriedDescriptor] = []
+        sockets.reserveCapacity(entries.count)
         for entry in entries {
             guard let descriptor = descriptors.takeFirst() else {
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) came without a descriptor")
@@ -218,9 +219,8 @@ final class SocketRegistry: Sendable {
         try self.state.withLock { state throws(UpgradeError) in
             let before = state.inherited.count
             for (offset, entry) in entries.enumerated() {
-                guard let known = state.indexByName.updateValue(before + offset, forKey: entry.name) else { continue }
-                for entry in entries[..<offset] { state.indexByName[entry.name] = nil }
-                state.indexByName[entry.name] = known < before ? known : nil
+                if state.indexByName.insert(entry.name, before + offset) { continue }
+                for entry in entries[..<offset] { state.indexByName.remove(entry.name) }
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) was offered twice")
             }
             for socket in sockets { state.inherited.append(Inherited(descriptor: socket)) }
@@ -231,7 +231,7 @@ final class SocketRegistry: Sendable {
     func reserve(_ count: Int) {
         self.state.withLock { state in
             state.inherited.reserveCapacity(count)
-            state.indexByName.reserveCapacity(count)
+            state.indexByName.reserve(count)
             state.carried.reserveCapacity(count)
         }
     }
@@ -268,7 +268,7 @@ final class SocketRegistry: Sendable {
             for index in state.inherited.indices {
                 guard let descriptor = state.inherited[index].unclaimed else { continue }
                 state.inherited[index].descriptor = nil
-                state.indexByName[descriptor.name] = nil
+                state.indexByName.remove(descriptor.name)
                 all.append(descriptor)
             }
             state.unclaimedStored += all.map { StoreName($0.entry) }

@@ -27,10 +27,16 @@ final class UpgradeMetrics: Sendable {
 
     private let factory: any MetricsFactory
     private let state = Mutex(State())
+    /// Somebody collects what is recorded. A process that starts has no time for it else.
+    private let isHeard: Bool
 
-    init(factory: any MetricsFactory) { self.factory = factory }
+    init(factory: any MetricsFactory) {
+        self.factory = factory
+        self.isHeard = !(factory is NOOPMetricsHandler)
+    }
 
     func record(_ event: UpgradeEvent) {
+        guard self.isHeard else { return }
         switch event.phase {
         case .requested: self.begin(event)
         case .spawned, .handedOver, .ready, .go, .committed, .inherited, .serving, .predecessorLeft: self.pass(event)

@@ -33,9 +33,8 @@ final class Attempt {
     var deathIsTold = false
     var ending = SpawnedProcess.Ending.unknown
 
-    /// Entries offered, and acknowledged.
-    var offered = 0
-    var acknowledged = 0
+    /// The inventory as it is sent.
+    var offering: Offering
     /// Sent before go, and kept until they have arrived.
     var finalStates: [CarriedDescriptor] = []
     var finalCount = 0
@@ -64,7 +63,7 @@ final class Attempt {
 
     init(
         _ request: UpgradeRequest, began: SuspendingClock.Instant, start: Upgrader.Successor, timings: Timings,
-        inventory: [CarriedDescriptor], channel: ChannelSocket
+        inventory: [CarriedDescriptor], channel: ChannelSocket, capabilities: Capabilities
     ) {
         self.replies = [request.reply]
         self.terms = request.probation.map {
@@ -74,6 +73,7 @@ final class Attempt {
         self.timings = timings
         self.start = start
         self.inventory = inventory
+        self.offering = Offering(inventory, capabilities)
         self.channel = channel
     }
 

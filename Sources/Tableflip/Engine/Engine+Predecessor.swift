@@ -95,7 +95,7 @@ extension Engine {
             self.attempt = Attempt(
                 request, began: self.clock.now, start: request.successor ?? self.context.configuration.successor,
                 timings: self.timings.allowing(request.timeout), inventory: self.context.sockets.freeze(),
-                channel: channel
+                channel: channel, capabilities: self.context.capabilities
             )
             self.attempt?.theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
         } catch {
@@ -182,7 +182,6 @@ extension Engine {
         guard let attempt, let theirs = attempt.theirs.take() else { return }
         let number = theirs.borrowed
         do throws(UpgradeError) {
-            try self.checkInventory(attempt)
             var request = try self.context.program(attempt.start)
             let variable = try UpgradeError.wrapping("the channel cannot be looked at") {
                 () throws(SystemCallError) in try ProcessEnvironment.variable(channel: number)
@@ -202,16 +201,6 @@ extension Engine {
         } catch {
             self.feed(PredecessorMachine.Event.spawnFailed(error))
         }
-    }
-
-    /// A number that somebody else in this process has closed, and which may be another file by now, is named before
-    /// anything is started.
-    private func checkInventory(_ attempt: Attempt) throws(UpgradeError) {
-        guard let lost = CarriedDescriptor.firstLost(of: attempt.inventory) else { return }
-        throw UpgradeError(
-            .inventoryMismatch, "the descriptor of \(lost.name) was closed by another part of this program",
-            cure: "Look for close() of a number that its owner had closed already, and restart the service."
-        )
     }
 
     // MARK: What the successor says
@@ -320,29 +309,27 @@ extension Engine {
         guard ready.probationMilliseconds <= 86_400_000 else {
             return self.successorMisbehaved("wants a probation of \(ready.probationMilliseconds) ms")
         }
-        let identifies = self.context.capabilities.identifiesSockets
-        var digest = InventoryDigest()
-        for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where isClaimed {
-            digest.combine(socket.entry, identity: identifies ? socket.inode ?? 0 : 0)
-        }
+        let digest = attempt.offering.digest(of: ready.claimed)
         attempt.probation = .milliseconds(Int64(ready.probationMilliseconds))
         if let terms = attempt.terms, ready.probationMilliseconds != terms.probationMilliseconds {
             return self.feed(PredecessorMachine.Event.rollbackOrdered(.termsNotTaken))
         }
-        for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where !isClaimed {
-            attempt.unclaimed.insert(socket.name)
+        if ready.claimed.contains(false) {
+            for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where !isClaimed {
+                attempt.unclaimed.insert(socket.name)
+            }
         }
-        self.feed(PredecessorMachine.Event.reportedReady(agreed: digest.value == ready.digest, ready.probation))
+        self.feed(PredecessorMachine.Event.reportedReady(agreed: digest == ready.digest, ready.probation))
     }
 
     private func heard(_ acknowledgement: Message.Acknowledgement, _ attempt: Attempt) {
         let received = Int(acknowledgement.received)
         switch acknowledgement.subject {
         case .initialOffer:
-            guard received >= attempt.acknowledged, received <= attempt.offered else {
-                return self.successorMisbehaved("acknowledged \(received) of \(attempt.offered) descriptors")
+            guard received >= attempt.offering.acknowledged, received <= attempt.offering.offered else {
+                return self.successorMisbehaved("acknowledged \(received) of \(attempt.offering.offered) descriptors")
             }
-            attempt.acknowledged = received
+            attempt.offering.acknowledged = received
             attempt.channel?.peerMadeProgress()
             self.tellControl(
                 "handingOver", received, of: attempt.inventory.count, peer: attempt.successor, since: attempt.began
@@ -404,28 +391,32 @@ extension Engine {
     private func offerInventory() {
         guard let attempt else { return }
         if let terms = attempt.terms { attempt.channel?.send(.terms(terms)) }
-        if attempt.inventory.isEmpty {
-            attempt.channel?.send(.offer(.init(stage: .initial, first: 0, total: 0, entries: [])))
-        } else {
-            self.offerMore(attempt)
-        }
+        self.offerMore(attempt)
     }
 
     /// Sends batches for as long as not too many descriptors are on their way.
     private func offerMore(_ attempt: Attempt) {
-        let capabilities = self.context.capabilities
-        while attempt.offered < attempt.inventory.count,
-            attempt.offered - attempt.acknowledged + capabilities.descriptorsPerMessage
-                <= max(capabilities.descriptorsInFlight, capabilities.descriptorsPerMessage)
-        {
-            let batch = attempt.inventory[attempt.offered...].prefix(capabilities.descriptorsPerMessage)
-            let numbers = batch.map { $0.withDescriptor { $0 ?? -1 } }
-            let offer = Message.Offer(
-                stage: .initial, first: UInt32(attempt.offered), total: UInt32(attempt.inventory.count),
-                entries: batch.map(\.entry)
-            )
-            attempt.offered += batch.count
-            attempt.channel?.send(.offer(offer), descriptors: numbers)
+        do throws(UpgradeError) {
+            while let batch = try attempt.offering.next() {
+                attempt.channel?.send(frame: batch.frame, descriptors: batch.descriptors)
+            }
+        } catch {
+            self.feed(PredecessorMachine.Event.violated(error))
+        }
+    }
+
+    /// The successor has yet to ask for it.
+    var hasOfferToPrepare: Bool {
+        guard let attempt, !attempt.channelIsOver, !attempt.offering.isPrepared else { return false }
+        return self.predecessor.state == .greeting || self.predecessor.state == .offering
+    }
+
+    func prepareOffer() {
+        guard self.hasOfferToPrepare else { return }
+        do throws(UpgradeError) {
+            try self.attempt?.offering.prepare()
+        } catch {
+            self.feed(PredecessorMachine.Event.violated(error))
         }
     }
 

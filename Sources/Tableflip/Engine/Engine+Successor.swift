@@ -127,6 +127,7 @@ extension Engine {
                 self.feed(SuccessorMachine.Event.channelEnded)
             }
         }
+        if self.acknowledged < self.received { self.acknowledgeOffers() }
         if self.successor.link != .open { self.upstream?.flush() }
     }
 
@@ -206,12 +207,21 @@ extension Engine {
             return self.feed(SuccessorMachine.Event.violated(error))
         }
         self.received += offer.entries.count
-        self.upstream?.send(.acknowledgement(.init(.initialOffer, received: UInt32(self.received))))
-        if self.received == offer.total {
+        let isComplete = self.received == offer.total
+        // Each wakes the predecessor. It has more on their way already, if there is more.
+        if isComplete || self.received - self.acknowledged >= self.context.capabilities.descriptorsInFlight / 4 {
+            self.acknowledgeOffers()
+        }
+        if isComplete {
             self.logger.debug("inherited", metadata: ["descriptors": "\(self.received)"])
             self.emit(.inherited)
             self.feed(SuccessorMachine.Event.inventoryComplete)
         }
+    }
+
+    private func acknowledgeOffers() {
+        self.acknowledged = self.received
+        self.upstream?.send(.acknowledgement(.init(.initialOffer, received: UInt32(self.received))))
     }
 
     private func heardFinal(_ offer: Message.Offer, _ descriptors: consuming DescriptorBatch) {
@@ -263,7 +273,7 @@ extension Engine {
         self.context.facts.update { $0.isServing = true }
         self.emit(.serving)
         self.logger.info("serving", metadata: ["pid": "\(ProcessID.current)"])
-        reply(.success(()))
+        self.afterwards.append { reply(.success(())) }
     }
 
     private func reportFailure(_ failure: UpgradeError) {

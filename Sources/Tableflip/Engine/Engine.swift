@@ -57,6 +57,9 @@ final class Engine {
     var successor: SuccessorMachine
     var predecessor = PredecessorMachine()
     private var fed: [Fed] = []
+    /// What wakes the application: after everything that has arrived. Commit comes together with go, and is not to wait
+    /// for the threads of Swift's pool, which a successor has yet to start.
+    var afterwards: [() -> Void] = []
     private var successorDeadline: Armed<SuccessorMachine.Deadline>?
     private var predecessorDeadline: Armed<PredecessorMachine.Deadline>?
     /// A stop has been asked for.
@@ -73,6 +76,7 @@ final class Engine {
     var predecessorLife: OwnedDescriptor?
     var predecessorID: CInt = 0
     var received = 0
+    var acknowledged = 0
     /// The same of the final states.
     var receivedFinal = 0
     var unclaimedPaths: [UnixPath] = []
@@ -149,10 +153,16 @@ final class Engine {
 
     /// Waits once, and handles everything that has happened.
     func turn() {
-        for source in self.wait() { self.look(at: source) }
+        let sources = self.wait()
+        for source in sources { self.look(at: source) }
+        // Nobody wants anything: that is the time for what will be wanted.
+        if sources.isEmpty { self.prepareOffer() }
         self.settle()
         self.passDeadlines()
         self.settle()
+        let answers = self.afterwards
+        self.afterwards = []
+        for answer in answers { answer() }
         self.control?.answerTickets()
     }
 
@@ -224,7 +234,7 @@ final class Engine {
         }
         for process in self.leftovers { poll.add(.leftover, process.watchDescriptor, Poll<Source>.readable) }
         self.control?.addInterests(to: &poll, accepts: self.answersControl)
-        return poll.wait(self.untilNextDeadline)
+        return poll.wait(self.hasOfferToPrepare ? .zero : self.untilNextDeadline)
     }
 
     private func look(at source: Source) {
@@ -323,11 +333,19 @@ final class Engine {
     }
 
     private var untilNextDeadline: Duration? {
-        let next = [
-            self.successorDeadline?.at, self.predecessorDeadline?.at, self.ownership.leaveDeadline,
-            self.vetting?.deadline, self.check?.deadline, self.attempt?.pulse?.deadline, self.service?.nextPing,
-            self.control?.nextDeadline,
-        ].compactMap { $0 }.min()
+        var next: SuspendingClock.Instant?
+        func consider(_ deadline: SuspendingClock.Instant?) {
+            guard let deadline else { return }
+            if next.map({ deadline < $0 }) ?? true { next = deadline }
+        }
+        consider(self.successorDeadline?.at)
+        consider(self.predecessorDeadline?.at)
+        consider(self.ownership.leaveDeadline)
+        consider(self.vetting?.deadline)
+        consider(self.check?.deadline)
+        consider(self.attempt?.pulse?.deadline)
+        consider(self.service?.nextPing)
+        consider(self.control?.nextDeadline)
         return next.map { max(.zero, self.clock.now.duration(to: $0)) }
     }
 

@@ -65,10 +65,13 @@ package struct ByteReader {
 
     package mutating func readString(atMost limit: Int, _ field: String) throws(WireError) -> String {
         let bytes = try self.readBytes(countedBy: UInt16.self, atMost: limit, field)
+        if bytes.isEmpty { return "" }
         // What is no UTF-8 is repaired, and then is not the same. `String(validating:as:)` asks the same in ten times the
         // time, for the standard library has no specialised form of it.
         let text = String(decoding: bytes, as: UTF8.self)
-        guard text.utf8.elementsEqual(bytes) else { throw .invalidValue(kind: self.kind, field: field) }
+        guard bytes.allSatisfy({ $0 < 0x80 }) || text.utf8.elementsEqual(bytes) else {
+            throw .invalidValue(kind: self.kind, field: field)
+        }
         return text
     }
 

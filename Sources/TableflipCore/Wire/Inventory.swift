@@ -40,6 +40,8 @@ package struct InventoryEntry: Hashable, Sendable {
 package struct InventoryDigest: Hashable, Sendable {
     package private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
 
+    private static let prime: UInt64 = 0x100_0000_01b3
+
     package init() {}
 
     /// Adds an entry.
@@ -51,17 +53,27 @@ package struct InventoryDigest: Hashable, Sendable {
         self.combine(byte: entry.kind.rawValue)
         self.combine(byte: 0)
         self.combine(text: entry.address)
-        for shift in stride(from: UInt64(0), to: 64, by: 8) {
-            self.combine(byte: UInt8(truncatingIfNeeded: identity >> shift))
+        var rest = identity
+        var zeros = 8
+        while rest != 0 {
+            self.combine(byte: UInt8(truncatingIfNeeded: rest))
+            rest >>= 8
+            zeros -= 1
         }
+        // A byte of zero only multiplies. Several at once do not wait for each other.
+        var factor: UInt64 = 1
+        for _ in 0..<zeros { factor = factor &* Self.prime }
+        self.value = self.value &* factor
     }
 
     private mutating func combine(text: String) {
-        for byte in text.utf8 { self.combine(byte: byte) }
+        // Byte by byte, `utf8` takes a small string apart for each anew.
+        var text = text
+        text.withUTF8 { for byte in $0 { self.combine(byte: byte) } }
         self.combine(byte: 0)  // "ab" + "c" is not "a" + "bc"
     }
 
     private mutating func combine(byte: UInt8) {
-        self.value = (self.value ^ UInt64(byte)) &* 0x100_0000_01b3
+        self.value = (self.value ^ UInt64(byte)) &* Self.prime
     }
 }

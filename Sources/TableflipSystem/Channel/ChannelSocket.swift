@@ -57,14 +57,15 @@ package final class ChannelSocket {
     package static func pair() throws(SystemCallError) -> (ours: CInt, theirs: CInt) {
         var ends: [CInt] = [-1, -1]
         try check("socketpair") { tf_socketpair(&ends) }
-        let ends0 = ends[0]
+        // The lower number is given away: what has a higher one than it is not even copied when a process is started.
+        let (theirs, ours) = (ends[0], ends[1])
         do throws(SystemCallError) {
-            try check("setsockopt") { tf_ask_for_sender(ends0) }
+            try check("setsockopt") { tf_ask_for_sender(ours) }
         } catch {
             for end in ends { OwnedDescriptor(takingOwnershipOf: end).close() }
             throw error
         }
-        return (ends[0], ends[1])
+        return (ours, theirs)
     }
 
     package var descriptor: CInt { self.socket.borrowed }
@@ -79,7 +80,12 @@ package final class ChannelSocket {
     /// Queues a message and writes what the socket takes. The descriptors are borrowed; see the type.
     package func send(_ message: Message, descriptors: [CInt] = []) {
         precondition(message.descriptorCount == descriptors.count, "\(message.name) with \(descriptors.count)")
-        self.outgoing.append(Outgoing(bytes: message.encoded(), descriptors: descriptors))
+        self.send(frame: message.encoded(), descriptors: descriptors)
+    }
+
+    /// The same with a message that has been put into bytes before.
+    package func send(frame: [UInt8], descriptors: [CInt]) {
+        self.outgoing.append(Outgoing(bytes: frame, descriptors: descriptors))
         self.flush()
     }
 

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import CTableflip
+import TableflipCore
+import TableflipSystem
+import Testing
+
+@testable import Tableflip
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+@Suite struct OfferingTests {
+    private let capabilities = Capabilities.portable
+
+    @Test func `an empty inventory is one offer of nothing`() throws {
+        var offering = Offering([], self.capabilities)
+        #expect(!offering.isPrepared)
+        let next = try offering.next()
+        let batch = try #require(next)
+        #expect(batch.descriptors.isEmpty)
+        #expect(try self.offer(in: batch) == .init(stage: .initial, first: 0, total: 0, entries: []))
+        #expect(offering.isPrepared)
+        let last = try offering.next()
+        #expect(last == nil)
+    }
+
+    @Test(arguments: [0, 1, 3, 100])
+    func `batches go out in order, and not too many at once, whatever was prepared before`(_ prepared: Int) throws {
+        let inventory = try Self.inventory(100)
+        var offering = Offering(inventory, self.capabilities)
+        for _ in 0..<prepared { try offering.prepare() }
+        var names: [String] = []
+        var waits = 0
+        while names.count < 100 {
+            while let batch = try offering.next() {
+                let offer = try #require(try self.offer(in: batch))
+                #expect(Int(offer.first) == names.count && offer.total == 100)
+                #expect(
+                    batch.descriptors == inventory[names.count...].prefix(16).map { $0.withDescriptor { $0 ?? -1 } })
+                names += offer.entries.map(\.name)
+                #expect(names.count - offering.acknowledged <= self.capabilities.descriptorsInFlight)
+            }
+            #expect(offering.offered == names.count)
+            offering.acknowledged = names.count
+            waits += 1
+        }
+        #expect(names == inventory.map(\.name))
+        #expect(waits == 2)
+        #expect(offering.isPrepared)
+    }
+
+    @Test func `the digest is over what was claimed`() throws {
+        let inventory = try Self.inventory(20)
+        var offering = Offering(inventory, .current)
+        while !offering.isPrepared { try offering.prepare() }
+        for claimed in [[Bool](repeating: true, count: 20), (0..<20).map { $0 % 3 == 0 }] {
+            var digest = InventoryDigest()
+            for (descriptor, isClaimed) in zip(inventory, claimed) where isClaimed {
+                let identity = Capabilities.current.identifiesSockets ? descriptor.inode ?? 0 : 0
+                digest.combine(descriptor.entry, identity: identity)
+            }
+            #expect(offering.digest(of: claimed) == digest.value)
+        }
+    }
+
+    @Test func `what its number does not stand for any more is named, and goes nowhere`() throws {
+        var ends: [CInt] = [-1, -1]
+        try check("pipe") { tf_pipe(&ends) }
+        let writing = OwnedDescriptor(takingOwnershipOf: ends[1])
+        let lost = CarriedDescriptor(
+            .init(name: "lost", kind: .file, address: ""), OwnedDescriptor(takingOwnershipOf: ends[0]))
+        var offering = Offering(try Self.inventory(16) + [lost], self.capabilities)
+        let first = try offering.next()
+        #expect(first?.descriptors.count == 16)
+        // Another part of the program has closed it, and opened something else.
+        #expect(dup2(2, ends[0]) == ends[0])
+        do throws(UpgradeError) {
+            _ = try offering.next()
+            Issue.record("it went out")
+        } catch {
+            #expect(error.code == .inventoryMismatch && error.message.contains("lost"))
+        }
+        let second = try offering.next()
+        #expect(second == nil)
+        #expect(offering.offered == 16)
+        _ = consume writing
+    }
+
+    private static func inventory(_ count: Int) throws -> [CarriedDescriptor] {
+        try (0..<count).map {
+            CarriedDescriptor(
+                .init(name: "file \($0)", kind: .file, address: ""), try OwnedDescriptor(duplicating: 2))
+        }
+    }
+
+    private func offer(in batch: Offering.Batch) throws -> Message.Offer? {
+        var decoder = FrameDecoder()
+        decoder.append(batch.frame)
+        guard case .offer(let offer) = try decoder.next()?.message else { return nil }
+        #expect(offer.entries.count == batch.descriptors.count)
+        return offer
+    }
+}
