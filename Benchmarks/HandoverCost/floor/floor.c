@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define BATCH 253
-// Batches on their way, as in the library.
+// Batches on their way.
 #define WINDOW 4
 #define CHANNEL 3
 
