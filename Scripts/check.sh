@@ -7,9 +7,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-swift format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/HandoverCost Benchmarks/Latency
+swift format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/HandoverCost Benchmarks/Latency \
+    Benchmarks/Micro/Package.swift Benchmarks/Micro/Benchmarks
 echo "check: format"
 for script in Scripts/*.sh Scripts/systemd-box Scripts/fetch-systemd deploy/*.sh .ci/run; do bash -n "$script"; done
-for script in Scripts/*.py Benchmarks/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$script"; done
+for script in Scripts/*.py Benchmarks/*.py Benchmarks/suite/*.py Benchmarks/suite/rows/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$script"; done
 echo "check: shell"
 Scripts/check-no-foundation.sh "$(swift build --show-bin-path)/tableflip-probe"

@@ -8,6 +8,8 @@ struct Options {
     var carried = 0
     /// Bytes of resident memory, filled once the predecessor has left.
     var ballast = 0
+    /// Bytes of state that are handed over at the last moment.
+    var state = 0
     /// To measure the bare start of a process.
     var exitsAtOnce = false
 
@@ -18,6 +20,7 @@ struct Options {
             case "--pid-file": self.pidFile = rest.popFirst()
             case "--carry": self.carried = rest.popFirst().flatMap { Int($0) } ?? 0
             case "--ballast": self.ballast = rest.popFirst().flatMap { Int($0) } ?? 0
+            case "--state": self.state = rest.popFirst().flatMap { Int($0) } ?? 0
             case "--exit": self.exitsAtOnce = true
             default: fatalError("unknown option \(option)")
             }

@@ -29,6 +29,15 @@ struct Server {
                 OwnedDescriptor(takingOwnershipOf: open("/dev/null", O_RDONLY | O_CLOEXEC))
             }
         }
+        if options.state > 0 {
+            let size = options.state
+            try upgrader.restoreFinalState("state", versions: 1...1) { state in
+                guard let state else { return }
+                guard try state.bytes().count == size else { fatalError("the state is not whole") }
+            }
+            let bytes = [UInt8](repeating: 1, count: size)
+            try upgrader.provideFinalState("state", version: 1) { bytes }
+        }
         try await upgrader.ready()
         try await upgrader.waitForPredecessor()
         let ballast = UnsafeMutableRawBufferPointer.allocate(byteCount: options.ballast, alignment: 4096)
