@@ -122,7 +122,8 @@ struct Serve: AsyncParsableCommand {
             }
             // So that the first requests do not wait for what a new process does only once.
             let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-            if upgrader.hasPredecessor { try await server.warmUp(with: Array(request.utf8)) }
+            // A machine that is too busy for it is no reason not to serve.
+            if upgrader.hasPredecessor { try? await server.warmUp(with: Array(request.utf8)) }
             drained = { try await server.drained() }
         }
         if let status = faults?.exitBeforeReady { Foundation.exit(status) }
