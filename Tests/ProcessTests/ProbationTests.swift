@@ -187,7 +187,8 @@ struct ProbationTests {
             server.signal(successor, SIGSTOP)
             let outcome = try await server.outcome(of: old, from: mark)
             #expect(outcome.phase == "rolledBack" && outcome.code == "successorSilent")
-            #expect(ProcessFacts.state(of: successor) == nil)
+            // A shell in between may have yet to reap it.
+            #expect([nil, "Z"].contains(ProcessFacts.state(of: successor)))
             server.client?.release()
             try await server.answer(from: old)
             await server.expect(old, toBeAs: before)

@@ -128,6 +128,8 @@ extension Engine {
         // What has arrived by now counts: this process may have been stopped for a while.
         self.readDownstream()
         guard attempt.pulse?.isAsked == true else { return }
+        attempt.pulse?.lookedInVain(at: self.clock.now)
+        guard attempt.pulse?.hasStopped == true else { return }
         attempt.pulse = nil
         self.feed(PredecessorMachine.Event.violated(.successorSilent))
     }

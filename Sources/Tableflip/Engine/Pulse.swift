@@ -3,21 +3,35 @@
 
 /// Whether the other engine still runs: it is asked, and answers at once. A process that is stopped, or that hangs in the
 /// kernel, neither dies nor hangs up, and nobody accepts while it is waited for.
+///
+/// The time in which it does not answer is counted in looks, not by the clock: if the whole machine has stood still (a
+/// virtual machine that was moved, say), so has the one who asks, and that is one look.
 struct Pulse {
-    /// Between an answer and the next question.
+    /// Between an answer and the next question, and between two looks.
     private static let interval = Duration.milliseconds(250)
     /// An answer takes microseconds, but a machine can be busy.
-    static let patience = Duration.seconds(2)
+    private static let looksInVain = 12
+    /// For people.
+    static let patience = Self.interval * Self.looksInVain
 
-    private(set) var isAsked = false
-    /// When to ask, or to wait no longer.
+    /// How often there was no answer to the last question; nil: nothing is asked.
+    private var missed: Int?
+    /// When to ask, or to look.
     private(set) var deadline: SuspendingClock.Instant
 
     init(at now: SuspendingClock.Instant) { self.deadline = now + Self.interval }
 
+    var isAsked: Bool { self.missed != nil }
+    var hasStopped: Bool { (self.missed ?? 0) >= Self.looksInVain }
+
     mutating func asked(at now: SuspendingClock.Instant) {
-        self.isAsked = true
-        self.deadline = now + Self.patience
+        self.missed = 0
+        self.deadline = now + Self.interval
+    }
+
+    mutating func lookedInVain(at now: SuspendingClock.Instant) {
+        self.missed = (self.missed ?? 0) + 1
+        self.deadline = now + Self.interval
     }
 
     mutating func answered(at now: SuspendingClock.Instant) { self = Pulse(at: now) }
