@@ -19,7 +19,7 @@
 
 #define BATCH 253
 // Batches on their way.
-#define WINDOW 4
+#define WINDOW 16
 #define CHANNEL 3
 
 extern char **environ;
