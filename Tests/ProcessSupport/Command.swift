@@ -88,6 +88,27 @@ package struct Command {
     package static func alone<Result>(_ body: () throws -> Result) rethrows -> Result {
         try self.lock.withLock(body)
     }
+
+    /// Writes a program, and returns when nobody has it open for writing any more: until then it is "busy" (execve(2),
+    /// ETXTBSY). Not every process of these tests is started by a `Command`, and one that is being started has a copy of
+    /// whatever is open here for a moment.
+    package static func writeProgram(at path: String, _ body: () throws -> Void) throws {
+        try self.alone(body)
+        #if os(Linux)
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return }  // what was written is no file on purpose
+        defer { close(file) }
+        // A read lease is granted when nobody has the file open for writing (fcntl(2), F_SETLEASE).
+        let (F_SETLEASE, deadline) = (
+            CInt(1024),  // F_LINUX_SPECIFIC_BASE
+            ContinuousClock.now + .seconds(20)
+        )
+        while fcntl(file, F_SETLEASE, CInt(F_RDLCK)) != 0, errno == EAGAIN, ContinuousClock.now < deadline {
+            usleep(1000)
+        }
+        _ = fcntl(file, F_SETLEASE, CInt(F_UNLCK))
+        #endif
+    }
 }
 
 /// What this process has to be for its tests: the one that orphans fall to, on Linux, and deaf to SIGPIPE.

@@ -83,7 +83,7 @@ struct CtlTests {
         var bytes = Array(try Data(contentsOf: Server.probe).prefix(4096))
         bytes[18] = bytes[18] == 183 ? 62 : 183
         bytes[19] = 0
-        try Command.alone {
+        try Command.writeProgram(at: url.path) {
             try Data(bytes).write(to: url)
             try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: url.path)
         }

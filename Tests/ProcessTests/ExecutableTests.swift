@@ -20,7 +20,7 @@ struct WrongProgram: Sendable, CustomTestStringConvertible {
 
     private static func file(_ contents: Data, _ permissions: Int = 0o755) -> @Sendable (URL) throws -> Void {
         { url in
-            try Command.alone {
+            try Command.writeProgram(at: url.path) {
                 try contents.write(to: url)
                 try FileManager.default.setAttributes([.posixPermissions: permissions], ofItemAtPath: url.path)
             }
@@ -72,7 +72,7 @@ struct ExecutableTests {
 
     /// A copy of its own: another inode.
     private func install(_ url: URL) throws {
-        try Command.alone { try FileManager.default.copyItem(at: Server.probe, to: url) }
+        try Command.writeProgram(at: url.path) { try FileManager.default.copyItem(at: Server.probe, to: url) }
     }
 
     /// As a deploy does it: a new link, renamed over the old one.

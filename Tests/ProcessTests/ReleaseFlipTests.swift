@@ -26,14 +26,14 @@ struct ReleaseFlipTests {
 
     @Test func `A good release stays, and a bad one leaves the link and the service where they were`() async throws {
         try await TemporaryDirectory.with("releases", "releases/1", "releases/2", "releases/bad") { directory in
-            try Command.alone {
-                for release in ["1", "2"] {
-                    let program = directory.appending(path: "releases/\(release)/hello")
+            for release in ["1", "2"] {
+                let program = directory.appending(path: "releases/\(release)/hello")
+                try Command.writeProgram(at: program.path) {
                     try FileManager.default.copyItem(at: Server.probe.resolvingSymlinksInPath(), to: program)
                 }
-                try FileManager.default.createSymbolicLink(
-                    atPath: directory.appending(path: "current").path, withDestinationPath: "releases/1")
             }
+            try FileManager.default.createSymbolicLink(
+                atPath: directory.appending(path: "current").path, withDestinationPath: "releases/1")
             try Script.write("exit 3", to: directory.appending(path: "releases/bad/hello"))
             var start = Server.Start(arguments: ["--control-socket", "CONTROL"].map { Array($0.utf8) })
             start.argumentZero = Array(directory.appending(path: "current/hello").path.utf8)
