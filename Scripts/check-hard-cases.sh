@@ -18,7 +18,8 @@ problem() {
 
 # What is said of bad input counts as case 0.
 # What the rows say, separated by tabs: line, case, then "gap" (not yet), "later", "broken" and why, or "test", file and
-# name. In the third column a word in backticks that ends in .swift is a file, and those after it are its tests.
+# name. In the third column a word in backticks that ends in .swift is a file below Tests, one that ends in .py a script, and
+# those after it are its tests.
 claims=$(awk '
     function say(what) { print NR "\t" number "\t" what }
     /^\|[ \t]*([0-9]+|bad input)[ \t]*\|/ {
@@ -35,7 +36,7 @@ claims=$(awk '
         file = ""
         tests = -1
         for (i = 2; i < parts; i += 2) {
-            if (part[i] ~ /\.swift$/) {
+            if (part[i] ~ /\.(swift|py)$/) {
                 if (tests == 0) say("broken\tnames no test of " file)
                 file = part[i]
                 tests = 0
@@ -64,18 +65,20 @@ while IFS=$'\t' read -r line number kind first second; do
     broken) problem "$where $first" ;;
     test)
         checked+="$first: $second"$'\n'
-        if [ ! -f "Tests/$first" ]; then
-            problem "$where names Tests/$first, which does not exist"
+        path="Tests/$first" sought="func \`$second\`("
+        case $first in Scripts/*.py) path="$first" sought="def $second(" ;; esac
+        if [ ! -f "$path" ]; then
+            problem "$where names $path, which does not exist"
             continue
         fi
         # Not one that is commented out.
-        found=$(grep -F -- "func \`$second\`(" "Tests/$first" | grep -vE '^[[:space:]]*//' || true)
+        found=$(grep -F -- "$sought" "$path" | grep -vE '^[[:space:]]*(//|#)' || true)
         if [ -z "$found" ]; then
-            problem "$where names \`$second\`, which is not in Tests/$first"
+            problem "$where names \`$second\`, which is not in $path"
             continue
         fi
         case $first in
-        LiveTests/* | ProcessTests/* | TableflipSystemTests/* | TableflipTests/*) covered[number]=1 ;;
+        LiveTests/* | ProcessTests/* | TableflipSystemTests/* | TableflipTests/* | Scripts/*) covered[number]=1 ;;
         esac
         ;;
     esac
