@@ -187,7 +187,7 @@ extension Mutation {
         ),
         (
             "stays when its predecessor reads again",
-            "case .byeReceived, .deadlinePassed: self.go(.leaving,", "case .deadlinePassed: self.go(.leaving,"
+            "case .byeReceived, .deadlinePassed:", "case .deadlinePassed:"
         ),
         (
             "serves again though it was stopped",
