@@ -10,8 +10,23 @@ struct TerminalTests {
     /// A terminal of 80 columns in which one command runs. Its server is this test's own, by its socket.
     private struct Terminal {
         let socket: String
+        /// The server, and the command in the terminal, which the server has not always reaped when it ends.
+        private let processes: [pid_t]
 
-        init(_ directory: URL, _ words: [String]) async throws {
+        static func with(
+            _ directory: URL, _ words: [String], _ body: (Terminal) async throws -> Void
+        ) async throws {
+            let terminal = try await Terminal(directory, words)
+            do {
+                try await body(terminal)
+            } catch {
+                try await terminal.end()
+                throw error
+            }
+            try await terminal.end()
+        }
+
+        private init(_ directory: URL, _ words: [String]) async throws {
             self.socket = directory.appending(path: "tmux").path
             let configuration = directory.appending(path: "tmux.conf")
             try Data("set -g remain-on-exit on\nset -g default-terminal screen-256color\n".utf8).write(
@@ -21,6 +36,12 @@ struct TerminalTests {
                 program: "tmux", environment: ["TMUX": "", "TERM": "xterm-256color"]
             ).result()
             #expect(result.status == 0, "\(result)")
+            let answer = try await Ctl(
+                ["-S", self.socket, "display-message", "-p", "#{pid} #{pane_pid}"], program: "tmux",
+                environment: ["TMUX": ""]
+            ).result()
+            self.processes = answer.output.split(whereSeparator: \.isWhitespace).compactMap { pid_t($0) }
+            try #require(self.processes.count == 2, "\(answer)")
         }
 
         private func ask(_ words: String...) async throws -> Ctl.Result {
@@ -42,7 +63,18 @@ struct TerminalTests {
         /// With its colours.
         func paintedScreen() async throws -> String { try await self.ask("capture-pane", "-p", "-e", "-t", ":").output }
 
-        func end() async throws { _ = try await self.ask("kill-server") }
+        /// Ends the server and reaps both at once: they are orphans, which fall to this process (`Harness`), and as long as
+        /// one lies there nobody learns of the end of an exit test.
+        private func end() async throws {
+            _ = try await self.ask("kill-server")
+            let deadline = ContinuousClock.now + .seconds(30)
+            for process in self.processes {
+                // Fails at once for what the server has reaped. That of the command comes to this process with its end.
+                while waitpid(process, nil, WNOHANG) == 0, ContinuousClock.now < deadline {
+                    try await Task.sleep(for: .milliseconds(1))
+                }
+            }
+        }
     }
 
     @Test(arguments: [true, false])
@@ -53,38 +85,37 @@ struct TerminalTests {
             let fifo = try server.fifo("go")
             try server.misbehave("late-wait \(fifo.path)")
             let variables = ["TABLEFLIP_CONTROL_SOCKET=\(server.control.path)"] + (hasColour ? [] : ["NO_COLOR=1"])
-            let terminal = try await Terminal(
-                server.directory, ["env", "-u", "NO_COLOR"] + variables + [Ctl.program.path, "upgrade"])
-            var screen = try await terminal.screen(showing: " initialising")
-            let successor = try await server.successor(of: server.first)
-            #expect(screen.contains("s  spawned           PID \(successor)"))
-            #expect(screen.contains("s  handed over "))
-            let line = try #require(screen.split(separator: "\n").first { $0.contains(" initialising") })
-            #expect(["|", "/", "-", "\\"].contains { line.contains(" \($0) initialising") }, "\(line)")
+            let words = ["env", "-u", "NO_COLOR"] + variables + [Ctl.program.path, "upgrade"]
+            try await Terminal.with(server.directory, words) { terminal in
+                var screen = try await terminal.screen(showing: " initialising")
+                let successor = try await server.successor(of: server.first)
+                #expect(screen.contains("s  spawned           PID \(successor)"))
+                #expect(screen.contains("s  handed over "))
+                let line = try #require(screen.split(separator: "\n").first { $0.contains(" initialising") })
+                #expect(["|", "/", "-", "\\"].contains { line.contains(" \($0) initialising") }, "\(line)")
 
-            try server.letGo("go")
-            screen = try await terminal.screen(showing: "upgraded in ")
-            #expect(!screen.contains(" initialising"), "\(screen)")
-            for words in ["ready", "committed", "new owner", "old process gone"] {
-                #expect(screen.contains("s  \(words) "), "\(screen)")
+                try server.letGo("go")
+                screen = try await terminal.screen(showing: "upgraded in ")
+                #expect(!screen.contains(" initialising"), "\(screen)")
+                for words in ["ready", "committed", "new owner", "old process gone"] {
+                    #expect(screen.contains("s  \(words) "), "\(screen)")
+                }
+                #expect(screen.contains(": PID \(successor) serves, generation 2"))
+                for line in screen.split(separator: "\n") { #expect(line.count <= 80, "\(line)") }
+                #expect(try await terminal.paintedScreen().contains("\u{1b}[") == hasColour)
+                try await server.follow(to: successor, from: server.first)
             }
-            #expect(screen.contains(": PID \(successor) serves, generation 2"))
-            for line in screen.split(separator: "\n") { #expect(line.count <= 80, "\(line)") }
-            #expect(try await terminal.paintedScreen().contains("\u{1b}[") == hasColour)
-            try await terminal.end()
-            try await server.follow(to: successor, from: server.first)
         }
     }
 
     @Test func `A failure in a terminal is told below the phases`() async throws {
         try await Server.controlled { server in
             try server.misbehave("exit 3")
-            let terminal = try await Terminal(
-                server.directory,
-                ["env", "TABLEFLIP_CONTROL_SOCKET=\(server.control.path)", Ctl.program.path, "upgrade"])
-            let screen = try await terminal.screen(showing: "The old process serves on.")
-            #expect(screen.contains("s  failed ") && screen.contains("exited with status 3"), "\(screen)")
-            try await terminal.end()
+            let words = ["env", "TABLEFLIP_CONTROL_SOCKET=\(server.control.path)", Ctl.program.path, "upgrade"]
+            try await Terminal.with(server.directory, words) { terminal in
+                let screen = try await terminal.screen(showing: "The old process serves on.")
+                #expect(screen.contains("s  failed ") && screen.contains("exited with status 3"), "\(screen)")
+            }
         }
     }
 }
