@@ -201,6 +201,16 @@ class Census:
                 with open(f"/proc/{pid}/task/{task}/children") as file:
                     self.children += file.read().split()
 
+    @classmethod
+    def at_rest(cls, pid):
+        """As soon as it has no children: one that has ended is reaped a moment later."""
+        deadline = time.monotonic() + 5
+        census = cls(pid)
+        while census.children and time.monotonic() < deadline:
+            time.sleep(0.005)
+            census = cls(pid)
+        return census
+
     def __str__(self):
         return f"{self.descriptors} descriptors and {self.sockets} sockets, {self.threads} threads, {self.memory} kB"
 
@@ -289,7 +299,7 @@ def run(demo, chance, rounds, seconds, generator):
                 raise RuntimeError(f"round {done}, {name or 'no fault'}: the PID file names {server.current}, not {wanted}")
             for load in loads:
                 load.judge()
-            census = Census(wanted)
+            census = Census.at_rest(wanted)
             done += 1
             if first is None and done >= 5:
                 first = census
