@@ -12,19 +12,18 @@
 #   --quick  fewer connections and less time, and no times are judged: for machines that others use as well.
 import argparse
 import contextlib
-import json
 import os
 import resource
 import select
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-PATIENCE = 60
+import demo_process
+from demo_process import PATIENCE
+
 failures = []
 
 
@@ -32,37 +31,6 @@ def judge(is_good, complaint):
     if not is_good:
         failures.append(complaint)
         print(f"  FAILED: {complaint}")
-
-
-class Lines:
-    """The lines of JSON that a process and its successors write."""
-
-    def __init__(self, stream):
-        self.all = []
-        self.has_ended = False
-        self.condition = threading.Condition()
-        threading.Thread(target=self.read, args=(stream,), daemon=True).start()
-
-    def read(self, stream):
-        for line in stream:
-            with self.condition:
-                self.all.append((time.monotonic(), json.loads(line)))
-                self.condition.notify_all()
-        with self.condition:
-            self.has_ended = True
-            self.condition.notify_all()
-
-    def wait(self, what, matches, start=0):
-        """The time and the first line from number `start` on that matches."""
-        deadline = time.monotonic() + PATIENCE
-        with self.condition:
-            while True:
-                for at, line in self.all[start:]:
-                    if matches(line):
-                        return at, line
-                start = len(self.all)
-                if self.has_ended or not self.condition.wait(deadline - time.monotonic()):
-                    raise RuntimeError(f"{what}: did not happen")
 
 
 class Upgrade:
@@ -76,25 +44,7 @@ class Upgrade:
         return self.gone - self.committed
 
 
-class Server:
-    def __init__(self, demo, folder):
-        self.errors = open(os.path.join(folder, "errors"), "w")
-        self.pid_file = os.path.join(folder, "pid")
-        self.process = subprocess.Popen(
-            [demo, "serve", "--listen", "127.0.0.1:0", "--pid-file", self.pid_file, "--drain-timeout", "20s",
-             "--pause-timeout", "10s", "--json-events"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors, text=True)
-        self.lines = Lines(self.process.stdout)
-        _, listening = self.lines.wait("the first server listens", lambda line: line["phase"] == "listening")
-        self.port = listening["port"]
-        self.lines.wait("the first server owns the service", lambda line: line["phase"] == "owner")
-
-    @property
-    def current(self):
-        """The process in charge, as an operator would find it."""
-        with open(self.pid_file) as file:
-            return int(file.read())
-
+class Server(demo_process.Server):
     def upgrade(self):
         old, start = self.current, len(self.lines.all)
         end = os.pidfd_open(old)
@@ -123,25 +73,8 @@ class Server:
         os.kill(self.current, signal.SIGTERM)
         self.lines.wait("the last server stops", lambda line: line["phase"] == "stopping", start)
 
-    def end(self):
-        """Whatever is left. Those that were seen to leave are not signalled: their numbers may be others' by now."""
-        events = [line for _, line in self.lines.all]
-        left = {line["peer"] for line in events if line["phase"] == "predecessorLeft"}
-        for pid in {line["pid"] for line in events} - left:
-            if not self.lines.has_ended:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        self.errors.close()
 
-
-class Load:
-    def __init__(self, demo, port, mode, clients, *arguments):
-        self.mode, self.clients = mode, clients
-        self.process = subprocess.Popen(
-            [demo, "load", "--target", f"127.0.0.1:{port}", "--mode", mode, "--clients", str(clients), *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.lines = Lines(self.process.stdout)
-
+class Load(demo_process.Load):
     def progress(self, matches):
         self.lines.wait(f"the load {self.mode}", matches, max(0, len(self.lines.all) - 1))
 
@@ -151,9 +84,7 @@ class Load:
 
     def stop(self):
         """Its last report, judged."""
-        self.process.stdin.close()
-        _, report = self.lines.wait("the load's last word", lambda line: line["isFinal"])
-        self.process.wait(PATIENCE)
+        report = self.finish()
         if report["lost"]:
             judge(False, f"{self.mode}: lost {report['lost']}: {report['failures']}")
         judge(report["idleClosed"] == 0 and report["saidClose"] == 0,
@@ -161,11 +92,6 @@ class Load:
         wanted = report["requests"] if self.mode == "close" else self.clients
         judge(report["connections"] == wanted, f"{self.mode}: {report['connections']} connections, not {wanted}")
         return report
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
 
 
 @contextlib.contextmanager

@@ -10,47 +10,17 @@
 # Usage: Scripts/soak.py PATH-OF-THE-BUILT-tableflip-demo [--seed N] [--rounds N] [--seconds N] [--faults PERCENT]
 import argparse
 import contextlib
-import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-PATIENCE = 60
+import demo_process
+from demo_process import PATIENCE
+
 LOADS = [("close", 8, []), ("keep", 8, ["--think", "2ms"]), ("chunked", 4, ["--think", "5ms"])]
-
-
-class Lines:
-    """The lines of JSON that a process and its successors write."""
-
-    def __init__(self, stream):
-        self.all, self.has_ended, self.condition = [], False, threading.Condition()
-        threading.Thread(target=self.read, args=(stream,), daemon=True).start()
-
-    def read(self, stream):
-        for line in stream:
-            with self.condition:
-                self.all.append((time.monotonic(), json.loads(line)))
-                self.condition.notify_all()
-        with self.condition:
-            self.has_ended = True
-            self.condition.notify_all()
-
-    def wait(self, what, matches, start=0):
-        """The time and the first line from number `start` on that matches."""
-        deadline = time.monotonic() + PATIENCE
-        with self.condition:
-            while True:
-                for at, line in self.all[start:]:
-                    if matches(line):
-                        return at, line
-                start = len(self.all)
-                if self.has_ended or not self.condition.wait(deadline - time.monotonic()):
-                    raise RuntimeError(f"{what}: did not happen")
 
 
 def until(what, condition):
@@ -71,26 +41,11 @@ def is_there(pid):
         return False
 
 
-class Server:
-    def __init__(self, demo, folder, probation, upgrade_timeout="3s"):
-        self.folder, self.pid_file = folder, os.path.join(folder, "pid")
-        self.fault_file = os.path.join(folder, "faults")
+class Server(demo_process.Server):
+    def __init__(self, demo, folder, probation):
+        self.folder, self.fault_file = folder, os.path.join(folder, "faults")
         self.set_fault("")
-        self.errors = open(os.path.join(folder, "errors"), "w")
-        self.process = subprocess.Popen(
-            [demo, "serve", "--listen", "127.0.0.1:0", "--pid-file", self.pid_file, "--drain-timeout", "20s",
-             "--pause-timeout", "10s", "--upgrade-timeout", upgrade_timeout, "--probation", probation,
-             "--fault-file", self.fault_file, "--json-events"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors, text=True)
-        self.lines = Lines(self.process.stdout)
-        _, listening = self.lines.wait("the first server listens", lambda line: line["phase"] == "listening")
-        self.port = listening["port"]
-        self.lines.wait("the first server owns the service", lambda line: line["phase"] == "owner")
-
-    @property
-    def current(self):
-        with open(self.pid_file) as file:
-            return int(file.read())
+        super().__init__(demo, folder, "--upgrade-timeout", "3s", "--probation", probation, "--fault-file", self.fault_file)
 
     @property
     def mark(self):
@@ -118,25 +73,11 @@ class Server:
             self.process.wait(PATIENCE)
         until(f"the end of {gone}", lambda: not is_there(gone))
 
-    def end(self):
-        """Whatever is left. Those that were seen to leave are not signalled: their numbers may be others' by now."""
-        events = [line for _, line in self.lines.all]
-        left = {line["peer"] for line in events if line["phase"] in ("predecessorLeft", "rolledBack", "failed")}
-        for pid in {line["pid"] for line in events} - left:
-            if not self.lines.has_ended:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        self.errors.close()
 
-
-class Load:
+class Load(demo_process.Load):
     def __init__(self, demo, port, mode, clients, arguments):
-        self.mode, self.clients, self.excused = mode, clients, 0
-        self.process = subprocess.Popen(
-            [demo, "load", "--target", f"127.0.0.1:{port}", "--mode", mode, "--clients", str(clients),
-             "--duration", "86400s", *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.lines = Lines(self.process.stdout)
+        super().__init__(demo, port, mode, clients, "--duration", "86400s", *arguments)
+        self.excused = 0
         self.lines.wait(f"requests of {mode}", lambda line: line["requests"] >= clients)
 
     @property
@@ -151,16 +92,9 @@ class Load:
                                f"were killed: {report['failures']}")
 
     def stop(self):
-        self.process.stdin.close()
-        self.lines.wait("the load's last word", lambda line: line["isFinal"])
-        self.process.wait(PATIENCE)
+        self.finish()
         self.judge()
         return self.report
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
 
 
 @contextlib.contextmanager

@@ -99,6 +99,9 @@ class Tools:
 
 
 def load_script(path):
+    # What it imports stands beside it.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     specification = importlib.util.spec_from_file_location(path.stem.replace("-", "_"), path)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
