@@ -117,29 +117,28 @@ struct ProbationTests {
     func `A successor that fails its check gives the service back without losing a request`(
         _ variant: Variant
     ) async throws {
-        try await Server.with(variant, ["--probation", "20000", "--check"]) { server in
-            try await server.unharmed {
-                try server.misbehave("fail-check the cache is cold")
-                let outcome = try await server.upgrade()
-                #expect(outcome.phase == "rolledBack" && outcome.code == "successorAborted")
-                try await server.line(of: server.first, "words about the check") {
-                    $0.hasPrefix("words") && $0.contains("the cache is cold")
-                }
-            }
-        }
+        try await self.giveBack(
+            variant, probation: "20000", "fail-check the cache is cold", saying: "the cache is cold")
     }
 
     @Test(arguments: Self.variants)
     func `A successor whose check hangs gives the service back without losing a request`(
         _ variant: Variant
     ) async throws {
-        try await Server.with(variant, ["--probation", "200", "--check"]) { server in
+        try await self.giveBack(variant, probation: "200", "hang-check", saying: "check did not return")
+    }
+
+    /// The successor hands the service back by itself, in these words.
+    private func giveBack(
+        _ variant: Variant, probation: String, _ misbehaviour: String, saying words: String
+    ) async throws {
+        try await Server.with(variant, ["--probation", probation, "--check"]) { server in
             try await server.unharmed {
-                try server.misbehave("hang-check")
+                try server.misbehave(misbehaviour)
                 let outcome = try await server.upgrade()
                 #expect(outcome.phase == "rolledBack" && outcome.code == "successorAborted")
                 try await server.line(of: server.first, "words about the check") {
-                    $0.hasPrefix("words") && $0.contains("check did not return")
+                    $0.hasPrefix("words") && $0.contains(words)
                 }
             }
         }

@@ -235,8 +235,7 @@ import Testing
         try await Stage.serving(kernel) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             _ = try await stage.events.first(.probation)
             let order = Outcome { () throws(UpgradeError) in try await stage.upgrader.commit() }
             try await successor.peer.expect(.commit)
@@ -252,8 +251,7 @@ import Testing
         try await Stage.serving(kernel, reader: reader) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             _ = try await stage.events.first(.probation)
             let order = Outcome { () throws(UpgradeError) in try await stage.upgrader.rollBack(because: "too slow") }
             try await successor.peer.expectAbort(.rolledBack)
@@ -293,8 +291,7 @@ import Testing
         try await Stage.serving(kernel) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             _ = try await stage.events.first(.probation)
             let order = Outcome { () throws(UpgradeError) in try await stage.upgrader.rollBack() }
             try await successor.peer.expectAbort(.rolledBack)
@@ -328,8 +325,7 @@ import Testing
             stage.spawner.plan { $0.hello = Self.lively }
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             for _ in 0..<3 {
                 try await successor.peer.expect(.ping)
                 try await successor.peer.say(.pong)
@@ -351,8 +347,7 @@ import Testing
             stage.spawner.plan { $0.hello = Self.lively }
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             try await successor.peer.expect(.ping)
             #expect(try await successor.fate() == .signalled(ProcessID.killSignal))
             #expect(reader.journal.all.last == "reader: paused")

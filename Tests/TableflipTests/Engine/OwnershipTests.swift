@@ -252,8 +252,7 @@ import Testing
             try await stage.upgrader.ready()
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             #expect(stage.upgrader.isOwner)
             try await successor.end(.signalled(9))
             _ = try await upgrade.failure

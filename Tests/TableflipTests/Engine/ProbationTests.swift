@@ -42,8 +42,7 @@ import Testing
             }
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             try await successor.peer.say(.abort(.init(code: "probationFailed", message: "too slow", cure: "")))
             // Bye is said when this process reads again: only then may its successor close the sockets.
             try await resuming.value("resume")
@@ -93,8 +92,7 @@ import Testing
         try await Stage.serving(kernel, reader: reader) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             #expect(reader.journal.all.last == "reader: paused")
             // No commit as long as the probation lasts.
             try await stage.fence()
@@ -120,8 +118,7 @@ import Testing
         try await Stage.serving(kernel, reader: reader) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             try await successor.peer.close()
             // It is killed at once, and as long as its end is not certain nobody else reads.
             #expect(try await successor.fate() == .signalled(ProcessID.killSignal))
@@ -150,8 +147,7 @@ import Testing
         try await Stage.serving(kernel, reader: reader) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             try await successor.peer.say(message)
             #expect(try await successor.fate() == .signalled(ProcessID.killSignal))
             try await stage.fence()
@@ -168,8 +164,7 @@ import Testing
         try await Stage.serving(kernel, reader: reader) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             try await successor.peer.close()
             #expect(try await successor.fate() == .signalled(ProcessID.killSignal))
             // Nobody tells this process: it hangs in the kernel, say in a write to a dead disk.
@@ -240,8 +235,7 @@ import Testing
             reader.script { $0.resume = { throw Unwilling() } }
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             try await successor.end(.signalled(6))
             _ = try await upgrade.failure
             reader.script { $0.resume = {} }

@@ -209,8 +209,7 @@ import Testing
         try await Stage.serving(kernel) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady(probation: .timed, milliseconds: 600_000)
-            try await successor.peer.expect(.go)
+            try await successor.enterProbation()
             stage.upgrader.stop()
             #expect(try await upgrade.failure.code == .stopping)
             #expect(try await successor.fate() == .signalled(ProcessID.terminate))

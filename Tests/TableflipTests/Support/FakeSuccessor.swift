@@ -198,6 +198,12 @@ final class FakeSuccessor: Sendable {
         return inventory
     }
 
+    /// Everything up to go, with a probation that no test outlasts.
+    func enterProbation() async throws {
+        _ = try await self.becomeReady(probation: .timed, milliseconds: 600_000)
+        try await self.peer.expect(.go)
+    }
+
     /// Everything, where nothing goes wrong.
     func takeOver() async throws -> Inventory {
         let inventory = try await self.becomeReady()
