@@ -102,6 +102,7 @@ struct tf_spawn {
 /// posix_spawn(3): no page of memory is copied, whatever the size of this process. The new process starts with an
 /// empty signal mask and every signal at its default. Returns 0 or an error number; errno is not set.
 int tf_spawn_process(const struct tf_spawn *request, pid_t *process);
+
 /// A descriptor that polls readable once the process has ended: pidfd_open(2). ENOSYS where there is none.
 int tf_process_descriptor(pid_t process);
 

@@ -275,7 +275,7 @@ extension Engine {
         }
     }
 
-    func successorMisbehaved(_ what: String) {
+    private func successorMisbehaved(_ what: String) {
         self.feed(
             PredecessorMachine.Event.violated(
                 UpgradeError(.successorMisbehaved, "the successor \(what), and was killed")

@@ -156,7 +156,7 @@ extension Engine {
         }
     }
 
-    func predecessorMisbehaved(_ what: String) {
+    private func predecessorMisbehaved(_ what: String) {
         self.feed(
             SuccessorMachine.Event.violated(UpgradeError(.predecessorMisbehaved, "the predecessor \(what)"))
         )

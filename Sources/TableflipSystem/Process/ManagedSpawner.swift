@@ -49,20 +49,16 @@ package struct ManagedSpawner: ProcessSpawner {
     package func spawn(_ request: SpawnRequest, channel: CInt) throws(UpgradeError) -> SpawnedProcess {
         try request.checkDirectory()
         var started = tf_clone()
-        var error: CInt = ENOSYS
         for parent in self.isAdopted ? [TF_PARENT_ADOPTER] : [TF_PARENT_OF_SELF, TF_PARENT_ADOPTER] {
-            error = request.withSpawn(channel: channel) { tf_clone_process($0, parent, &started) }
+            let error = request.withSpawn(channel: channel) { tf_clone_process($0, parent, &started) }
             if error == 0 {
                 let descriptor = OwnedDescriptor(takingOwnershipOf: started.descriptor)
                 return SpawnedProcess(id: started.process, descriptor: descriptor)
             }
             // A full table of processes would refuse the next way as well; a filter of system calls may not.
-            guard started.wasForbidden(error) else { break }
+            guard started.wasForbidden(error) else { throw .spawn(request.executable.path, error) }
         }
-        guard !started.wasForbidden(error) else {
-            return try DirectSpawner(capabilities: self.capabilities).spawn(request, channel: channel)
-        }
-        throw .spawn(request.executable.path, error)
+        return try DirectSpawner(capabilities: self.capabilities).spawn(request, channel: channel)
     }
 }
 
