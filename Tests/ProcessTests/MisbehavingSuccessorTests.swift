@@ -161,7 +161,7 @@ struct MisbehavingSuccessorTests {
                 let outcome = try await server.upgrade()
                 #expect(outcome.code == "successorTimedOut")
                 // The shell is dead. What it had started said nothing by which the library could know it.
-                #expect(ProcessFacts.state(of: outcome.peer) == nil)
+                #expect(await server.eventually { ProcessFacts.state(of: outcome.peer) == nil })
             }
         }
     }
