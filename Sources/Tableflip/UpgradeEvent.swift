@@ -82,12 +82,13 @@ public struct UpgradeEvents: AsyncSequence, Sendable {
     /// - Returns: the iterator.
     public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(base: self.stream.makeAsyncIterator()) }
 
-    /// Reads one event after the other; ends when the upgrader has nothing more to say.
+    /// Reads one event after the other. It ends when its task is cancelled, and not before it has told everything that
+    /// had happened by then: at the end of the program, cancel the task and wait for it.
     public struct AsyncIterator: AsyncIteratorProtocol {
         var base: AsyncStream<UpgradeEvent>.AsyncIterator
 
         /// Waits for the next event.
-        /// - Returns: it, or nil at the end or when the task was cancelled.
+        /// - Returns: it, or nil when the task was cancelled and has heard everything.
         public mutating func next() async -> UpgradeEvent? { await self.base.next() }
     }
 }

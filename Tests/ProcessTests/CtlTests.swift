@@ -65,7 +65,7 @@ struct CtlTests {
             try await server.unharmed {
                 try server.misbehave(bad.behaviour)
                 let arguments = bad.arguments.map { $0 == "FOREIGN" ? foreign.path : $0 }
-                let began = ContinuousClock.now
+                let (began, mark) = (ContinuousClock.now, server.mark)
                 let result = try await Ctl(
                     ["upgrade"] + arguments, environment: ["TABLEFLIP_CONTROL_SOCKET": server.control.path]
                 ).result()
@@ -74,6 +74,8 @@ struct CtlTests {
                     #expect(result.errors.contains(words), "\(words) in \(result)")
                 }
                 #expect(ContinuousClock.now - began < .seconds(20))
+                // The command may know before the process has written it down.
+                #expect(try await server.outcome(of: server.current, from: mark).phase == "failed")
             }
         }
     }

@@ -61,15 +61,25 @@ struct PIDFileTests {
     }
 
     /// Root in a container may not, as a rule.
-    private static let mayMount: Bool = {
+    private static let mayMount = Self.succeeds(["unshare", "--mount", "--", "mount", "-t", "tmpfs", "none", "/tmp"])
+
+    private static let mayFreeze: Bool = {
+        let script = """
+            mount -t tmpfs none /mnt && mkdir /mnt/disk && truncate --size 8M /mnt/img && mkfs.ext4 -q /mnt/img \
+            && mount -o loop /mnt/img /mnt/disk && fsfreeze --freeze /mnt/disk && fsfreeze --unfreeze /mnt/disk
+            """
+        return Self.succeeds(["unshare", "--mount", "--", "sh", "-c", script])
+    }()
+
+    private static func succeeds(_ words: [String]) -> Bool {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = ["unshare", "--mount", "--", "mount", "-t", "tmpfs", "none", "/tmp"]
+        process.arguments = words
         process.standardError = FileHandle.nullDevice
         guard (try? Command.alone({ try process.run() })) != nil else { return false }
         process.waitUntilExit()
         return process.terminationStatus == 0
-    }()
+    }
 
     @Test(.enabled(if: Self.mayMount, "it takes root, and the right to mount a file system"))
     func `A full disk ends the upgrade before anything is given up`() async throws {
@@ -104,6 +114,35 @@ struct PIDFileTests {
                 try await server.line(of: second.peer, startingWith: "event owner")
                 try await server.answer(from: second.peer)
                 #expect(try String(contentsOf: inside("pid"), encoding: .utf8) == "\(second.peer)\n")
+            }
+        }
+    }
+
+    @Test(.enabled(if: Self.mayFreeze, "it takes root, a loop device, fsfreeze and mkfs.ext4 (util-linux, e2fsprogs)"))
+    func `A disk that does not answer while the PID file changes hands ends no successor`() async throws {
+        try await TemporaryDirectory.with("run") { directory in
+            let run = directory.appending(path: "run")
+            let start = Server.Start(
+                arguments: ["--pid-file", run.path + "/pid", "--probation", "2000"].map { Array($0.utf8) },
+                launcher: Server.Start.withJournal(at: run)
+            )
+            try await Server.with(.reader, start) { server in
+                let inside = "/proc/\(server.current)/root\(run.path)"
+                let mark = server.mark
+                server.requestUpgrade(of: server.current)
+                try await server.line(startingWith: "event serving \(server.current)")
+                // Longer than a predecessor waits for a sign of life. The shell thaws it whatever becomes of this test.
+                let disk = try Ctl(
+                    ["-c", "fsfreeze -f \"$0\" && echo frozen && sleep 7; fsfreeze -u \"$0\" && echo thawed", inside],
+                    program: "/bin/sh")
+                try await disk.output(containing: "frozen")
+                let outcome = try await server.outcome(of: server.current, from: mark)
+                #expect(outcome.phase == "committed", "\(outcome)")
+                #expect(try await disk.result().output == "frozen\nthawed\n")
+                server.current = outcome.peer
+                try await server.line(of: outcome.peer, startingWith: "event owner")
+                let named = "/proc/\(outcome.peer)/root\(run.path)/pid"
+                #expect(try String(contentsOfFile: named, encoding: .utf8) == "\(outcome.peer)\n")
             }
         }
     }

@@ -49,6 +49,19 @@ import Testing
         #expect(await hear(1, from: stream) == [1])
     }
 
+    @Test func `who is cancelled still hears what had happened by then, and no more`() async {
+        let hub = EventHub()
+        let stream = hub.subscribe()
+        for number in 0..<100 { hub.emit(event(number)) }
+        let late = Task {
+            // Does not begin to read before it is cancelled.
+            try? await Task.sleep(for: .seconds(100))
+            return await hear(101, from: stream)
+        }
+        late.cancel()
+        #expect(await late.value == Array(0..<100))
+    }
+
     @Test func `listening and telling at once is safe`() async {
         let hub = EventHub()
         await withTaskGroup { group in

@@ -3,6 +3,7 @@
 
 import Logging
 import TableflipCore
+import TableflipSystem
 
 /// What only one process may do: it begins and ends here, by the application's hooks.
 extension Engine {
@@ -32,10 +33,43 @@ extension Engine {
     func ownershipChanged(_ number: Int, _ failure: UpgradeError?) {
         guard number == self.ownership.number, let change = self.ownership.change else { return }
         self.ownership.task = nil
-        self.ownership.change = nil
         if let failure { self.logger.error("\(failure.message)") }
+        // The hooks come first: where one of them fails, the file has named nobody else meanwhile.
+        if case .taking = change, failure == nil, let pidFile = self.context.pidFile {
+            return self.publish(pidFile, number)
+        }
+        self.ownershipHasChanged(change, failure)
+    }
+
+    /// On another thread: ext4, for one, waits in rename(2) over a file until the new one is on its way to the disk. With
+    /// a busy disk that takes longer than a predecessor waits for a sign of life.
+    private func publish(_ pidFile: PIDFile, _ number: Int) {
+        let inbox = self.context.inbox
+        SideThread.run {
+            do throws(UpgradeError) {
+                try pidFile.publish()
+                inbox.send(.pidFilePublished(number: number, nil))
+            } catch {
+                inbox.send(.pidFilePublished(number: number, error))
+            }
+        }
+    }
+
+    func pidFilePublished(_ number: Int, _ failure: UpgradeError?) {
+        if let failure { self.logger.error("\(failure)") }
+        guard number == self.ownership.number, let change = self.ownership.change else { return }
+        self.ownershipHasChanged(change, failure)
+    }
+
+    private func ownershipHasChanged(_ change: OwnershipChange, _ failure: UpgradeError?) {
+        self.ownership.change = nil
         switch change {
-        case .taking: self.publishOwnership(failure)
+        case .taking:
+            if let failure {
+                self.changeOwnership(.undoing(failure))
+            } else {
+                self.feed(SuccessorMachine.Event.ownershipTaken)
+            }
         case .undoing(let reason): self.feed(self.afterUndoing(reason))
         case .givingUp:
             self.feed(
@@ -48,18 +82,6 @@ extension Engine {
             self.changeOwnership(.leaving)
         } else {
             self.leaveNow()
-        }
-    }
-
-    /// The hooks come first: where one of them fails, the file has named nobody else meanwhile.
-    private func publishOwnership(_ failure: UpgradeError?) {
-        if let failure { return self.changeOwnership(.undoing(failure)) }
-        do {
-            try self.context.pidFile?.publish()
-            self.feed(SuccessorMachine.Event.ownershipTaken)
-        } catch {
-            self.logger.error("\(error)")
-            self.changeOwnership(.undoing(error))
         }
     }
 

@@ -225,10 +225,11 @@ extension Engine {
         }
     }
 
-    /// A process that dies closes its channel a moment before its end can be seen. That moment is waited for here, so
-    /// that the way it ended is told, and not that we sent SIGKILL to one that was dead already.
+    /// A process that dies closes its channel a moment before its end can be seen: the kernel frees its memory between
+    /// the two, which a busy machine takes its time for. That moment is waited for here, so that the way it ended is told,
+    /// and not that we sent SIGKILL to one that was dead already. One that lives and has hung up is rare.
     private func channelEnded(_ attempt: Attempt) {
-        let deadline = self.clock.now + .milliseconds(20)
+        let deadline = self.clock.now + .milliseconds(250)
         while !attempt.isDead {
             var poll = Poll<Source>()
             if let process = attempt.process {

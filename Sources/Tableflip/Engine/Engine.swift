@@ -290,6 +290,7 @@ final class Engine {
         case .adopted(let count): self.adopted(count)
         case .hooksAdded: self.welcomeHooks()
         case .ownershipChanged(let number, let failure): self.ownershipChanged(number, failure)
+        case .pidFilePublished(let number, let failure): self.pidFilePublished(number, failure)
         case .vetoesHeard(let number, let words): self.vetoesHeard(number, words)
         }
     }

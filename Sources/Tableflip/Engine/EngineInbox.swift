@@ -32,6 +32,8 @@ enum EngineInput: Sendable {
     case checked(UpgradeError?)
     /// The hooks have returned; stale numbers are dropped.
     case ownershipChanged(number: Int, UpgradeError?)
+    /// The PID file names this process, or cannot.
+    case pidFilePublished(number: Int, UpgradeError?)
     /// The same of vetoes, with the words of one.
     case vetoesHeard(number: Int, String?)
 }

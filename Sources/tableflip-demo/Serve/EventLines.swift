@@ -37,7 +37,11 @@ struct EventLines {
         Self.write(EventLine(pid: getpid(), generation: generation, phase: "listening", port: port))
     }
 
-    func finish() { self.task.cancel() }
+    /// Returns when everything is written that has happened until now.
+    func finish() async {
+        self.task.cancel()
+        await self.task.value
+    }
 
     private static func write(_ line: EventLine) {
         // A struct of numbers and strings always encodes.

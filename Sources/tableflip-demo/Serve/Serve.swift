@@ -137,7 +137,7 @@ struct Serve: AsyncParsableCommand {
         }
 
         try await drained()
-        lines?.finish()
+        await lines?.finish()
     }
 
     private func faults(for upgrader: Upgrader) throws -> Faults? {

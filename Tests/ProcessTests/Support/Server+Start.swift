@@ -43,6 +43,13 @@ extension Server {
             let script = "mount -t tmpfs -o size=8k,mode=755 none \"$0\" && exec \"$@\""
             return ["unshare", "--mount", "--", "sh", "-c", script, directory.path]
         }
+        /// With `directory` as a file system of its own with a journal, which can be frozen and goes away with it.
+        static func withJournal(at directory: URL) -> [String] {
+            let script = """
+                truncate --size 8M "$0.img" && mkfs.ext4 -q "$0.img" && mount -o loop "$0.img" "$0" && exec "$@"
+                """
+            return ["unshare", "--mount", "--", "sh", "-c", script, directory.path]
+        }
 
         var wantsFifo: Bool { self.arguments.contains(Array("FIFO".utf8)) }
 
