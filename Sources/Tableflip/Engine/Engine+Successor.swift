@@ -179,14 +179,12 @@ extension Engine {
             $0.hasPredecessor = true
         }
         self.logger[metadataKey: "generation"] = "\(hello.generation + 1)"
-        self.feed(SuccessorMachine.Event.greeted)
+        // At once: what is offered comes right behind it, and our hello goes before the answer to that.
+        self.tell(SuccessorMachine.Event.greeted)
     }
 
     private func heard(_ terms: Message.Terms) {
-        // It may have come together with the hello, which the machine has not seen yet.
-        guard self.successor.phase == .greeting || self.successor.phase == .receiving, self.predecessorID != 0,
-            self.received == 0
-        else {
+        guard self.successor.phase == .receiving, self.received == 0 else {
             return self.predecessorMisbehaved("sent terms out of order")
         }
         self.probation.duration = .milliseconds(Int64(terms.probationMilliseconds))

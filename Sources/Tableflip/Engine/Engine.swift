@@ -198,7 +198,7 @@ final class Engine {
         if event == .predecessorLeft { self.beginWaitingUpgrade() }
     }
 
-    private func tell(_ event: SuccessorMachine.Event) {
+    func tell(_ event: SuccessorMachine.Event) {
         // It was meant for a process on its way to be the owner, which it has become by now.
         if event == .stopRequested, self.successor.phase == .owner {
             return self.feed(PredecessorMachine.Event.stopRequested)

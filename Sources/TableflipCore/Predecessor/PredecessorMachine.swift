@@ -17,9 +17,9 @@ package struct PredecessorMachine: Hashable, Sendable {
         case serving
         /// The successor is being started.
         case spawning
-        /// It runs; its hello is awaited.
+        /// It runs, and all is on its way to it; its hello is awaited.
         case greeting
-        /// The versions agree; the inventory is under way.
+        /// The versions agree; it is taking the inventory in.
         case offering
         /// It holds the whole inventory and initialises.
         case awaitingReady
@@ -259,7 +259,8 @@ extension PredecessorMachine {
 
     private static func whileSpawning(_ event: Event) -> Step {
         switch event {
-        case .spawned: .go(.greeting, .sendHello)
+        // What it needs is there when it has started: nobody waits for an answer first.
+        case .spawned: .go(.greeting, .sendHello, .offerInventory)
         case .spawnFailed(let failure): .go(.serving, .closeChannel, .reportFailure(failure))
         case .upgradeRequested: .stay(.refuse(.upgradeRunning))
         case .stopRequested:
@@ -271,7 +272,7 @@ extension PredecessorMachine {
     /// The successor runs, we serve, and have promised nothing.
     private static func beforePause(_ event: Event, in state: State) -> Step {
         switch (event, state) {
-        case (.greeted, .greeting): .go(.offering, .offerInventory)
+        case (.greeted, .greeting): .go(.offering)
         case (.inventoryAcknowledged, .offering): .go(.awaitingReady)
         case (.reportedReady(agreed: false, _), .awaitingReady): dismiss(.inventoriesDiffer)
         case (.reportedReady(agreed: true, let probation), .awaitingReady): .go(.pausing(probation), .pauseReaders)

@@ -119,8 +119,8 @@ private let handingOn: [Story<PredecessorMachine>] = [
     },
     Story("without probation", after: serving) {
         Step(.upgradeRequested, [.spawn], .spawning)
-        Step(.spawned, [.sendHello], .greeting)
-        Step(.greeted, [.offerInventory], .offering)
+        Step(.spawned, [.sendHello, .offerInventory], .greeting)
+        Step(.greeted, [], .offering)
         Step(.inventoryAcknowledged, [], .awaitingReady)
         Step(.reportedReady(agreed: true, .none), [.pauseReaders], .pausing(.none))
         Step(.readersPaused, [.sendGo, .giveUpOwnership], .relinquishing)

@@ -157,6 +157,8 @@ import Testing
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
             _ = try await successor.greet()
+            // It was on its way before the versions were known.
+            try await successor.peer.expect(.offer(.init(stage: .initial, first: 0, total: 0, entries: [])))
             try await successor.peer.expectAbort(.versionMismatch)
             try await successor.end(.exited(0))
             let error = try await upgrade.failure
@@ -304,7 +306,7 @@ import Testing
             var inventory = Inventory.empty
             if misbehaviour.moment == .afterInventory || misbehaviour.moment == .whilePausing {
                 inventory = try await successor.takeInventory()
-            } else if misbehaviour.moment == .afterHello {
+            } else {
                 guard case .offer = try await successor.peer.nextMessage().message else {
                     throw TimedOut(what: "an offer")
                 }

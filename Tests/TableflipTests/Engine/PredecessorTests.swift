@@ -123,6 +123,19 @@ import Testing
     }
 
     @Test(arguments: Kernel.allCases)
+    func `everything is offered before the successor has said a word`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            stage.spawner.plan { $0.hello = nil }
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.greet()
+            try await successor.peer.expect(.offer(.init(stage: .initial, first: 0, total: 0, entries: [])))
+            try await successor.end()
+            _ = try await upgrade.failure
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `an inventory of nothing is offered as such`(_ kernel: Kernel) async throws {
         try await Stage.serving(kernel) { stage in
             let upgrade = stage.requestUpgrade()

@@ -136,6 +136,21 @@ import Darwin
         }
     }
 
+    @Test(arguments: Kernel.allCases, ["before it started", "when it has said hello"])
+    func `what is offered is answered after hello, whenever it came`(_ kernel: Kernel, _ moment: String) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        try await predecessor.sayHello()
+        if moment == "before it started" { try await predecessor.offer(.empty) }
+        try await Stage.successor(
+            kernel, of: predecessor,
+            greeting: { predecessor in
+                try await predecessor.hearHello()
+                if moment != "before it started" { try await predecessor.offer(.empty) }
+                try await predecessor.peer.expect(.acknowledgement(.init(.initialOffer, received: 0)))
+            }
+        ) { _ in }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `an inventory comes in batches, and what is here is acknowledged`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
@@ -314,6 +329,20 @@ import Darwin
     }
 
     // MARK: A predecessor that dies
+
+    @Test(arguments: Kernel.allCases)
+    func `a successor that was offered everything goes on alone, though it never met its predecessor`(
+        _ kernel: Kernel
+    ) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        try await predecessor.sayHello()
+        try await predecessor.offer(.empty)
+        try await predecessor.die()
+        try await Stage.successor(kernel, of: predecessor, greeting: { _ in }) { stage in
+            try await stage.requestReady().value
+            #expect(stage.context.facts.current.isOwner)
+        }
+    }
 
     @Test(arguments: Kernel.allCases)
     func `a successor that holds everything goes on alone`(_ kernel: Kernel) async throws {

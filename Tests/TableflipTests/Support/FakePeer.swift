@@ -62,11 +62,6 @@ final class FakePeer: @unchecked Sendable {
         }
     }
 
-    /// Waits until there is something to hear, and leaves it there.
-    func word() async throws {
-        try await self.onQueue { try $0.waitForWord() }
-    }
-
     private func waitForWord() throws {
         let end = ContinuousClock.now + patience
         while self.heard.isEmpty {

@@ -72,8 +72,8 @@ final class FakePredecessor: Sendable {
     /// Everything that comes before the successor initialises.
     func handOver(_ inventory: Inventory) async throws {
         try await self.sayHello()
-        try await self.hearHello()
         try await self.offer(inventory)
+        try await self.hearHello()
         let received = UInt32(inventory.entries.count)
         try await self.peer.expect(.acknowledgement(.init(.initialOffer, received: received)))
     }

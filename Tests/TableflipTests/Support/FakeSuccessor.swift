@@ -81,7 +81,8 @@ final class FakeSuccessor: Sendable {
     let request: SpawnRequest
     private let kernel: Kernel
     private let real: SpawnedProcess
-    private let saysHello: Bool
+    /// What the process writes to once it has said hello; nil: it does not.
+    private let greeting: NamedPipe?
     /// Where its predecessor is told how it ended; nil once it was.
     private let report: Mutex<OwnedDescriptor?>
     /// What its lifeline hangs on.
@@ -92,14 +93,14 @@ final class FakeSuccessor: Sendable {
     var id: CInt { self.real.id }
 
     private init(
-        _ request: SpawnRequest, _ kernel: Kernel, real: SpawnedProcess, saysHello: Bool,
+        _ request: SpawnRequest, _ kernel: Kernel, real: SpawnedProcess, greeting: NamedPipe?,
         channel: consuming OwnedDescriptor,
         report: consuming OwnedDescriptor, life: consuming OwnedDescriptor
     ) {
         self.request = request
         self.kernel = kernel
         self.real = real
-        self.saysHello = saysHello
+        self.greeting = greeting
         self.peer = FakePeer(takingOwnershipOf: channel, kernel)
         self.report = Mutex(report)
         self.life = Mutex(life)
@@ -118,8 +119,10 @@ final class FakeSuccessor: Sendable {
             try #require(tf_send(channel, bytes, 1, [lifeline], 1) == 1)
             rest = bytes.dropFirst()
         }
+        let greeting = try hello.map { _ in try NamedPipe() }
         let octal = rest.map { "\\" + String($0 / 64) + String($0 / 8 % 8) + String($0 % 8) }.joined()
-        let words = ["sh", "-c", "printf \"$1\" >&3; exec sleep 600 3>&-", "sh", octal]
+        let script = "printf \"$1\" >&3; exec 3>&-; test -z \"$2\" || echo >\"$2\"; exec sleep 600"
+        let words = ["sh", "-c", script, "sh", octal, greeting?.path ?? ""]
         let sleeper = SpawnRequest(
             executable: try ExecutablePath(finding: "/bin/sh", from: "/"),
             arguments: CStrings(words.map { Array($0.utf8) }),
@@ -130,7 +133,7 @@ final class FakeSuccessor: Sendable {
         let report = try end.writing.duplicate()
         return (
             FakeSuccessor(
-                request, kernel, real: real, saysHello: hello != nil, channel: ours, report: report, life: hold
+                request, kernel, real: real, greeting: greeting, channel: ours, report: report, life: hold
             ),
             SpawnedProcess(id: real.id, watch: end.takeReading())
         )
@@ -138,8 +141,8 @@ final class FakeSuccessor: Sendable {
 
     // MARK: Its part of the handshake
 
-    /// Hears its predecessor's hello. Its own was said at the start, byte by byte by two processes: it has arrived when
-    /// it was answered. Until then neither may anything else be said, nor the process be ended.
+    /// Hears its predecessor's hello. Its own is said at the start, by two processes: until the second has said the rest of
+    /// it, neither may anything else be said, nor the process be ended.
     func greet() async throws -> Message.Hello {
         guard case (.hello(let hello), let lifeline) = try await self.peer.nextMessage() else {
             throw TimedOut(what: "a hello")
@@ -147,7 +150,7 @@ final class FakeSuccessor: Sendable {
         #expect(lifeline.count == 1)
         // A descriptor that polls readable would mean that its predecessor is dead.
         for descriptor in lifeline { #expect(!readable(descriptor.number, within: .zero)) }
-        if self.saysHello { try await self.peer.word() }
+        if let greeting { try await greeting.wasWrittenTo() }
         return hello
     }
 
@@ -253,6 +256,28 @@ final class FakeSuccessor: Sendable {
             ProcessID.signal(self.id, ProcessID.killSignal)
             _ = readable(self.real.watchDescriptor)
             _ = self.real.collect()
+        }
+    }
+}
+
+/// A pipe with a path, for a process to write to that has no other descriptor for it.
+final class NamedPipe: Sendable {
+    let path: String
+    private let directory: TemporaryDirectory
+    private let reading: OwnedDescriptor
+
+    init() throws {
+        self.directory = try TemporaryDirectory()
+        let path = self.directory("pipe")
+        try #require(mkfifo(path, 0o600) == 0)
+        self.reading = OwnedDescriptor(
+            takingOwnershipOf: try check("open") { open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) })
+        self.path = path
+    }
+
+    func wasWrittenTo() async throws {
+        try await onItsOwnThread {
+            guard readable(self.reading.borrowed) else { throw TimedOut(what: "a word in \(self.path)") }
         }
     }
 }
