@@ -44,7 +44,7 @@ public final class CarriedDescriptor: Sendable {
     }
 
     /// Where it is inherited the kernel has only just given us the number: what that stands for is looked at before this
-    /// process answers for it, by ``identify(_:)``.
+    /// process answers for it; see ``remember(_:)``.
     init(
         _ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor, unixPath: UnixPath? = nil,
         isInherited: Bool = false
@@ -84,21 +84,13 @@ public final class CarriedDescriptor: Sendable {
     /// What the number stood for when it became ours, or when this process last answered for it.
     var inode: UInt64? { self.held.withLock { $0.inode } }
 
-    /// Looks at what the numbers stand for now, and remembers it.
-    /// - Returns: the inodes; 0 for a number that stands for nothing.
-    static func identify(_ all: [CarriedDescriptor]) -> [UInt64] {
-        let inodes = self.inodes(all)
-        for (descriptor, inode) in zip(all, inodes) where inode != 0 { descriptor.held.withLock { $0.inode = inode } }
-        return inodes
-    }
+    /// What the number stands for now: this process answers for it.
+    func remember(_ inode: UInt64) { self.held.withLock { $0.inode = inode } }
 
     /// The first whose number does not stand any more for what it did.
     static func firstLost(of all: [CarriedDescriptor]) -> CarriedDescriptor? {
-        zip(all, self.inodes(all)).first { !$0.isStill($1) }?.0
-    }
-
-    private static func inodes(_ all: [CarriedDescriptor]) -> [UInt64] {
-        DescriptorFacts.inodes(of: all.map { $0.withDescriptor { $0 ?? -1 } })
+        let inodes = DescriptorFacts.inodes(of: all.map { $0.withDescriptor { $0 ?? -1 } })
+        return zip(all, inodes).first { !$0.isStill($1) }?.0
     }
 
     /// Whether what the number stands for now, 0 for nothing, is what it did. What has not been looked at yet, because

@@ -39,7 +39,7 @@ final class SocketRegistry: Sendable {
         /// It has been handed on, or the service has stopped.
         var isClosed = false
 
-        func unclaimed(_ name: String) -> CarriedDescriptor? {
+        mutating func unclaimed(_ name: String) -> CarriedDescriptor? {
             self.indexByName[name].flatMap { self.inherited[$0].unclaimed }
         }
 
@@ -244,9 +244,12 @@ final class SocketRegistry: Sendable {
     /// For each inherited entry whether it was claimed, the digest over those that were, and how many are new.
     func claims(_ capabilities: Capabilities) -> (claimed: [Bool], digest: UInt64, fresh: Int) {
         self.state.withLock { state in
-            let claimed = state.inherited.compactMap { $0.isClaimed ? $0.descriptor : nil }
+            let inodes = DescriptorFacts.inodes(
+                of: state.inherited.map { $0.isClaimed ? $0.descriptor?.withDescriptor { $0 } ?? -1 : -1 })
             var digest = InventoryDigest()
-            for (descriptor, inode) in zip(claimed, CarriedDescriptor.identify(claimed)) {
+            for (inherited, inode) in zip(state.inherited, inodes) where inherited.isClaimed {
+                guard let descriptor = inherited.descriptor else { continue }
+                if inode != 0 { descriptor.remember(inode) }
                 // What is not open any more counts as another one than any: the two sides will differ.
                 let identity = inode == 0 ? .max : capabilities.identifiesSockets ? inode : 0
                 digest.combine(descriptor.entry, identity: identity)
