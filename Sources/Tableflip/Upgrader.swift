@@ -130,7 +130,7 @@ public final class Upgrader: Sendable {
         if let configuration = context.configuration.controlSocket {
             engine.control = ControlServer(
                 configuration, try configuration.claim(context), try Upgrader.ControlSocket.claimHistory(context),
-                context.logger, engine.clock
+                context.logger
             )
             engine.tellEventsBeforeControl()
         }
@@ -250,8 +250,10 @@ public final class Upgrader: Sendable {
     private nonisolated(nonsending) func ask<Value: Sendable>(
         _ input: (@escaping Reply<Value>) -> EngineInput
     ) async throws(UpgradeError) -> Value {
-        let result = await withCheckedContinuation {
-            (continuation: CheckedContinuation<Result<Value, UpgradeError>, Never>) in
+        // SAFETY: a reply is called exactly once, which is what makes it one. A checked continuation would be a type that is
+        // made at run time, while a predecessor waits.
+        let result = await withUnsafeContinuation {
+            (continuation: UnsafeContinuation<Result<Value, UpgradeError>, Never>) in
             self.context.inbox.send(input { continuation.resume(returning: $0) })
         }
         return try result.get()

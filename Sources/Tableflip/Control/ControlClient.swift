@@ -16,7 +16,7 @@ final class ControlClient {
     /// The upgrade that it asked for here.
     var ticket: ControlTicket?
     /// When it must have said what it wants, or have read what it was told; nil: it may wait.
-    var deadline: SuspendingClock.Instant?
+    var deadline: Moment?
 
     /// What a slow reader may be behind.
     static let backlog = 128 * 1024
@@ -98,7 +98,7 @@ final class ControlClient {
     }
 
     /// Takes it out, to go on in another process.
-    func depart(from listener: String, at now: SuspendingClock.Instant) -> LiveDescriptor? {
+    func depart(from listener: String, at now: Moment) -> LiveDescriptor? {
         let left = self.deadline.map { Int64(now.duration(to: $0).inMilliseconds) }
         let state = ControlState(mode: self.mode, unsent: self.unsent, patienceMilliseconds: left).encoded()
         let socket = self.socket.take()

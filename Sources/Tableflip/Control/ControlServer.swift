@@ -23,7 +23,6 @@ final class ControlServer {
     let configuration: Upgrader.ControlSocket
     let listener: CarriedDescriptor
     private let logger: Logger
-    private let clock: SuspendingClock
     private var clients: [Int: ControlClient] = [:]
     /// Clients are numbered in the order in which they came; 0 is the listener.
     private var lastID = 0
@@ -31,17 +30,16 @@ final class ControlServer {
     private var events: [ControlEvent] = []
     var history: ControlHistory
     /// Where nothing can be accepted for want of descriptors, the listener is not looked at until then.
-    private var pausedUntil: SuspendingClock.Instant?
+    private var pausedUntil: Moment?
 
     init(
         _ configuration: Upgrader.ControlSocket, _ listener: CarriedDescriptor, _ history: ControlHistory,
-        _ logger: Logger, _ clock: SuspendingClock
+        _ logger: Logger
     ) {
         self.configuration = configuration
         self.listener = listener
         self.history = history
         self.logger = logger
-        self.clock = clock
     }
 
     var isEmpty: Bool { self.clients.isEmpty }
@@ -60,7 +58,7 @@ final class ControlServer {
         }
     }
 
-    var nextDeadline: SuspendingClock.Instant? {
+    var nextDeadline: Moment? {
         (self.clients.values.compactMap(\.deadline) + [self.pausedUntil].compactMap { $0 }).min()
     }
 
@@ -115,7 +113,7 @@ final class ControlServer {
                 self.welcome(ControlClient(takingOwnershipOf: socket, peer))
             } catch {
                 self.logger.warning("control: no client can be accepted: \(error)")
-                self.pausedUntil = self.clock.now + .seconds(1)
+                self.pausedUntil = Moment.now + .seconds(1)
                 return
             }
         }
@@ -124,7 +122,7 @@ final class ControlServer {
     private func welcome(_ client: ControlClient) {
         self.lastID += 1
         let id = self.lastID
-        client.deadline = self.clock.now + Self.patience
+        client.deadline = Moment.now + Self.patience
         self.clients[id] = client
         let user = client.peer.user
         guard user == LocalConnection.ownUser || user == 0 || self.configuration.allowedUsers.contains(user) else {
@@ -152,7 +150,7 @@ final class ControlServer {
     }
 
     func passDeadlines() {
-        let now = self.clock.now
+        let now = Moment.now
         if let pausedUntil, pausedUntil <= now { self.pausedUntil = nil }
         for (id, client) in self.clients {
             guard let deadline = client.deadline, deadline <= now else { continue }
@@ -169,7 +167,7 @@ final class ControlServer {
     func answer(_ id: Int, _ reply: ControlReply) {
         guard let client = self.clients[id] else { return }
         client.tell(reply)
-        if client.hasUnsent, reply.isLast { client.deadline = self.clock.now + Self.patience }
+        if client.hasUnsent, reply.isLast { client.deadline = Moment.now + Self.patience }
         self.forgetClosed()
     }
 
@@ -211,7 +209,7 @@ final class ControlServer {
     /// All clients, to go on elsewhere.
     func depart() -> [LiveDescriptor] {
         defer { self.clients = [:] }
-        let now = self.clock.now
+        let now = Moment.now
         return self.clients.sorted { $0.key < $1.key }.compactMap { $0.value.depart(from: self.listener.name, at: now) }
     }
 
@@ -241,7 +239,7 @@ final class ControlServer {
         self.clients[id] = client
         // Its time goes on where it was: a new process is no new beginning.
         client.deadline = state.patienceMilliseconds.map {
-            self.clock.now + .milliseconds(min(max(0, $0), Int64(Self.patience.inMilliseconds)))
+            Moment.now + .milliseconds(min(max(0, $0), Int64(Self.patience.inMilliseconds)))
         }
         client.flush()
         if state.mode == .watching || state.mode == .upgrading {

@@ -7,7 +7,7 @@ import TableflipSystem
 /// One upgrade, seen from the predecessor: the successor's process, the channel to it, and how far things have come.
 /// Lives on the engine's thread.
 final class Attempt {
-    let began: SuspendingClock.Instant
+    let began: Moment
     let timings: Timings
     /// What the successor is told of its probation, if it is not its own affair.
     let terms: Message.Terms?
@@ -47,7 +47,7 @@ final class Attempt {
     var answersPings = false
     var pulse: Pulse?
     /// When the way home began, and how long after it the readers read again.
-    var failedAt: SuspendingClock.Instant?
+    var failedAt: Moment?
     var resumedAfter: Duration?
 
     var phases: [(UpgradeEvent.Phase, Duration)] = []
@@ -62,7 +62,7 @@ final class Attempt {
     var controlClients = 0
 
     init(
-        _ request: UpgradeRequest, began: SuspendingClock.Instant, start: Upgrader.Successor, timings: Timings,
+        _ request: UpgradeRequest, began: Moment, start: Upgrader.Successor, timings: Timings,
         inventory: [CarriedDescriptor], channel: ChannelSocket, capabilities: Capabilities
     ) {
         self.replies = [request.reply]

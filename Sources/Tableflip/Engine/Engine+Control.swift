@@ -100,12 +100,12 @@ extension Engine {
     }
 
     /// How far something has come.
-    func tellControl(_ phase: String, _ done: Int, of total: Int? = nil, peer: CInt, since: SuspendingClock.Instant) {
+    func tellControl(_ phase: String, _ done: Int, of total: Int? = nil, peer: CInt, since: Moment) {
         guard let control else { return }
         control.tell(
             ControlEvent(
                 phase: phase, generation: self.context.facts.current.generation, process: ProcessID.current,
-                peer: peer, elapsedNanoseconds: since.duration(to: self.clock.now).inNanoseconds, time: WallClock.now,
+                peer: peer, elapsedNanoseconds: since.duration(to: Moment.now).inNanoseconds, time: WallClock.now,
                 done: done, total: total
             ), isProgress: true
         )

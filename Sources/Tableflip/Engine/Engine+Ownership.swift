@@ -126,7 +126,7 @@ extension Engine {
         self.control?.answerTickets()
         self.ownership.leaving = reason
         guard self.ownership.task != nil || self.context.hooks.hasWork(.end) else { return self.leaveNow() }
-        self.ownership.leaveDeadline = self.clock.now + self.timings.hook + .seconds(1)
+        self.ownership.leaveDeadline = Moment.now + self.timings.hook + .seconds(1)
         if case .givingUp = self.ownership.change { return }
         self.changeOwnership(.leaving)
     }
@@ -150,7 +150,7 @@ extension Engine {
         var task: Task<Void, Never>?
         /// What the application is told when the hooks have returned, or this moment has come.
         var leaving: ExitReason?
-        var leaveDeadline: SuspendingClock.Instant?
+        var leaveDeadline: Moment?
     }
 
     /// An upgrade that was asked for and may still be vetoed. On the engine's thread only.
@@ -158,7 +158,7 @@ extension Engine {
         let number: Int
         let request: UpgradeRequest
         let task: Task<Void, Never>
-        let deadline: SuspendingClock.Instant
+        let deadline: Moment
     }
 
     // MARK: Vetoes
@@ -175,7 +175,7 @@ extension Engine {
             }
         }
         self.vetting = Vetting(
-            number: number, request: request, task: task, deadline: self.clock.now + self.timings.hook)
+            number: number, request: request, task: task, deadline: Moment.now + self.timings.hook)
     }
 
     func vetoesHeard(_ number: Int, _ words: String?) {

@@ -93,7 +93,7 @@ extension Engine {
             self.keepWatchingLeftover()
             self.leaveControlHistory()
             self.attempt = Attempt(
-                request, began: self.clock.now, start: request.successor ?? self.context.configuration.successor,
+                request, began: Moment.now, start: request.successor ?? self.context.configuration.successor,
                 timings: self.timings.allowing(request.timeout), inventory: self.context.sockets.freeze(),
                 channel: channel, capabilities: self.context.capabilities
             )
@@ -161,7 +161,7 @@ extension Engine {
             UpgradeError(
                 code,
                 "an upgrade is running: to PID \(successor), at \(self.attempt?.phases.last?.0.description ?? ""), "
-                    + "asked for \(self.attempt.map { $0.began.duration(to: self.clock.now).inSeconds } ?? "now")",
+                    + "asked for \(self.attempt.map { $0.began.duration(to: Moment.now).inSeconds } ?? "now")",
                 cure: "Wait for its outcome."
             )
         case .replaced:
@@ -229,14 +229,14 @@ extension Engine {
     /// the two, which a busy machine takes its time for. That moment is waited for here, so that the way it ended is told,
     /// and not that we sent SIGKILL to one that was dead already. One that lives and has hung up is rare.
     private func channelEnded(_ attempt: Attempt) {
-        let deadline = self.clock.now + .milliseconds(250)
+        let deadline = Moment.now + .milliseconds(250)
         while !attempt.isDead {
             var poll = Poll<Source>()
             if let process = attempt.process {
                 poll.add(.successorProcess, process.watchDescriptor, Poll<Source>.readable)
             }
             if let number = attempt.lifeNumber { poll.add(.successorLife, number, Poll<Source>.readable) }
-            let left = self.clock.now.duration(to: deadline)
+            let left = Moment.now.duration(to: deadline)
             guard left > .zero else { return self.feed(PredecessorMachine.Event.channelEnded) }
             for source in poll.wait(left) { self.noteEnd(source, attempt) }
         }
@@ -271,7 +271,7 @@ extension Engine {
         case .abort(let abort):
             self.feed(PredecessorMachine.Event.aborted(abort.error(.successorAborted, by: "the successor")))
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
-        case .pong: self.attempt?.pulse?.answered(at: self.clock.now)
+        case .pong: self.attempt?.pulse?.answered(at: Moment.now)
         case .offer, .terms, .go, .connections, .bye, .ping: self.successorMisbehaved("sent \(message.name)")
         }
     }
@@ -454,7 +454,7 @@ extension Engine {
 
     private func reportSuccess() {
         guard let attempt else { return }
-        let duration = attempt.began.duration(to: self.clock.now)
+        let duration = attempt.began.duration(to: Moment.now)
         let generation = self.context.facts.current.generation
         self.logger.info(
             "upgraded",
@@ -489,7 +489,7 @@ extension Engine {
         if failure.isRollback { self.noteRollback(attempt, failure) }
         self.emit(
             failure.isRollback ? .rolledBack : .failed, peer: attempt.successor,
-            elapsed: attempt.began.duration(to: self.clock.now), error: failure
+            elapsed: attempt.began.duration(to: Moment.now), error: failure
         )
         attempt.answer(.failure(failure))
     }
@@ -514,7 +514,7 @@ extension Engine {
 
     private func emitProgress(_ phase: UpgradeEvent.Phase) {
         guard let attempt else { return }
-        let elapsed = attempt.began.duration(to: self.clock.now)
+        let elapsed = attempt.began.duration(to: Moment.now)
         attempt.phases.append((phase, elapsed))
         self.emit(phase, peer: attempt.successor, elapsed: elapsed)
     }

@@ -3,20 +3,21 @@
 
 import Logging
 import TableflipCore
+import TableflipSystem
 
 /// The time in which a new process serves and the old one could take the service back.
 extension Engine {
     /// The check of this process's own probation. On the engine's thread only.
     struct Check {
         let task: Task<Void, Never>
-        let deadline: SuspendingClock.Instant
+        let deadline: Moment
     }
 
     // MARK: In the successor
 
     /// Without a check time alone decides, and the predecessor has the watch.
     func startCheck() {
-        guard self.probation.kind == .checked, let check = self.probation.check else { return }
+        guard let check = self.probation.check, self.probation.kind == .checked else { return }
         let inbox = self.context.inbox
         let task = Task {
             do {
@@ -34,7 +35,7 @@ extension Engine {
             }
         }
         // Also when every thread of Swift's pool is blocked: the engine has its own.
-        self.check = Check(task: task, deadline: self.clock.now + self.probation.duration)
+        self.check = Check(task: task, deadline: Moment.now + self.probation.duration)
     }
 
     func checkReturned(_ failure: UpgradeError?) {
@@ -113,7 +114,7 @@ extension Engine {
         guard let attempt else { return }
         switch self.predecessor.state {
         case .probation, .relinquishing, .committing:
-            if attempt.answersPings, attempt.pulse == nil { attempt.pulse = Pulse(at: self.clock.now) }
+            if attempt.answersPings, attempt.pulse == nil { attempt.pulse = Pulse(at: Moment.now) }
         default: attempt.pulse = nil
         }
     }
@@ -122,13 +123,13 @@ extension Engine {
         guard let attempt, let pulse = attempt.pulse else { return }
         guard pulse.isAsked else {
             attempt.channel?.send(.ping)
-            attempt.pulse?.asked(at: self.clock.now)
+            attempt.pulse?.asked(at: Moment.now)
             return
         }
         // What has arrived by now counts: this process may have been stopped for a while.
         self.readDownstream()
         guard attempt.pulse?.isAsked == true else { return }
-        attempt.pulse?.lookedInVain(at: self.clock.now)
+        attempt.pulse?.lookedInVain(at: Moment.now)
         guard attempt.pulse?.hasStopped == true else { return }
         attempt.pulse = nil
         self.feed(PredecessorMachine.Event.violated(.successorSilent))
@@ -137,13 +138,13 @@ extension Engine {
     /// The way home has begun.
     func noteFailure() {
         guard let attempt, attempt.failedAt == nil else { return }
-        attempt.failedAt = self.clock.now
+        attempt.failedAt = Moment.now
     }
 
     /// This process reads again.
     func noteResumption() {
         guard let attempt, attempt.resumedAfter == nil, let failedAt = attempt.failedAt else { return }
-        attempt.resumedAfter = failedAt.duration(to: self.clock.now)
+        attempt.resumedAfter = failedAt.duration(to: Moment.now)
     }
 
     func noteRollback(_ attempt: Attempt, _ failure: UpgradeError) {

@@ -14,7 +14,7 @@ extension Engine {
             WakeUp.markSignals(of: ProcessID.parent)
         }
         let isAlone = self.successor.link == .dead
-        self.service?.note(event, isAlone: isAlone, self.clock.now, self.logger)
+        self.service?.note(event, isAlone: isAlone, Moment.now, self.logger)
         guard self.context.configuration.storesDescriptors, self.isHeard(since: event, isAlone: isAlone) else { return }
         self.service?.store(
             self.context.sockets.carried.filter { [.listener, .datagram, .state].contains($0.kind) },

@@ -191,7 +191,7 @@ extension Engine {
     }
 
     private func heard(_ offer: Message.Offer, _ descriptors: consuming DescriptorBatch) {
-        guard offer.stage == .initial else { return self.heardFinal(offer, descriptors) }
+        guard case .initial = offer.stage else { return self.heardFinal(offer, descriptors) }
         guard self.successor.phase == .receiving, Int(offer.first) == self.received else {
             return self.predecessorMisbehaved("offered descriptors out of order")
         }
@@ -271,7 +271,7 @@ extension Engine {
         self.context.facts.update { $0.isServing = true }
         self.emit(.serving)
         self.logger.info("serving", metadata: ["pid": "\(ProcessID.current)"])
-        self.afterwards.append { reply(.success(())) }
+        self.serving = reply
     }
 
     private func reportFailure(_ failure: UpgradeError) {

@@ -36,7 +36,7 @@ final class Engine {
 
     struct Armed<Deadline: Equatable> {
         var deadline: Deadline
-        var at: SuspendingClock.Instant
+        var at: Moment
     }
 
     /// To whom a change of the readers is reported.
@@ -47,9 +47,7 @@ final class Engine {
 
     let context: EngineContext
     let timings: Timings
-    /// A suspended machine's time does not count: a closed lid must not end an upgrade.
-    let clock = SuspendingClock()
-    let started: SuspendingClock.Instant
+    let started: Moment
     let signals: WakeUp
     var logger: Logger
 
@@ -57,9 +55,9 @@ final class Engine {
     var successor: SuccessorMachine
     var predecessor = PredecessorMachine()
     private var fed: [Fed] = []
-    /// What wakes the application: after everything that has arrived. Commit comes together with go, and is not to wait
-    /// for the threads of Swift's pool, which a successor has yet to start.
-    var afterwards: [() -> Void] = []
+    /// Whoever is to be told that this process serves: after everything that has arrived. Commit comes together with go, and
+    /// is not to wait for the threads of Swift's pool, which a successor has yet to start.
+    var serving: Reply<Void>?
     private var successorDeadline: Armed<SuccessorMachine.Deadline>?
     private var predecessorDeadline: Armed<PredecessorMachine.Deadline>?
     /// A stop has been asked for.
@@ -122,7 +120,7 @@ final class Engine {
         self.context = context
         self.timings = Timings(context.configuration, context.trial.patience)
         self.logger = context.logger
-        self.started = self.clock.now
+        self.started = .now
         self.probation = context.configuration.probation
         self.signals = signals
         let hasPredecessor: Bool
@@ -160,9 +158,7 @@ final class Engine {
         self.settle()
         self.passDeadlines()
         self.settle()
-        let answers = self.afterwards
-        self.afterwards = []
-        for answer in answers { answer() }
+        if let reply = self.serving.take() { reply(.success(())) }
         self.control?.answerTickets()
     }
 
@@ -317,7 +313,7 @@ final class Engine {
 
     /// A deadline starts when its state is entered, and goes on while states with the same one follow each other.
     private func arm() {
-        let now = self.clock.now
+        let now = Moment.now
         if self.successor.deadline != self.successorDeadline?.deadline {
             self.successorDeadline = self.successor.deadline.map {
                 let probation = self.probation.duration
@@ -334,8 +330,8 @@ final class Engine {
     }
 
     private var untilNextDeadline: Duration? {
-        var next: SuspendingClock.Instant?
-        func consider(_ deadline: SuspendingClock.Instant?) {
+        var next: Moment?
+        func consider(_ deadline: Moment?) {
             guard let deadline else { return }
             if next.map({ deadline < $0 }) ?? true { next = deadline }
         }
@@ -347,11 +343,11 @@ final class Engine {
         consider(self.attempt?.pulse?.deadline)
         consider(self.service?.nextPing)
         consider(self.control?.nextDeadline)
-        return next.map { max(.zero, self.clock.now.duration(to: $0)) }
+        return next.map { max(.zero, Moment.now.duration(to: $0)) }
     }
 
     private func passDeadlines() {
-        let now = self.clock.now
+        let now = Moment.now
         // What has arrived by now counts as before the deadline: this process may have been stopped for a while.
         if let armed = self.predecessorDeadline, armed.at <= now {
             self.readDownstream()
@@ -426,7 +422,7 @@ final class Engine {
     ) {
         let event = UpgradeEvent(
             phase: phase, generation: self.context.facts.current.generation, peer: peer ?? self.predecessorID,
-            elapsed: elapsed ?? self.started.duration(to: self.clock.now), error: error
+            elapsed: elapsed ?? self.started.duration(to: Moment.now), error: error
         )
         self.context.metrics.record(event)
         self.context.events.emit(event)

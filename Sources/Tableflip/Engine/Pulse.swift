@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import TableflipSystem
+
 /// Whether the other engine still runs: it is asked, and answers at once. A process that is stopped, or that hangs in the
 /// kernel, neither dies nor hangs up, and nobody accepts while it is waited for.
 ///
@@ -17,22 +19,22 @@ struct Pulse {
     /// How often there was no answer to the last question; nil: nothing is asked.
     private var missed: Int?
     /// When to ask, or to look.
-    private(set) var deadline: SuspendingClock.Instant
+    private(set) var deadline: Moment
 
-    init(at now: SuspendingClock.Instant) { self.deadline = now + Self.interval }
+    init(at now: Moment) { self.deadline = now + Self.interval }
 
     var isAsked: Bool { self.missed != nil }
     var hasStopped: Bool { (self.missed ?? 0) >= Self.looksInVain }
 
-    mutating func asked(at now: SuspendingClock.Instant) {
+    mutating func asked(at now: Moment) {
         self.missed = 0
         self.deadline = now + Self.interval
     }
 
-    mutating func lookedInVain(at now: SuspendingClock.Instant) {
+    mutating func lookedInVain(at now: Moment) {
         self.missed = (self.missed ?? 0) + 1
         self.deadline = now + Self.interval
     }
 
-    mutating func answered(at now: SuspendingClock.Instant) { self = Pulse(at: now) }
+    mutating func answered(at now: Moment) { self = Pulse(at: now) }
 }

@@ -25,6 +25,8 @@ struct Timings: Sendable {
     private let patience: Patience
     private var quick: Duration { self.patience.quick }
     private var generous: Duration { self.patience.generous }
+    /// Added up: a product with a number of any type is looked up at run time, while the other process waits.
+    private var veryGenerous: Duration { self.generous + self.generous }
 
     init(_ configuration: Upgrader.Configuration, _ patience: Patience = Patience()) {
         self.patience = patience
@@ -50,7 +52,7 @@ struct Timings: Sendable {
         case .probation: probation
         // Time for hooks that are cancelled in the end to notice.
         case .ownership: self.hook + self.generous
-        case .commit: self.hook + self.generous * 2
+        case .commit: self.hook + self.veryGenerous
         case .dismissal: self.quick
         case .recall: self.pause + self.quick
         case .kill: self.generous
@@ -62,16 +64,16 @@ struct Timings: Sendable {
     /// `probation` is how long this process's probation lasts.
     func duration(of deadline: SuccessorMachine.Deadline, probation: Duration) -> Duration {
         switch deadline {
-        case .handshake: self.generous + self.generous
+        case .handshake: self.veryGenerous
         case .initialisation: self.upgrade
-        case .go: self.pause + self.generous * 2
+        case .go: self.pause + self.veryGenerous
         case .resume: self.generous
         // The predecessor's hooks have its own time, which is not known here.
-        case .commit: probation + self.pause + self.patience.hooks + self.generous * 4
+        case .commit: probation + self.pause + self.patience.hooks + self.veryGenerous + self.veryGenerous
         case .ownership: self.hook + self.generous
         case .severance: self.quick
         case .pause: self.pause
-        case .bye: self.generous * 2
+        case .bye: self.veryGenerous
         case .drain: self.drain
         }
     }

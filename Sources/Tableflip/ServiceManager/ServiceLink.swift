@@ -14,7 +14,7 @@ struct ServiceLink {
     private let watchdog: Duration?
     private var hasFailed = false
     /// When the manager wants to hear of this process next, though nothing may have happened; nil: it does not.
-    private(set) var nextPing: SuspendingClock.Instant?
+    private(set) var nextPing: Moment?
 
     /// How long an awaited notice holds the engine up, once in a process's life: the successor serves meanwhile. A
     /// manager that knows no `BARRIER=1` answers never.
@@ -33,19 +33,19 @@ struct ServiceLink {
         )
     }
 
-    mutating func begin(_ now: SuspendingClock.Instant, _ logger: Logger) {
+    mutating func begin(_ now: Moment, _ logger: Logger) {
         for notice in self.report.beginning { self.send(notice, logger) }
         self.arm(now)
     }
 
-    mutating func note(_ event: UpgradeEvent, isAlone: Bool, _ now: SuspendingClock.Instant, _ logger: Logger) {
-        let notices = self.report.notices(for: event, isAlone: isAlone, time: MonotonicTime.microseconds)
+    mutating func note(_ event: UpgradeEvent, isAlone: Bool, _ now: Moment, _ logger: Logger) {
+        let notices = self.report.notices(for: event, isAlone: isAlone, time: now.microseconds)
         for notice in notices { self.send(notice, logger) }
         if self.interval == nil || self.nextPing == nil { self.arm(now) }
     }
 
     /// Says that the engine goes on, and that the application says it is well.
-    mutating func ping(_ now: SuspendingClock.Instant, isWell: Bool, _ logger: Logger) {
+    mutating func ping(_ now: Moment, isWell: Bool, _ logger: Logger) {
         guard let nextPing, nextPing <= now else { return }
         for notice in self.report.pulse(isWatched: self.watchdog != nil && isWell) { self.send(notice, logger) }
         self.arm(now)
@@ -69,7 +69,7 @@ struct ServiceLink {
         }
     }
 
-    private mutating func arm(_ now: SuspendingClock.Instant) { self.nextPing = self.interval.map { now + $0 } }
+    private mutating func arm(_ now: Moment) { self.nextPing = self.interval.map { now + $0 } }
 
     private var interval: Duration? {
         guard self.report.isMain else { return nil }

@@ -39,8 +39,8 @@ package final class ChannelSocket {
     private var outgoing: [Outgoing] = []
     private var outgoingStart = 0
     private var isOver = false
-    /// Room for most batches; more would cost a successor the page faults of its first touch.
-    private var input = [UInt8](repeating: 0, count: 16 * 1024)
+    /// Made when something is read. Room for most batches; more would cost a successor the page faults of its first touch.
+    private var input: [UInt8] = []
     /// The kernel refused more descriptors in flight: sending goes on after the next acknowledgement.
     private var isCongested = false
     /// The process id of the peer, as the kernel saw it with the last bytes; 0 before any.
@@ -174,6 +174,7 @@ package final class ChannelSocket {
     private func read() throws(WireError) -> Bool {
         var numbers = [CInt](repeating: -1, count: Int(TF_DESCRIPTORS_PER_MESSAGE_MAX))
         var received = tf_received()
+        if self.input.isEmpty { self.input = [UInt8](repeating: 0, count: 16 * 1024) }
         // SAFETY: `input` and `numbers` live through the call, which writes no more than their lengths.
         let count = self.input.withUnsafeMutableBytes { bytes in
             numbers.withUnsafeMutableBufferPointer {

@@ -12,6 +12,9 @@ package enum Platform {
     /// Unix sockets may have names without files.
     package static let hasAbstractNames = false
 
+    /// Of `SuspendingClock`.
+    package static let suspendingClock = CLOCK_UPTIME_RAW
+
     package static func type(_ kind: SocketAddress.UnixKind) -> CInt {
         switch kind {
         case .stream: self.stream

@@ -23,6 +23,9 @@ package enum Platform {
     /// Unix sockets may have names without files.
     package static let hasAbstractNames = true
 
+    /// Of `SuspendingClock`.
+    package static let suspendingClock = CLOCK_MONOTONIC
+
     package static func type(_ kind: SocketAddress.UnixKind) -> CInt {
         switch kind {
         case .stream: self.stream

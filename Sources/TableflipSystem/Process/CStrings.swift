@@ -32,20 +32,23 @@ package struct CStrings: Hashable, Sendable {
 
     /// Lends them as a list that ends with a null pointer.
     package func withList<Result>(_ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result) -> Result {
-        // SAFETY: one block for all bytes, filled before pointers into it are made; both outlive the call.
-        var offsets: [Int] = []
-        var block: [CChar] = []
+        var block: [UInt8] = []
+        block.reserveCapacity(self.strings.reduce(0) { $0 + $1.count + 1 })
         for string in self.strings {
-            offsets.append(block.count)
-            block.append(contentsOf: string.lazy.map { CChar(bitPattern: $0) })
+            block += string
             block.append(0)
         }
-        return block.withUnsafeMutableBufferPointer { block in
-            var list: [UnsafeMutablePointer<CChar>?] = offsets.map { offset in
-                block.baseAddress.map { $0 + offset }
-            }
-            list.append(nil)
-            return list.withUnsafeBufferPointer { list in
+        return block.withUnsafeMutableBytes { block in
+            withUnsafeTemporaryAllocation(
+                of: UnsafeMutablePointer<CChar>?.self, capacity: self.strings.count + 1
+            ) { list in
+                // SAFETY: every place of the list is filled, with pointers into the block; both outlive the call.
+                var next = block.baseAddress?.assumingMemoryBound(to: CChar.self)
+                for (index, string) in self.strings.enumerated() {
+                    list.initializeElement(at: index, to: next)
+                    next = next.map { $0 + string.count + 1 }
+                }
+                list.initializeElement(at: self.strings.count, to: nil)
                 guard let base = list.baseAddress else {
                     preconditionFailure("a list with a null pointer is not empty")
                 }

@@ -38,8 +38,8 @@ package enum ProcessEnvironment {
     }
 
     package static func variable(channel: CInt) throws(SystemCallError) -> [UInt8] {
-        let facts = try DescriptorFacts(of: channel)
-        return Array("\(self.channelVariable)=\(self.channelNumber):\(facts.inode)".utf8)
+        guard let inode = DescriptorFacts.inode(of: channel) else { throw SystemCallError("fstat") }
+        return Array("\(self.channelVariable)=\(self.channelNumber):\(inode)".utf8)
     }
 
     /// Reads the variable and removes it, so that no program started from here sees it. Called once, at the start.

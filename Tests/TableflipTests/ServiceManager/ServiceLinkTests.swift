@@ -12,7 +12,7 @@ import Testing
     private let manager: NotifyListener
     private var link: ServiceLink
     private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-    private let now = SuspendingClock().now
+    private let now = Moment.now
 
     init() throws {
         self.manager = try NotifyListener()
