@@ -214,22 +214,38 @@ def size_in_words(size):
     return f"{size >> 30} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
 
 
+def own_parts(starts, times):
+    """What each upgrade took beyond the bare start of its program."""
+    return {(side, count): [value - median(starts[side]) for value in values] for (side, count), values in times.items()}
+
+
+def times_as_long(times, side, other, count):
+    """How many times the one's median is the other's."""
+    if (side, count) not in times or (other, count) not in times:
+        return "–"
+    return f"{median(times[side, count]) / median(times[other, count]):.1f}"
+
+
 NAMES = {"floor": "floor", "ours": "swift-tableflip", "go": "Go tableflip"}
 
 
 def print_tables(programs, starts, times, ballast):
     sides = list(programs)
     print("Milliseconds: median (10th to 90th percentile).\n")
-    print("| carried | " + " | ".join(NAMES[side] for side in sides) + " | own part, times the floor's | Go, times ours |")
+    print("| carried | " + " | ".join(NAMES[side] for side in sides) + " | Go, times ours |")
+    print("|---|" + "---|" * (len(sides) + 1))
+    print("| bare start | " + " | ".join(cell(starts[side]) for side in sides) + " | |")
+    counts = sorted({count for _, count in times})
+    for count in counts:
+        cells = [cell(times[side, count]) if (side, count) in times else "–" for side in sides]
+        print(f"| {count:,} | " + " | ".join(cells) + f" | {times_as_long(times, 'go', 'ours', count)} |")
+    own = own_parts(starts, times)
+    print("\n| own part | " + " | ".join(NAMES[side] for side in sides) + " | ours, times the floor's | ours, times Go's |")
     print("|---|" + "---|" * (len(sides) + 2))
-    print("| bare start | " + " | ".join(cell(starts[side]) for side in sides) + " | | |")
-    start = {side: median(starts[side]) for side in sides}
-    for count in sorted({count for _, count in times}):
-        middle = {side: median(times[side, count]) for side in sides if (side, count) in times}
-        own = (middle["ours"] - start["ours"]) / (middle["floor"] - start["floor"])
-        ratio = f"{middle['go'] / middle['ours']:.1f}" if "go" in middle else ""
-        print(f"| {count:,} | " + " | ".join(cell(times[side, count]) if side in middle else "" for side in sides)
-              + f" | {own:.1f} | {ratio} |")
+    for count in counts:
+        cells = [cell(own[side, count]) if (side, count) in own else "–" for side in sides]
+        print(f"| {count:,} | " + " | ".join(cells) + f" | {times_as_long(own, 'ours', 'floor', count)}"
+              f" | {times_as_long(own, 'ours', 'go', count)} |")
     if not ballast:
         return
     print("\n| resident memory | " + " | ".join(NAMES[side] for side in sides if side != "floor") + " |")
@@ -276,6 +292,8 @@ def main():
             "unit": "ms",
             "bareStart": {side: summary(values) for side, values in starts.items()},
             "carried": [{"side": side, "count": count, **summary(values)} for (side, count), values in times.items()],
+            "ownPart": [{"side": side, "count": count, **summary(values)}
+                        for (side, count), values in own_parts(starts, times).items()],
             "ballast": [{"side": side, "bytes": size, **summary(values)} for (side, size), values in ballast.items()],
         }))
     else:
