@@ -188,20 +188,21 @@ package final class ChannelSocket {
             switch errno {
             case EINTR: return true
             case EAGAIN: return false
-            default:  // ECONNRESET: the peer closed with data unread
-                self.sawEnd = true
-                return true
+            default: return try self.noteEnd()  // ECONNRESET: the peer closed with data unread
             }
         }
         self.arrived.append(takingOwnershipOf: numbers.prefix(received.descriptor_count))
         if received.truncated { throw .descriptorsDropped }
-        if count == 0 {
-            try self.decoder.finish()
-            self.sawEnd = true
-            return true
-        }
+        if count == 0 { return try self.noteEnd() }
         if received.sender > 0 { self.peer = received.sender }
         self.decoder.append(self.input[..<count])
+        return true
+    }
+
+    /// Returns that something has changed.
+    private func noteEnd() throws(WireError) -> Bool {
+        try self.decoder.finish()
+        self.sawEnd = true
         return true
     }
 

@@ -219,18 +219,21 @@ import Darwin
         #expect(tracer.isClosedEverywhere)
     }
 
-    @Test(arguments: Kernel.allCases)
-    func `an end inside a frame is a violation, and its descriptors are closed`(_ kernel: Kernel) throws {
+    @Test(arguments: Kernel.allCases, [false, true])
+    func `an end inside a frame is a violation, and its descriptors are closed`(
+        _ kernel: Kernel, _ leavesUnread: Bool
+    ) throws {
         let bytes = Message.offer(1).encoded()
         for size in 1..<bytes.count {
             let pair = try ChannelSocket.pair()
             let tracer = try Tracer()
-            do {
-                let theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
-                send(Array(bytes[..<size]), [tracer.descriptor], on: theirs.borrowed)
-            }
             let ours = ChannelSocket(
                 takingOwnershipOf: .init(takingOwnershipOf: pair.ours), capabilities: kernel.capabilities)
+            do {
+                let theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
+                if leavesUnread { ours.send(.go) }
+                send(Array(bytes[..<size]), [tracer.descriptor], on: theirs.borrowed)
+            }
             #expect(ours.hearToTheEnd() == [.violation(.endedInsideFrame)], "after \(size) bytes")
             tracer.letGo()
             _ = consume ours
