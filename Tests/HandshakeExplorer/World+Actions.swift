@@ -41,20 +41,28 @@ extension World {
     mutating func deliverToPredecessor(_ message: Message) -> String? {
         switch message {
         case .hello: return self.tellPredecessor(.greeted)
+        case .partAcknowledged:
+            self.send(toSuccessor: .inventory)
+            return nil
         case .acknowledged: return self.tellPredecessor(.inventoryAcknowledged)
         case .commit: return self.tellPredecessor(.checkPassed)
         case .committed:
             self.upgrade.committedWasRead = true
             return self.tellPredecessor(.reportedCommitted)
         case .abort: return self.tellPredecessor(.aborted(UpgradeError(.successorAborted, "explored")))
-        case .ready, .inventory, .go, .bye: return "the successor sent \(message)"
+        case .ready, .part, .inventory, .go, .bye: return "the successor sent \(message)"
         }
     }
 
     mutating func deliverToSuccessor(_ message: Message) -> String? {
         switch message {
         case .hello: return self.tellSuccessor(.greeted)
-        case .inventory where self.successor.machine.phase == .finished: return nil  // its engine has let go of all
+        // Its engine has let go of all.
+        case .part where self.successor.machine.phase == .finished: return nil
+        case .inventory where self.successor.machine.phase == .finished: return nil
+        case .part:
+            self.send(toPredecessor: .partAcknowledged)
+            return nil
         case .inventory:
             self.successor.holds = true
             self.send(toPredecessor: .acknowledged)
@@ -63,7 +71,7 @@ extension World {
         case .commit: return self.tellSuccessor(.commitReceived)
         case .abort: return self.tellSuccessor(.abortReceived(UpgradeError(.predecessorAborted, "explored")))
         case .bye: return self.tellSuccessor(.byeReceived)
-        case .acknowledged, .ready, .committed: return "the predecessor sent \(message)"
+        case .partAcknowledged, .acknowledged, .ready, .committed: return "the predecessor sent \(message)"
         }
     }
 
@@ -103,7 +111,7 @@ extension World {
             guard !self.successor.lives, !self.isSpawning else { return "two successors at once" }
             self.beginSpawn()
         case .sendHello: self.send(toSuccessor: .hello)
-        case .offerInventory: self.send(toSuccessor: .inventory)
+        case .offerInventory: self.send(toSuccessor: .part)
         case .pauseReaders: self.predecessor.work.append(.pause)
         case .resumeReaders: self.predecessor.work.append(.resume)
         case .sendGo:

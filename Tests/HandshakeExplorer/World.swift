@@ -103,6 +103,10 @@ struct Side<Machine: Hashable>: Hashable {
 
 enum Message: Hashable {
     case hello
+    /// As much of the inventory as may be on its way at once. The engine sends the rest when it is acknowledged.
+    case part
+    case partAcknowledged
+    /// The rest.
     case inventory
     case acknowledged
     case ready
