@@ -108,6 +108,46 @@ struct TerminalTests {
         }
     }
 
+    @Test func `A probation counts down`() async throws {
+        try await Server.controlled { server in
+            let words = [
+                "env", "TABLEFLIP_CONTROL_SOCKET=\(server.control.path)", Ctl.program.path, "upgrade", "--probation",
+                "1m",
+            ]
+            try await Terminal.with(server.directory, words) { terminal in
+                _ = try await terminal.screen(showing: " probation, 59 s left")
+                let screen = try await terminal.screen(showing: " probation, 58 s left")
+                #expect(screen.contains("s  probation         for 1 min 0 s"), "\(screen)")
+                #expect(try await Ctl.run(server, "commit").status == 0)
+                _ = try await terminal.screen(showing: "upgraded in ")
+                try await server.follow(to: try await server.successor(of: server.first), from: server.first)
+            }
+        }
+    }
+
+    @Test func `The connections that the old process still has are on the line that moves`() async throws {
+        try await Demo.with(["--drain-timeout", "60s"]) { demo in
+            let kept = try demo.kept(6)
+            let busy = try [demo.busy(), demo.busy()]
+            try await TemporaryDirectory.with { directory in
+                let words = ["env", "TABLEFLIP_CONTROL_SOCKET=\(demo.control)", Ctl.program.path, "upgrade"]
+                try await Terminal.with(directory, words) { terminal in
+                    _ = try await terminal.screen(showing: " connections moved 6 of 8, draining 2 left")
+                    try busy[0].say("cd")
+                    _ = try await terminal.screen(showing: " connections moved 7 of 8, draining 1 left")
+                    try busy[1].say("cd")
+                    let screen = try await terminal.screen(showing: "upgraded in ")
+                    for words in ["draining          2 left", "connections       8 of 8 moved", "old process gone "] {
+                        #expect(screen.contains("s  \(words)"), "\(screen)")
+                    }
+                    #expect(!screen.contains("connections moved"), "\(screen)")
+                    for line in screen.split(separator: "\n") { #expect(line.count <= 80, "\(line)") }
+                }
+            }
+            #expect(kept.count == 6)
+        }
+    }
+
     @Test func `A failure in a terminal is told below the phases`() async throws {
         try await Server.controlled { server in
             try server.misbehave("exit 3")

@@ -21,7 +21,8 @@ public protocol SocketReader: Sendable {
     func resume() async throws
 
     /// After the successor has become the owner: sends it the connections that can move, and returns when there are no
-    /// more. The default has none.
+    /// more. Until every reader's has returned, the successor is told how many are left (``connectionCounts``), for
+    /// `tableflipctl` to show: so return when the others have ended as well. The default has none.
     /// - Parameter successor: where to send them.
     /// - Throws: anything; it is logged.
     func export(to successor: ConnectionExporter) async throws
@@ -36,7 +37,8 @@ public protocol SocketReader: Sendable {
     var listenerName: String? { get }
 
     /// How many connections this process still serves for this reader, and how many have ended here since it was told
-    /// to leave. Asked for at the end of the drain and by `tableflipctl status`, from any thread.
+    /// to leave. Asked for by `tableflipctl status`, four times a second while the process drains, and at the end of it,
+    /// from any thread.
     var connectionCounts: ConnectionCounts { get }
 }
 

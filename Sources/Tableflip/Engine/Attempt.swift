@@ -46,6 +46,9 @@ final class Attempt {
     /// Whether the successor does, and how it stands with that while it serves and is not the owner yet.
     var answersPings = false
     var pulse: Pulse?
+    /// Whether the successor wants to know how far the drain is, and when it is told while connections may still move.
+    var hearsDraining = false
+    var drainReport: DrainReport?
     /// When the way home began, and how long after it the readers read again.
     var failedAt: Moment?
     var resumedAfter: Duration?

@@ -272,7 +272,7 @@ extension Engine {
             self.feed(PredecessorMachine.Event.aborted(abort.error(.successorAborted, by: "the successor")))
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
         case .pong: self.attempt?.pulse?.answered(at: Moment.now)
-        case .offer, .terms, .go, .connections, .bye, .ping: self.successorMisbehaved("sent \(message.name)")
+        case .offer, .terms, .go, .connections, .bye, .ping, .draining: self.successorMisbehaved("sent \(message.name)")
         }
     }
 
@@ -288,6 +288,7 @@ extension Engine {
         guard !attempt.saidHello else { return self.successorMisbehaved("said hello twice") }
         attempt.saidHello = true
         attempt.answersPings = hello.features & Message.Hello.answersPings != 0
+        attempt.hearsDraining = hello.features & Message.Hello.hearsDraining != 0
         guard ProtocolVersion.common(self.context.versions, hello.versions) != nil else {
             return self.feed(
                 PredecessorMachine.Event.violated(.versions(self.context.versions, theirs: hello, whose: "successor"))
@@ -542,7 +543,24 @@ extension Engine {
         }
     }
 
+    /// The successor is told how many connections are left, from the commit until nothing more can move.
+    func watchDrain() {
+        guard let attempt else { return }
+        guard case .draining(let draining) = self.predecessor.state, draining.isExporting, attempt.hearsDraining else {
+            attempt.drainReport = nil
+            return
+        }
+        if attempt.drainReport == nil { attempt.drainReport = DrainReport(at: self.clock.now) }
+    }
+
+    func reportDrain() {
+        let left = self.context.readers.connectionCounts.open
+        guard let word = self.attempt?.drainReport?.word(left, at: self.clock.now) else { return }
+        self.attempt?.channel?.send(.draining(word))
+    }
+
     func exportFinished() {
+        self.reportDrain()
         // At once: whoever waits for it may end the process next, and the last word comes before that.
         self.tell(PredecessorMachine.Event.exported)
         self.context.exported.set(())

@@ -152,6 +152,7 @@ extension Engine {
         case .connections(let batch): self.adopt(batch, descriptors)
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
         case .ping: self.upstream?.send(.pong)
+        case .draining(let draining): self.heard(draining)
         case .ready, .committed, .acknowledgement, .pong: self.predecessorMisbehaved("sent \(message.name)")
         }
     }
@@ -327,6 +328,16 @@ extension Engine {
         guard self.successor.phase == .owner else { return self.predecessorMisbehaved("sent connections too early") }
         self.connectionsAnnounced = max(self.connectionsAnnounced, Int(batch.announced))
         self.connectionsReceived += batch.entries.count
+    private func heard(_ draining: Message.Draining) {
+        guard self.successor.phase == .owner else { return self.predecessorMisbehaved("spoke of its drain too early") }
+        self.connectionsLeft = Int(draining.left)
+        self.connectionsToDrain = max(self.connectionsToDrain, self.connectionsLeft)
+        self.tellControl(
+            "draining", self.connectionsToDrain - self.connectionsLeft, of: self.connectionsToDrain,
+            peer: self.predecessorID, since: self.started
+        )
+    }
+
         var descriptors = descriptors
         var arrived: [String: [LiveDescriptor]] = [:]
         for entry in batch.entries {

@@ -83,6 +83,9 @@ final class Engine {
     var connectionsAnnounced = 0
     var connectionsReceived = 0
     var connectionsAdopted = 0
+    /// What the predecessor said that it still serves, and the most that it ever said.
+    var connectionsLeft = 0
+    var connectionsToDrain = 0
 
     /// Of this process, while it serves and is not the owner yet.
     var probation: Upgrader.Configuration.Probation
@@ -186,6 +189,7 @@ final class Engine {
         let actions = self.predecessor.handle(event)
         self.noteProgress(from: before, to: self.predecessor.state)
         self.watchPulse()
+        self.watchDrain()
         for action in actions {
             self.context.trial.atStep?(.predecessor(action.name), self.attempt?.channel)
             self.perform(action)
@@ -343,6 +347,7 @@ final class Engine {
         consider(self.attempt?.pulse?.deadline)
         consider(self.service?.nextPing)
         consider(self.control?.nextDeadline)
+        consider(self.attempt?.drainReport?.deadline)
         return next.map { max(.zero, Moment.now.duration(to: $0)) }
     }
 
@@ -374,6 +379,7 @@ final class Engine {
         self.service?.ping(now, isWell: self.context.facts.current.isWell, self.logger)
         self.control?.passDeadlines()
     }
+        if let report = self.attempt?.drainReport, report.deadline <= now { self.reportDrain() }
 
     // MARK: Readers
 
@@ -413,7 +419,7 @@ final class Engine {
     var hello: Message.Hello {
         Message.Hello(
             versions: self.context.versions, generation: UInt32(self.context.facts.current.generation),
-            process: ProcessID.current, features: Message.Hello.answersPings
+            process: ProcessID.current, features: Message.Hello.answersPings | Message.Hello.hearsDraining
         )
     }
 
@@ -434,6 +440,8 @@ final class Engine {
         let counts = self.context.readers.connectionCounts
         self.context.metrics.connections(cut: counts.open)
         self.logger.warning(
+        // What is cut.
+        self.reportDrain()
             "the drain time-out has passed; the process ends with what is left",
             metadata: ["drainTimeout": "\(self.timings.drain)", "connections": "\(counts.open)"]
         )

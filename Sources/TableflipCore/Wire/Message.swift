@@ -19,6 +19,8 @@ package enum Message: Hashable, Sendable {
     /// Are you there? Answered at once, by a peer that has said that it does.
     case ping
     case pong
+    /// How far the predecessor is with its drain: for those who watch, to a peer that has said that it hears it.
+    case draining(Draining)
     /// From a newer peer, marked as something that may be passed over.
     case unknown(kind: UInt8)
 
@@ -36,6 +38,7 @@ package enum Message: Hashable, Sendable {
         case terms = 11
         case ping = 12
         case pong = 13
+        case draining = 14
     }
 
     /// The first message from either side, in a layout that no version changes. One descriptor travels with it, which
@@ -46,9 +49,10 @@ package enum Message: Hashable, Sendable {
         package var generation: UInt32
         /// For people to read. No signal is ever sent on the strength of it.
         package var process: Int32
-        /// Bits for what a sender can beyond its version: ``answersPings``.
+        /// Bits for what a sender can beyond its version: ``answersPings``, ``hearsDraining``.
         package var features: UInt64
         package static let answersPings: UInt64 = 1
+        package static let hearsDraining: UInt64 = 2
         /// Name and version of the sender's library, for people.
         package var label: String
 
@@ -188,6 +192,14 @@ package enum Message: Hashable, Sendable {
         }
     }
 
+    /// What the predecessor still serves.
+    package struct Draining: Hashable, Sendable {
+        /// Connections that have neither moved nor ended.
+        package var left: UInt32
+
+        package init(left: UInt32) { self.left = left }
+    }
+
     /// How many descriptors travel with it; nil where any number may.
     package var descriptorCount: Int? {
         switch self {
@@ -195,14 +207,14 @@ package enum Message: Hashable, Sendable {
         case .offer(let offer): offer.entries.count
         case .connections(let batch): batch.entries.count
         case .unknown: nil
-        case .terms, .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye, .ping, .pong: 0
+        case .terms, .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye, .ping, .pong, .draining: 0
         }
     }
 
     /// Whether a receiver that does not know it may pass over it.
     package var isOptional: Bool {
         switch self {
-        case .terms, .ping, .pong, .unknown: true
+        case .terms, .ping, .pong, .draining, .unknown: true
         default: false
         }
     }
@@ -223,6 +235,7 @@ package enum Message: Hashable, Sendable {
         case .bye: "bye"
         case .ping: "ping"
         case .pong: "pong"
+        case .draining: "draining"
         case .unknown(let kind): "message \(kind)"
         }
     }

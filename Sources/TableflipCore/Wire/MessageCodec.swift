@@ -27,6 +27,7 @@ extension Message {
         case .bye: Kind.bye.rawValue
         case .ping: Kind.ping.rawValue
         case .pong: Kind.pong.rawValue
+        case .draining: Kind.draining.rawValue
         case .unknown(let kind): kind
         }
     }
@@ -99,6 +100,7 @@ extension Message {
             writer.write(bye.moved)
             writer.write(bye.drained)
             writer.write(bye.cut)
+        case .draining(let draining): writer.write(draining.left)
         case .go, .commit, .committed, .ping, .pong, .unknown: break
         }
     }
@@ -124,6 +126,7 @@ extension Message {
             case .connections: .connections(try ConnectionBatch(from: &reader))
             case .ping: .ping
             case .pong: .pong
+            case .draining: .draining(Draining(left: try reader.read()))
             case .abort: .abort(try Abort(from: &reader))
             case .bye: .bye(Bye(moved: try reader.read(), drained: try reader.read(), cut: try reader.read()))
             }

@@ -34,6 +34,7 @@ extension ControlEvent {
         case "committed": "PID \(self.peer) owns the service"
         case "owner", "serving", "inherited": "PID \(self.process), generation \(self.generation)"
         case "moving": "\(self.done ?? 0) of \(self.total ?? 0) moved"
+        case "draining": "\(self.left) left"
         case "predecessorLeft": "PID \(self.peer)"
         case "probation": self.total.map { "for \(Int64($0).asAge)" } ?? ""
         case "stopping": "PID \(self.process)"
@@ -53,10 +54,14 @@ extension ControlEvent {
         case "go": "the new process begins to serve"
         case "probation": "probation"
         case "committed", "owner", "inherited", "serving": "the old process finishes what it has begun"
-        case "moving": "moving connections, \(self.done ?? 0) of \(self.total ?? 0)"
+        case "moving": "connections moved \(self.done ?? 0) of \(self.total ?? 0)"
+        case "draining": "draining \(self.left) left"
         default: nil
         }
     }
+
+    /// What a progress has yet to do.
+    var left: Int { max(0, (self.total ?? 0) - (self.done ?? 0)) }
 
     /// Something that went well, badly, or neither.
     var colour: Colour? {

@@ -13,10 +13,14 @@ struct UpgradePicture {
     private var began: ContinuousClock.Instant?
     /// The service's clock at the first event.
     private var firstTime: Int64?
+    private var lastTime: Int64 = 0
     private var activity: String?
     private var step = 0
     private var probationEnds: ContinuousClock.Instant?
     private(set) var committed: ControlEvent?
+    /// How far the connections are, in either process: the last of each.
+    private var moving: ControlEvent?
+    private var draining: ControlEvent?
 
     init(isLive: Bool, columns: Int = Surroundings.columns) {
         self.isLive = isLive
@@ -32,24 +36,57 @@ struct UpgradePicture {
             self.firstTime = event.time
         }
         self.note(event)
-        self.activity = event.activity
         self.probationEnds =
             event.phase == "probation" ? self.clock.now + .milliseconds(event.total ?? 0) : nil
         // The new process's own story of what the old one has told already, and what only tells how far something is.
-        let isPast = ["inherited", "serving"].contains(event.phase)
-        // Until its end, a progress is only for those who watch it.
-        let isProgress = event.done != nil
-        if !isPast, !isProgress || event.done == event.total && event.phase == "moving" { self.print(event) }
+        // And what somebody else was told, who asked meanwhile: why one's own request was refused, the answer says.
+        let isPast = ["inherited", "serving", "refused"].contains(event.phase)
+        if event.done != nil {
+            self.showProgress(event)
+        } else if !isPast {
+            if event.phase == "predecessorLeft" { self.endDrain(at: event.time) }
+            self.print(event)
+        }
+        self.activity = self.activity(after: event)
         self.tick()
+    }
+
+    private func activity(after event: ControlEvent) -> String? {
+        let progress = [self.moving, self.draining].compactMap { $0?.left == 0 ? nil : $0?.activity }
+        return ["moving", "draining"].contains(event.phase) && !progress.isEmpty
+            ? progress.joined(separator: ", ") : event.activity
+    }
+
+    /// A progress is for those who watch it: a line tells its end, and that a drain takes time.
+    private mutating func showProgress(_ event: ControlEvent) {
+        switch event.phase {
+        case "moving":
+            self.moving = event
+            if event.left == 0 { self.print(event) }
+        case "draining":
+            if self.draining == nil || event.left == 0 { self.print(event) }
+            self.draining = event
+        default: break
+        }
+    }
+
+    /// What was still to be done when the old process ended.
+    private mutating func endDrain(at time: Int64) {
+        if let moving, moving.left > 0 { self.print(moving, at: time) }
+        if let draining, draining.left > 0 { self.print(draining, "\(draining.left) left, and cut", at: time) }
     }
 
     /// Without showing it.
     mutating func note(_ event: ControlEvent) { if event.phase == "committed" { self.committed = event } }
 
-    private func print(_ event: ControlEvent) {
-        let time = max(0, event.time - (self.firstTime ?? event.time)).asSeconds.padded(to: 10, right: true)
+    private mutating func print(_ event: ControlEvent, _ words: String? = nil, at moment: Int64? = nil) {
+        let moment = moment ?? event.time
+        // Two processes tell, and each knows of some things a moment before the other.
+        self.lastTime = max(self.lastTime, moment - (self.firstTime ?? moment))
+        let time = self.lastTime.asSeconds.padded(to: 10, right: true)
         let label = event.label.padded(to: 17)
-        let details = event.details.cut(to: max(10, self.columns - 31))
+        let whole = words ?? event.details
+        let details = self.isLive ? whole.cut(to: max(10, self.columns - 31)) : whole
         self.erase()
         Surroundings.write("\(time)  \(event.colour?.paint(label) ?? label) \(details)\n")
     }

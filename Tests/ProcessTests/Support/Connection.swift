@@ -4,7 +4,7 @@
 import Foundation
 import ProcessSupport
 
-/// One connection to the probe, step by step.
+/// One connection to the probe or the demo, step by step.
 final class Connection: Sendable {
     private let socket: CInt
 
@@ -47,9 +47,25 @@ final class Connection: Sendable {
         return result == 0 ? UInt16(bigEndian: address.sin_port) : 0
     }
 
-    func ask() throws {
-        let question = Array("GET / HTTP/1.0\r\n\r\n".utf8)
-        guard write(self.socket, question, question.count) == question.count else { throw POSIXError(.EPIPE) }
+    func ask() throws { try self.say("GET / HTTP/1.0\r\n\r\n") }
+
+    /// Asks, and keeps the connection.
+    /// - Returns: the whole answer.
+    func keepAsking() throws -> String {
+        try self.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return try self.hear()
+    }
+
+    func say(_ words: String) throws {
+        guard write(self.socket, words, words.utf8.count) == words.utf8.count else { throw POSIXError(.EPIPE) }
+    }
+
+    /// Whatever comes next, in one piece.
+    func hear() throws -> String {
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = read(self.socket, &bytes, bytes.count)
+        guard count > 0 else { throw POSIXError(count == 0 ? .ECONNRESET : POSIXErrorCode(rawValue: errno) ?? .EIO) }
+        return String(decoding: bytes[..<count], as: UTF8.self)
     }
 
     /// The process that answers.

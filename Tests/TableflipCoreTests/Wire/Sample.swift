@@ -74,6 +74,7 @@ extension Sample {
         Sample("terms", .terms(.init(probationMilliseconds: 1500))),
         Sample("ping", .ping),
         Sample("pong", .pong),
+        Sample("draining", .draining(.init(left: 7))),
         Sample("go", .go),
         Sample("commit", .commit),
         Sample("committed", .committed),
@@ -159,6 +160,7 @@ extension Sample {
             Sample("the shortest abort", .abort(.init(code: "", message: "", cure: ""))),
             Sample("the longest terms", .terms(.init(probationMilliseconds: .max))),
             Sample("a bye of nothing", .bye(.init())),
+            Sample("the longest drain", .draining(.init(left: .max))),
         ]
     }()
 }

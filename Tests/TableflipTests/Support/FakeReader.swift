@@ -11,6 +11,7 @@ final class FakeReader: SocketReader {
         var resume: @Sendable () async throws -> Void = {}
         var export: @Sendable (ConnectionExporter) async throws -> Void = { _ in }
         var adopt: @Sendable (Adopted) async throws -> Void = { _ in }
+        var counts = ConnectionCounts()
     }
 
     /// A connection that was adopted, in a form that may be kept.
@@ -34,6 +35,8 @@ final class FakeReader: SocketReader {
     }
 
     func script(_ change: (inout Script) -> Void) { self.script.withLock { change(&$0) } }
+
+    var connectionCounts: ConnectionCounts { self.script.withLock { $0.counts } }
 
     func pause() async throws {
         self.journal.note("\(self.name): pause")
