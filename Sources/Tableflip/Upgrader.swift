@@ -31,7 +31,8 @@ public final class Upgrader: Sendable {
     ///   - factory: where the upgrader counts what it does; by default what `MetricsSystem` was bootstrapped with before.
     /// - Throws: ``UpgradeError`` with the code `invalidConfiguration`; `alreadyCreated` for a second upgrader in one
     ///   process; `staleEnvironment`; or, in a successor, `predecessorLost`, `predecessorAborted`,
-    ///   `predecessorMisbehaved`, `versionMismatch`: then print it and exit, the predecessor goes on serving.
+    ///   `predecessorMisbehaved`, `versionMismatch`: then print it and exit, the predecessor goes on serving. It has been
+    ///   told why, and whoever asked for the upgrade is told by it.
     public convenience init(
         configuration: Configuration = .init(), logger: Logger, factory: any MetricsFactory = MetricsSystem.factory
     ) throws(UpgradeError) {
@@ -43,13 +44,37 @@ public final class Upgrader: Sendable {
         capabilities: Capabilities, versions: ClosedRange<ProtocolVersion> = ProtocolVersion.supported,
         parenthood: Parenthood? = nil, trial: EngineTrial = EngineTrial()
     ) throws(UpgradeError) {
-        try configuration.validate()
         let claim = try ProcessClaim()
-        let start = try ProcessStart()
+        let channel = ProcessEnvironment.takeChannel()
         let numbers = configuration.signals.upgrade + configuration.signals.stop
-        let signals = try UpgradeError.wrapping("signals cannot be received") { () throws(SystemCallError) in
-            try WakeUp(receiving: numbers)
+        let signals: WakeUp
+        do throws(UpgradeError) {
+            try configuration.validate()
+            let start = try ProcessStart()
+            self.context = try Self.context(
+                configuration, start, logger, factory, capabilities, versions: versions, parenthood, trial)
+            signals = try UpgradeError.wrapping("signals cannot be received") { () throws(SystemCallError) in
+                try WakeUp(receiving: numbers)
+            }
+        } catch {
+            channel.refuse(error, capabilities)
+            throw error
         }
+        do throws(UpgradeError) {
+            try Self.start(self.context, channel, signals)
+        } catch {
+            // Nobody would read the pipe that their handlers write to.
+            WakeUp.stopReceiving(numbers)
+            throw error
+        }
+        claim.keep()
+    }
+
+    private static func context(
+        _ configuration: Configuration, _ start: ProcessStart, _ logger: Logger, _ factory: any MetricsFactory,
+        _ capabilities: Capabilities, versions: ClosedRange<ProtocolVersion>, _ parenthood: Parenthood?,
+        _ trial: EngineTrial
+    ) throws(UpgradeError) -> EngineContext {
         let manager = NotifySocket.ofEnvironment()
         var context = try EngineContext(
             configuration: configuration, logger: logger, capabilities: capabilities,
@@ -62,15 +87,7 @@ public final class Upgrader: Sendable {
         context.versions = versions
         context.manager = manager
         context.trial = trial
-        self.context = context
-        do throws(UpgradeError) {
-            try Self.start(self.context, ProcessEnvironment.takeChannel(), signals)
-        } catch {
-            // Nobody would read the pipe that their handlers write to.
-            WakeUp.stopReceiving(numbers)
-            throw error
-        }
-        claim.keep()
+        return context
     }
 
     /// For tests: an upgrader whose surroundings are given.
@@ -127,13 +144,7 @@ public final class Upgrader: Sendable {
         } else {
             try engine.receiveInventory()
         }
-        if let configuration = context.configuration.controlSocket {
-            engine.control = ControlServer(
-                configuration, try configuration.claim(context), try Upgrader.ControlSocket.claimHistory(context),
-                context.logger
-            )
-            engine.tellEventsBeforeControl()
-        }
+        try engine.openControl()
         try EngineThread.start(engine)
     }
 
@@ -154,6 +165,18 @@ public final class Upgrader: Sendable {
     ///   exit; ``UpgradeError/serving`` tells who goes on. A second call throws `wrongMoment`.
     public nonisolated(nonsending) func ready() async throws(UpgradeError) {
         try await self.ask { .ready($0) }
+    }
+
+    /// Says that this process cannot come to serve. In a successor the upgrade fails in these words, which is what
+    /// `tableflipctl upgrade` shows; without them it can only tell the exit status. The predecessor serves on. Returns when
+    /// it has been told: then end the process.
+    ///
+    /// To be called instead of ``ready()``; afterwards it means nothing.
+    /// - Parameter words: why, for people, such as the description of an error.
+    public nonisolated(nonsending) func giveUp(because words: String) async {
+        let failure = UpgradeError(.initialisationFailed, "the application cannot serve: \(words)")
+        // There is no other answer.
+        try? await self.ask { (reply: @escaping Reply<Void>) in .giveUp(failure, reply) }
     }
 
     /// Whether this process was started by a predecessor in order to replace it, rather than being the first one.
@@ -221,7 +244,7 @@ public final class Upgrader: Sendable {
 
     /// For adapters: the application cannot come to serve. Before ``ready()`` only; the predecessor, if there is one,
     /// learns why, and ``exit`` becomes `failed`.
-    package func giveUp(_ failure: UpgradeError) { self.context.inbox.send(.giveUp(failure)) }
+    package func giveUp(_ failure: UpgradeError) { self.context.inbox.send(.giveUp(failure) { _ in }) }
 
     /// For adapters: what ``exit`` waits for, or nil as long as this process should not leave.
     package var exitReason: ExitReason? { self.context.exit.current }
@@ -257,5 +280,13 @@ public final class Upgrader: Sendable {
             self.context.inbox.send(input { continuation.resume(returning: $0) })
         }
         return try result.get()
+    }
+}
+
+extension ProcessEnvironment.Channel {
+    /// Tells the predecessor, if there is one, why this process does not come as far as to greet it.
+    fileprivate consuming func refuse(_ error: UpgradeError, _ capabilities: Capabilities) {
+        guard case .open(let upstream) = consume self else { return }
+        ChannelSocket(takingOwnershipOf: upstream, capabilities: capabilities).send(.abort(Message.Abort(error)))
     }
 }

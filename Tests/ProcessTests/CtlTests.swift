@@ -53,6 +53,16 @@ struct CtlTests {
             Bad(
                 testDescription: "no environment file", arguments: ["--env-file", "/nowhere/env"],
                 words: ["the environment file /nowhere/env cannot be read", "Create it"]),
+            // The same in its own words, wherever it fails.
+            Bad(
+                testDescription: "with a configuration that cannot be", behaviour: "misconfigure",
+                words: ["invalidConfiguration", "drainTimeout is 0.0 seconds", "Give it a time above zero"]),
+            Bad(
+                testDescription: "with a control socket that cannot be bound", behaviour: "control /nowhere/control",
+                words: ["the successor gave up", "unix:/nowhere/control"]),
+            Bad(
+                testDescription: "whose application gives up", behaviour: "give-up no database",
+                words: ["the application cannot serve: no database"]),
         ]
     }
 

@@ -17,6 +17,21 @@ extension Engine {
         }
     }
 
+    /// Before this process does anything that others see.
+    func openControl() throws(UpgradeError) {
+        guard let configuration = self.context.configuration.controlSocket else { return }
+        do throws(UpgradeError) {
+            self.control = ControlServer(
+                configuration, try configuration.claim(self.context),
+                try Upgrader.ControlSocket.claimHistory(self.context), self.logger, self.clock
+            )
+        } catch {
+            self.refuse(error)
+            throw error
+        }
+        self.tellEventsBeforeControl()
+    }
+
     func lookAtControl(_ id: Int) {
         if let order = self.control?.look(at: id) { self.perform(order) }
     }

@@ -157,6 +157,10 @@ extension Engine {
         }
     }
 
+    /// What failed is no affair of the machine's: this process is still being made. The predecessor, if there is one, learns
+    /// why it ends.
+    func refuse(_ failure: UpgradeError) { self.upstream?.send(.abort(Message.Abort(failure))) }
+
     private func predecessorMisbehaved(_ what: String) {
         self.feed(
             SuccessorMachine.Event.violated(UpgradeError(.predecessorMisbehaved, "the predecessor \(what)"))
@@ -324,10 +328,6 @@ extension Engine {
 
     // MARK: Connections
 
-    private func adopt(_ batch: Message.ConnectionBatch, _ descriptors: consuming DescriptorBatch) {
-        guard self.successor.phase == .owner else { return self.predecessorMisbehaved("sent connections too early") }
-        self.connectionsAnnounced = max(self.connectionsAnnounced, Int(batch.announced))
-        self.connectionsReceived += batch.entries.count
     private func heard(_ draining: Message.Draining) {
         guard self.successor.phase == .owner else { return self.predecessorMisbehaved("spoke of its drain too early") }
         self.connectionsLeft = Int(draining.left)
@@ -338,6 +338,10 @@ extension Engine {
         )
     }
 
+    private func adopt(_ batch: Message.ConnectionBatch, _ descriptors: consuming DescriptorBatch) {
+        guard self.successor.phase == .owner else { return self.predecessorMisbehaved("sent connections too early") }
+        self.connectionsAnnounced = max(self.connectionsAnnounced, Int(batch.announced))
+        self.connectionsReceived += batch.entries.count
         var descriptors = descriptors
         var arrived: [String: [LiveDescriptor]] = [:]
         for entry in batch.entries {

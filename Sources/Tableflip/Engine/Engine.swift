@@ -282,7 +282,10 @@ final class Engine {
         case .checked(let failure): self.checkReturned(failure)
         case .stop: self.stop()
         case .leave: if !self.isLeaving { self.stop() }
-        case .giveUp(let failure): self.feed(SuccessorMachine.Event.initialisationFailed(failure))
+        case .giveUp(let failure, let reply):
+            self.feed(SuccessorMachine.Event.initialisationFailed(failure))
+            // The predecessor has been told by then.
+            self.afterwards.append { reply(.success(())) }
         case .readersFinished(let number, let failure): self.readersFinished(number, failure)
         case .exportFinished: self.exportFinished()
         case .announce(let count): self.attempt?.announced += count
@@ -345,9 +348,9 @@ final class Engine {
         consider(self.vetting?.deadline)
         consider(self.check?.deadline)
         consider(self.attempt?.pulse?.deadline)
+        consider(self.attempt?.drainReport?.deadline)
         consider(self.service?.nextPing)
         consider(self.control?.nextDeadline)
-        consider(self.attempt?.drainReport?.deadline)
         return next.map { max(.zero, Moment.now.duration(to: $0)) }
     }
 
@@ -376,10 +379,10 @@ final class Engine {
         if let vetting, vetting.deadline <= now { self.vetoesOverran(vetting) }
         if let check, check.deadline <= now { self.checkReturned(.probationOverran) }
         if let pulse = self.attempt?.pulse, pulse.deadline <= now { self.feelPulse() }
+        if let report = self.attempt?.drainReport, report.deadline <= now { self.reportDrain() }
         self.service?.ping(now, isWell: self.context.facts.current.isWell, self.logger)
         self.control?.passDeadlines()
     }
-        if let report = self.attempt?.drainReport, report.deadline <= now { self.reportDrain() }
 
     // MARK: Readers
 
@@ -437,11 +440,11 @@ final class Engine {
     }
 
     private func noteDrainOverran() {
+        // What is cut.
+        self.reportDrain()
         let counts = self.context.readers.connectionCounts
         self.context.metrics.connections(cut: counts.open)
         self.logger.warning(
-        // What is cut.
-        self.reportDrain()
             "the drain time-out has passed; the process ends with what is left",
             metadata: ["drainTimeout": "\(self.timings.drain)", "connections": "\(counts.open)"]
         )

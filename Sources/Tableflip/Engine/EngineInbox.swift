@@ -19,7 +19,7 @@ enum EngineInput: Sendable {
     /// A stop that means nothing to a process that is leaving already.
     case leave
     /// The application cannot come to serve.
-    case giveUp(UpgradeError)
+    case giveUp(UpgradeError, Reply<Void>)
     /// The readers have finished what they were last asked; stale numbers are dropped.
     case readersFinished(number: Int, UpgradeError?)
     case exportFinished

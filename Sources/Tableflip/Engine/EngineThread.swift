@@ -10,14 +10,16 @@ enum EngineThread {
     /// Gives the engine to a thread of its own, on which all signals are blocked: the application's threads take them.
     static func start(_ engine: consuming sending Engine) throws(UpgradeError) {
         let box = Unmanaged.passRetained(engine)
-        // SAFETY: the reference is retained here and released by the thread, exactly once; nobody else has one.
+        // SAFETY: the reference is retained here and released by the thread, or where there is none below, exactly once;
+        // nobody else has one.
         let error = tf_start_thread(runEngine, box.toOpaque(), "tableflip")
         guard error == 0 else {
-            box.release()
-            throw UpgradeError(
+            let failure = UpgradeError(
                 .system, "the upgrader's thread cannot be started: \(SystemCallError("pthread_create", error))",
                 serving: .nobody
             )
+            box.takeRetainedValue().refuse(failure)
+            throw failure
         }
     }
 }

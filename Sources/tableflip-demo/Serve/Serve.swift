@@ -79,9 +79,8 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         let logger = Logger(label: "tableflip-demo") { StreamLogHandler.standardError(label: $0) }
-        let upgrader: Upgrader
         do {
-            upgrader = try Upgrader(
+            let upgrader = try Upgrader(
                 configuration: .init(
                     pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout.duration,
                     drainTimeout: self.drainTimeout.duration, pauseTimeout: self.pauseTimeout.duration,
@@ -91,7 +90,13 @@ struct Serve: AsyncParsableCommand {
                 ),
                 logger: logger
             )
-            try await self.serve(upgrader, at: self.listen.address, logger)
+            do {
+                try await self.serve(upgrader, at: self.listen.address, logger)
+            } catch {
+                // Whoever asked for the upgrade is told.
+                await upgrader.giveUp(because: "\(error)")
+                throw error
+            }
         } catch let error as UpgradeError {
             logger.error("\(error)")
             throw ExitCode(1)

@@ -135,6 +135,9 @@ struct Options {
             controlSocket: self.controlSocket, version: "probe 1"
         )
         configuration.probation = .lasting(self.probation)
+        // What the next generation gets wrong before it can speak.
+        if misbehaviour?.word == "misconfigure" { configuration.drainTimeout = .zero }
+        if misbehaviour?.word == "control" { configuration.controlSocket?.path = misbehaviour?.parameter ?? "" }
         if self.hasCheck { configuration.probation.check = { try await misbehaviour?.check() } }
         // A lock takes no time, but a busy machine may.
         if self.hasOwnerLock { configuration.hookTimeout = self.faults == nil ? .seconds(30) : Faults.patience.hooks }

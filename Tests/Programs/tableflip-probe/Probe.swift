@@ -147,6 +147,10 @@ struct Probe {
         if options.hasState { try self.handOverState(upgrader) }
         for loop in loops { loop.start() }
         await misbehaviour?.late()
+        if let misbehaviour, misbehaviour.word == "give-up" {
+            await upgrader.giveUp(because: misbehaviour.parameter)
+            exit(4)
+        }
         if let readyWait = options.readyWait, generation == 1 {
             self.say(generation, "waiting")
             await Fifo.awaitByte(from: readyWait)
