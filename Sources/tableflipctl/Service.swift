@@ -23,7 +23,9 @@ struct CtlError: Error {
         // What an operator wants to know before anything else.
         guard failure.outcome == .failed || failure.outcome == .rolledBack else { return }
         let remark = "The old process serves on."
-        self.cure = self.cure.isEmpty ? remark : "\(self.cure) \(remark)"
+        // Some cures are a command.
+        let end = self.cure.isEmpty ? "" : self.cure.hasSuffix(".") ? " " : ". "
+        self.cure += end + remark
     }
 
     var words: String { self.cure.isEmpty ? self.message : "\(self.message). \(self.cure)" }

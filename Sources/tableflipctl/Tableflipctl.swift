@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import ArgumentParser
+import TableflipCore
 
 /// Asks a service for upgrades, and sees how it is.
 @main
@@ -23,9 +24,10 @@ struct Tableflipctl: ParsableCommand {
             \(Outcome.help)
 
             ENVIRONMENT
-              TABLEFLIP_CONTROL_SOCKET  the control socket, where --control-socket is not given
+              TABLEFLIP_CONTROL_SOCKET  the control socket, if there is no --control-socket
               NO_COLOR                  if set and not empty: no colours
             """,
+        version: "tableflipctl of swift-tableflip, control protocol \(ControlFrame.version)",
         subcommands: [
             UpgradeCommand.self, StatusCommand.self, WatchCommand.self, CheckCommand.self, CommitCommand.self,
             RollbackCommand.self, StopCommand.self,
@@ -66,7 +68,9 @@ enum Outcome: Int32, CaseIterable {
 
 /// Where the service is, and how it is told.
 struct CommonOptions: ParsableArguments {
-    @Option(name: .customLong("control-socket"), help: "The service's control socket.", completion: .file())
+    @Option(
+        name: .customLong("control-socket"), help: .init("The service's control socket.", valueName: "path"),
+        completion: .file())
     var path: String?
 
     @Flag(help: "Write one object of JSON a line.")
@@ -99,6 +103,8 @@ struct TimeArgument: ExpressibleByArgument {
     }
 
     var defaultValueDescription: String {
-        self.milliseconds % 1000 == 0 ? "\(self.milliseconds / 1000)s" : "\(self.milliseconds)ms"
+        self.milliseconds % 3_600_000 == 0 && self.milliseconds > 0
+            ? "\(self.milliseconds / 3_600_000)h"
+            : self.milliseconds % 1000 == 0 ? "\(self.milliseconds / 1000)s" : "\(self.milliseconds)ms"
     }
 }

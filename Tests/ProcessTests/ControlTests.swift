@@ -70,6 +70,26 @@ struct ControlTests {
         }
     }
 
+    @Test(arguments: [false, true])
+    func `A silent client is cut at its deadline, and every next process goes on counting`(
+        _ isUpgraded: Bool
+    ) async throws {
+        try await Server.controlled { server in
+            let client = try LocalSocket.connected(to: server.control.path)
+            defer { close(client) }
+            // Half of a header: it is not over, and never will be.
+            let began = ContinuousClock.now
+            #expect(send(client, [0x54, 0x46] as [UInt8], 2, CInt(MSG_NOSIGNAL)) == 2)
+            let deadline = began + .seconds(20)
+            if isUpgraded {
+                // No process lives for as long as the client may be silent.
+                while !Self.end(of: client, before: .now), ContinuousClock.now < deadline { try await server.replace() }
+            }
+            #expect(Self.end(of: client, before: deadline), "it was not cut")
+            #expect(ContinuousClock.now - began > .seconds(4), "it had less than its time")
+        }
+    }
+
     /// Whether the service hangs up; whatever it says before is read.
     private static func end(of client: CInt, before deadline: ContinuousClock.Instant) -> Bool {
         var bytes = [UInt8](repeating: 0, count: 4096)

@@ -90,6 +90,43 @@ struct CtlTests {
         }
     }
 
+    @Test func `Another program and another environment are used this once`() async throws {
+        try await Server.controlled { server in
+            let program = server.directory.appending(path: "next")
+            try FileManager.default.createSymbolicLink(at: program, withDestinationURL: Server.probe)
+            let file = server.directory.appending(path: "next.env")
+            try Data("FROM_FILE=1\n".utf8).write(to: file)
+            let upgrade = try Ctl(server, "upgrade", "--executable", program.path, "--env-file", file.path)
+            let result = try await upgrade.result()
+            #expect(result.status == 0, "\(result)")
+            let successor = try await server.successor(of: server.first)
+            try await server.follow(to: successor, from: server.first)
+            #expect(ProcessFacts.environment(of: successor).contains(Data("FROM_FILE=1".utf8)))
+            #expect(server.errorText.contains("path=\(program.path)"), "\(server.errorText)")
+            // Who asked for what, by the kernel's word.
+            let line = try #require(server.errorText.split(separator: "\n").first { $0.contains("control: upgrade") })
+            for words in ["uid=\(getuid())", "pid=\(upgrade.process)", "executable=\(program.path)"] {
+                #expect(line.contains(words), "\(words) in \(line)")
+            }
+        }
+    }
+
+    @Test func `The service keeps to the time-out when whoever asked has gone`() async throws {
+        try await Server.controlled { server in
+            try await server.replace()
+            try await server.unharmed {
+                try server.misbehave("late-hang")
+                let mark = server.mark
+                let upgrade = try Ctl(server, "upgrade", "--timeout", "2s")
+                try await upgrade.output(containing: "spawned")
+                kill(upgrade.process, SIGKILL)
+                _ = try await upgrade.result()
+                let outcome = try await server.outcome(of: server.current, from: mark)
+                #expect(outcome.phase == "failed" && outcome.code == "successorTimedOut", "\(outcome)")
+            }
+        }
+    }
+
     /// The header of this program, for a machine that this one is not.
     private static func writeForeignProgram(to url: URL) throws {
         var bytes = Array(try Data(contentsOf: Server.probe).prefix(4096))
@@ -122,6 +159,9 @@ struct CtlTests {
                 #expect(rollback.status == 0, "\(rollback)")
                 let result = try await first.result()
                 #expect(result.status == 3 && result.errors.contains("the operator took the upgrade back"), "\(result)")
+                #expect(!result.output.contains("refused"), "that was the other one: \(result)")
+                // In a pipe nothing is cut.
+                #expect(result.output.contains("the operator took the upgrade back\n"), "\(result)")
             }
         }
     }
@@ -162,6 +202,26 @@ struct CtlTests {
                 server.client?.release()
                 #expect(result.status == 3 && result.errors.contains("ended by SIGKILL"), "\(result)")
             }
+        }
+    }
+
+    /// The client waits for the end of the old process, which drains until it is let go.
+    @Test func `A new process that dies when it owns the service is not said to serve`() async throws {
+        try await Server.withProcess(
+            .reader, .init(arguments: ["--control-socket", "CONTROL", "--linger", "FIFO"].map { Array($0.utf8) })
+        ) { server in
+            try await server.line(startingWith: "serving")
+            let upgrade = try Ctl(server, "upgrade")
+            try await upgrade.output(containing: "new owner")
+            let successor = try await server.successor(of: server.first)
+            kill(successor, SIGKILL)
+            let result = try await upgrade.result()
+            #expect(result.status == 8, "\(result)")
+            for words in ["the new process (PID \(successor)) had taken the service over", "nobody answers at "] {
+                #expect(result.errors.contains(words), "\(words) in \(result)")
+            }
+            try server.letGo("FIFO")
+            try await server.everythingToEnd()
         }
     }
 
@@ -232,7 +292,62 @@ struct CtlTests {
         }
     }
 
+    @Test func `An upgrade that a stop ends is told so`() async throws {
+        try await Server.withProcess(.reader, .init(arguments: ["--control-socket", "CONTROL"].map { Array($0.utf8) }))
+        {
+            server in
+            try await server.line(startingWith: "serving")
+            try server.misbehave("late-hang")
+            let upgrade = try Ctl(server, "upgrade", "--timeout", "50s")
+            try await upgrade.output(containing: "handed over")
+            #expect(try await Ctl.run(server, "stop").status == 0)
+            let result = try await upgrade.result()
+            #expect(result.status == 8 && result.errors.contains("stop"), "\(result)")
+            try await server.everythingToEnd()
+        }
+    }
+
+    // MARK: By itself
+
+    @Test(arguments: ["bash", "zsh", "fish"])
+    func `It writes completions`(_ shell: String) async throws {
+        let result = try await Ctl(["--generate-completion-script", shell]).result()
+        #expect(result.status == 0 && result.output.contains("rollback"), "\(result)")
+    }
+
+    @Test(arguments: ["upgrade", "status", "watch", "check", "commit", "rollback", "stop"])
+    func `The help of each command says what it does and how it ends`(_ command: String) async throws {
+        let environment = ["COLUMNS": "80"]
+        let result = try await Ctl(["help", command], environment: environment).result()
+        #expect(result.status == 0, "\(result)")
+        for words in ["OVERVIEW: ", "EXIT STATUS", "USAGE: tableflipctl \(command)", "--control-socket", "--json"] {
+            #expect(result.output.contains(words), "\(words) in \(result.output)")
+        }
+        let all = try await Ctl(["--help"], environment: environment).result()
+        #expect(all.output.contains("\n  \(command) "), "\(all)")
+    }
+
+    @Test(arguments: [
+        ["upgrade", "--timeout", "0s"], ["upgrade", "--timeout", "soon"], ["upgrade", "--wat"], ["flip"],
+    ])
+    func `Wrong usage is told, and asks nobody`(_ words: [String]) async throws {
+        let result = try await Ctl(words + ["--control-socket", "/nowhere/control"]).result()
+        #expect(result.status == 64 && result.output.isEmpty && result.errors.contains("Error: "), "\(result)")
+    }
+
     // MARK: Nobody there
+
+    @Test func `What is no service of ours is not understood`() async throws {
+        try await TemporaryDirectory.with { directory in
+            let path = directory.appending(path: "c").path
+            let listener = try LocalListener(at: path)
+            defer { listener.close() }
+            let asking = try Ctl(["status", "--control-socket", path])
+            try listener.answerOne("SSH-2.0-OpenSSH_9.2\r\n")
+            let result = try await asking.result()
+            #expect(result.status == 7 && result.errors.contains("what listens at \(path)"), "\(result)")
+        }
+    }
 
     @Test func `Where nobody answers, the words name the path and the cure`() async throws {
         try await TemporaryDirectory.with { directory in
@@ -269,6 +384,8 @@ struct CtlTests {
             #expect(server.errorText.contains("uid=\(Self.stranger)"))
         }
         try await Server.controlled { server in
+            var facts = stat()
+            #expect(stat(server.control.path, &facts) == 0 && facts.st_mode & 0o777 == 0o600)
             let result = try await Ctl.run(server, "status", launcher: launcher)
             #expect(result.status == 6 && result.errors.contains("may not connect"), "\(result)")
         }

@@ -7,13 +7,15 @@ import TableflipCore
 /// What an upgrade may be told about the process that it starts.
 struct OrderOptions: ParsableArguments {
     @Option(
-        help:
-            "The program to start, instead of the configured one; without a slash it is looked for in the service's PATH."
-    )
+        help: .init(
+            "The program to start, instead of the configured one; without a slash it is looked for in the service's PATH.",
+            valueName: "program"), completion: .file())
     var executable: String?
 
     @Option(
-        help: "A file of variables for the new process, NAME=value a line, instead of the configured one.",
+        help: .init(
+            "A file of variables for the new process, NAME=value a line, instead of the configured one.",
+            valueName: "file"),
         completion: .file())
     var envFile: String?
 
@@ -52,17 +54,19 @@ struct UpgradeCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
     @OptionGroup var options: OrderOptions
 
-    @Option(help: "How long the new process may take until it is ready, such as 30s; by default as configured.")
+    @Option(
+        help: .init(
+            "How long the new process may take until it is ready: 500ms, 30s, 1.5m, 1h; by default as configured.",
+            valueName: "time"))
     var timeout: TimeArgument?
 
     @Option(
-        help: """
-            How long the new process serves while the old one can still take the service back, such as 1m; by default as \
-            configured.
-            """)
+        help: .init(
+            "How long the new process serves while the old one can still take the service back; by default as configured.",
+            valueName: "time"))
     var probation: TimeArgument?
 
-    @Option(help: "How long this command waits in all.")
+    @Option(help: .init("How long this command waits in all.", valueName: "time"))
     var patience = TimeArgument(milliseconds: 3_600_000)
 
     @Flag(help: "Do not wait until the old process has gone.")
@@ -93,8 +97,9 @@ struct UpgradeCommand: ParsableCommand {
                 reply = try service.next(within: min(left, picture.pause ?? left))
             } catch {
                 picture.erase()
-                // The new process owns the service, whatever else it may fail to tell.
+                // The new process has taken the service over, and may have ended.
                 guard error.code == CtlError.hungUpCode, let committed = picture.committed else { throw error }
+                try self.look(for: committed)
                 return self.succeed(committed, "its further course was not followed")
             }
             switch reply {
@@ -118,6 +123,25 @@ struct UpgradeCommand: ParsableCommand {
             .nobodyServes, code: "impatient",
             "the upgrade has not ended within \(self.patience.defaultValueDescription)",
             cure: "It goes on: see `tableflipctl status`, or wait longer with --patience."
+        )
+    }
+
+    /// Whether the process that has taken the service over answers.
+    private func look(for committed: ControlEvent) throws(CtlError) {
+        var now = "nobody answers"
+        do throws(CtlError) {
+            if case .status(let status) = try Service(asking: .status, at: self.common.socketPath).answer() {
+                if status.process == committed.peer { return }
+                now = "PID \(status.process) answers"
+            }
+        } catch {
+            // What it would say of the path is not what went wrong.
+        }
+        throw CtlError(
+            .nobodyServes, code: CtlError.hungUpCode,
+            "the new process (PID \(committed.peer)) had taken the service over, and has hung up; \(now) at "
+                + self.common.socketPath,
+            cure: "Look at its log. A probation (--probation) lets the old process take the service back."
         )
     }
 

@@ -23,7 +23,9 @@ struct WatchCommand: ParsableCommand {
 
     @OptionGroup var common: CommonOptions
 
-    @Option(name: .customLong("for"), help: "How long to watch; by default until the service stops.")
+    @Option(
+        name: .customLong("for"),
+        help: .init("How long to watch; by default until the service stops.", valueName: "time"))
     var time: TimeArgument?
 
     func run() throws { try Report.of(self.common) { () throws(CtlError) in try self.watch() } }

@@ -29,12 +29,22 @@ enum LocalSocket {
     static func connected(to path: String) throws -> CInt { try self.with(path) { connect($0, $1, $2) } }
 }
 
-/// Listens, and never accepts.
+/// Listens, and accepts nobody unless it is told to.
 struct LocalListener {
     private let descriptor: CInt
 
     init(at path: String) throws {
         self.descriptor = try LocalSocket.with(path) { bind($0, $1, $2) == 0 ? listen($0, 5) : -1 }
+    }
+
+    /// Waits for a client, says something to it, and hangs up.
+    func answerOne(_ words: String) throws {
+        var entry = pollfd(fd: self.descriptor, events: Int16(POLLIN), revents: 0)
+        guard poll(&entry, 1, 30_000) > 0 else { throw POSIXError(.ETIMEDOUT) }
+        let client = accept(self.descriptor, nil, nil)
+        guard client >= 0 else { throw POSIXError(.ECONNABORTED) }
+        _ = send(client, words, words.utf8.count, CInt(MSG_NOSIGNAL))
+        Foundation.close(client)
     }
 
     func close() { Foundation.close(self.descriptor) }
