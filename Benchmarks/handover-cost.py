@@ -16,6 +16,7 @@ import resource
 import select
 import shutil
 import signal
+import socket
 import statistics
 import struct
 import subprocess
@@ -51,7 +52,7 @@ def percentile(values, share):
 class Line:
     """Generations of one server, each started by the one before."""
 
-    def __init__(self, program, folder, carried=0, ballast=0):
+    def __init__(self, program, folder, carried=0, ballast=0, flags=()):
         self.folder = folder
         folder.mkdir()
         self.pid_file = folder / "pid"
@@ -59,7 +60,8 @@ class Line:
         if self.watch < 0 or libc.inotify_add_watch(self.watch, os.fsencode(folder), IN_MOVED_TO) < 0:
             raise Failure("inotify: " + os.strerror(ctypes.get_errno()))
         self.lines, theirs = os.pipe()
-        arguments = [str(program), "--pid-file", str(self.pid_file), "--carry", str(carried), "--ballast", str(ballast)]
+        arguments = [str(program), "--pid-file", str(self.pid_file), "--carry", str(carried), "--ballast", str(ballast),
+                     *flags]
         self.pid = os.posix_spawn(arguments[0], arguments, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, theirs, 1)])
         os.close(theirs)
         try:
@@ -96,6 +98,7 @@ class Line:
         os.kill(old, signal.SIGHUP)
         self.pid, end = self.await_named(old)
         self.await_line()
+        self.gone = (time.perf_counter_ns() - begin) / 1e6
         os.waitpid(old, 0)
         return (end - begin) / 1e6
 
@@ -201,6 +204,78 @@ def measure_ballast(programs, folder, sizes, rounds):
     return times
 
 
+class Clients:
+    """At a control socket: some that watch, and go from process to process, and some that come anew before each upgrade and
+    say nothing."""
+    WATCH = b"TF\x42\0" + bytes(4) + (2).to_bytes(4, "little") + b"\1\0"
+
+    def __init__(self, path, watching, silent):
+        self.path, self.silent = path, silent
+        self.quiet = []
+        self.watching = [self.connect() for _ in range(watching)]
+        for client in self.watching:
+            client.sendall(self.WATCH)
+            if not select.select([client], [], [], PATIENCE)[0]:
+                raise Failure("a client is not answered")
+
+    def connect(self):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(self.path)
+        return client
+
+    def come(self):
+        self.quiet = [self.connect() for _ in range(self.silent)]
+
+    def go(self):
+        for client in self.quiet:
+            client.close()
+        for client in self.watching:
+            if not client.recv(1 << 20):
+                raise Failure("a client that watches was cut")
+
+    def end(self):
+        for client in self.watching + self.quiet:
+            client.close()
+
+
+# Who waits at the control socket: how many watch, how many say nothing; None: there is none.
+CONTROL = {"no control socket": None, "nobody": (0, 0), "60 watch": (60, 0), "100 say nothing": (0, 100)}
+
+
+def measure_control(program, folder, rounds):
+    """Interleaved, as above."""
+    times = {name: {"upgraded": [], "gone": []} for name in CONTROL}
+    lines, clients = {}, {}
+    try:
+        for number, (name, counts) in enumerate(CONTROL.items()):
+            place = folder / f"control-{number}"
+            path = str(folder / f"control-{number}.socket")
+            lines[name] = Line(program, place, flags=[] if counts is None else ["--control", path])
+            clients[name] = Clients(path, *(counts or (0, 0)))
+        for number in range(rounds + 1):
+            for name in CONTROL:
+                clients[name].come()
+                took = lines[name].upgrade()
+                clients[name].go()
+                if number > 0:
+                    times[name]["upgraded"].append(took)
+                    times[name]["gone"].append(lines[name].gone)
+    finally:
+        for one in [*clients.values(), *lines.values()]:
+            one.end()
+    return times
+
+
+def print_control(times):
+    print("Milliseconds: median (10th to 90th percentile).\n")
+    print("| at the control socket | until the PID file names the new process | ratio | until the old one has gone | ratio |")
+    print("|---|---|---|---|---|")
+    base = {what: median(values) for what, values in times["no control socket"].items()}
+    for name, both in times.items():
+        print(f"| {name} | " + " | ".join(f"{cell(both[what])} | {median(both[what]) / base[what]:.2f}" for what in both)
+              + " |")
+
+
 def summary(values):
     return {"median": round(median(values), 3), "p10": round(percentile(values, 0.1), 3),
             "p90": round(percentile(values, 0.9), 3), "samples": len(values)}
@@ -265,6 +340,7 @@ def main():
                         help="few rounds, 64 MiB at most: that every upgrade happens, not how long it takes")
     parser.add_argument("--json", action="store_true", help="one object instead of tables")
     parser.add_argument("--build-only", action="store_true")
+    parser.add_argument("--control", action="store_true", help="only what a control socket and its clients cost")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds = arguments.ballast_rounds = 2
@@ -285,6 +361,14 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
+        if arguments.control:
+            times = measure_control(programs["ours"], folder, arguments.rounds)
+            if arguments.json:
+                print(json.dumps({"unit": "ms", "control": {
+                    name: {what: summary(values) for what, values in both.items()} for name, both in times.items()}}))
+            else:
+                print_control(times)
+            return
         starts, times = measure_counts(programs, folder, pairs, arguments.rounds)
         ballast = measure_ballast(programs, folder, sizes, arguments.ballast_rounds)
     if arguments.json:

@@ -10,6 +10,8 @@ struct Options {
     var ballast = 0
     /// Bytes of state that are handed over at the last moment.
     var state = 0
+    /// Where `tableflipctl` would reach it.
+    var control: String?
     /// To measure the bare start of a process.
     var exitsAtOnce = false
 
@@ -21,6 +23,7 @@ struct Options {
             case "--carry": self.carried = rest.popFirst().flatMap { Int($0) } ?? 0
             case "--ballast": self.ballast = rest.popFirst().flatMap { Int($0) } ?? 0
             case "--state": self.state = rest.popFirst().flatMap { Int($0) } ?? 0
+            case "--control": self.control = rest.popFirst()
             case "--exit": self.exitsAtOnce = true
             default: fatalError("unknown option \(option)")
             }

@@ -20,7 +20,8 @@ struct Server {
         let options = Options(CommandLine.arguments)
         if options.exitsAtOnce { return }
         let upgrader = try Upgrader(
-            configuration: .init(pidFile: options.pidFile),
+            configuration: .init(
+                pidFile: options.pidFile, controlSocket: options.control.map { .init(path: $0) }),
             logger: Logger(label: "handover-server") { _ in SwiftLogNoOpLogHandler() }
         )
         _ = try upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0))

@@ -23,7 +23,7 @@ extension Engine {
         do throws(UpgradeError) {
             self.control = ControlServer(
                 configuration, try configuration.claim(self.context),
-                try Upgrader.ControlSocket.claimHistory(self.context), self.logger, self.clock
+                try Upgrader.ControlSocket.claimHistory(self.context), self.logger
             )
         } catch {
             self.refuse(error)

@@ -550,12 +550,12 @@ extension Engine {
             attempt.drainReport = nil
             return
         }
-        if attempt.drainReport == nil { attempt.drainReport = DrainReport(at: self.clock.now) }
+        if attempt.drainReport == nil { attempt.drainReport = DrainReport(at: Moment.now) }
     }
 
     func reportDrain() {
         let left = self.context.readers.connectionCounts.open
-        guard let word = self.attempt?.drainReport?.word(left, at: self.clock.now) else { return }
+        guard let word = self.attempt?.drainReport?.word(left, at: Moment.now) else { return }
         self.attempt?.channel?.send(.draining(word))
     }
 
