@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) the swift-tableflip authors
-"""tableflip-run as process 1 of a PID namespace, as it is in a container, and as any other process.
+"""tableflip-run as process 1 of a container, and as any other process.
 
 usage: test-run.py TABLEFLIP-RUN TABLEFLIP-DEMO [TEST...]
 
-Runs in namespaces of its own, so it needs root, and touches nothing outside them.
+Runs in namespaces of its own, so it needs root, and touches nothing outside them. A container is made here of the same:
+with a root of its own, in which deploy/container/Containerfile says what is where, what is started, and as whom.
 """
 
 import fcntl
+import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -34,17 +37,59 @@ def text(path):
         return ""
 
 
-class Container:
-    """A runner and its service. `is_init`: as process 1 of namespaces for processes and mounts."""
+class Image:
+    """What deploy/container/Containerfile makes of its last stage, but for the files of its base."""
 
-    def __init__(self, *flags, is_init=True, environment=None, runner_flags=()):
+    def __init__(self, path):
+        with open(path) as file:
+            lines = re.sub(r"\\\n", " ", file.read()).splitlines()
+        steps = [line.split(None, 1) for line in lines if line.strip() and not line.startswith("#")]
+        begin = max(number for number, (word, _) in enumerate(steps) if word == "FROM")
+        last = {word: rest for word, rest in steps[begin:]}
+        self.start = json.loads(last["ENTRYPOINT"]) + json.loads(last["CMD"])
+        self.stop_signal = getattr(signal, last["STOPSIGNAL"])
+        self.user = pwd.getpwnam(last["USER"])
+        *sources, self.folder = re.sub(r"--from=\S+", "", last["COPY"]).split()
+        self.programs = {os.path.basename(source) for source in sources}
+        products = {name for word, rest in steps[:begin] if word == "RUN" for name in re.findall(r"--product (\S+)", rest)}
+        check(self.programs == products, "what is built,", products, ", is not what is copied,", self.programs)
+        check(last["EXPOSE"].strip() == str(PORT), "the tests ask on port", PORT, "and not", last["EXPOSE"])
+
+    def run(self, folder, flags):
+        """As `docker run` does: process 1 of a root of its own, and with its user's rights. `folder` is a volume."""
+        root = folder + "/root"
+        script = ["set -e", "mount --make-rprivate /", f"mkdir {root}", f"mount -t tmpfs -o mode=755 image {root}", f"cd {root}"]
+        script += [f"mkdir -p usr opt etc proc dev tmp .{folder}", "chmod 1777 tmp"]
+        script += [f"[ ! -L /{name} ] || cp -P /{name} ." for name in ("bin", "sbin", "lib", "lib64")]
+        for shared in ("/usr", "/opt"):  # of the machine: the base, and Swift's libraries where they are not linked in
+            script += [f"mount --bind {shared} .{shared}", f"mount -o remount,bind,ro .{shared}"]
+        script += ["cp /etc/passwd /etc/group /etc/ld.so.cache etc/", "mount -t proc proc proc"]
+        script += ["touch dev/null", "mount --bind /dev/null dev/null", f"mount --bind {folder} .{folder}"]
+        script += [f"mount -t tmpfs -o mode=755 programs .{self.folder}"]
+        for program in self.programs:
+            script += [f"touch .{self.folder}{program}", f"mount --bind {PROGRAMS[program]} .{self.folder}{program}"]
+        drop = ["setpriv", f"--reuid={self.user.pw_uid}", f"--regid={self.user.pw_gid}", "--clear-groups", "--inh-caps=-all",
+                "--bounding-set=-all", "--no-new-privs"]
+        words = ["chroot", ".", *drop, "--", *self.start, *flags]
+        script += ["exec " + " ".join(f"'{word}'" for word in words)]
+        return [*NAMESPACES, "sh", "-c", "\n".join(script)]
+
+
+NAMESPACES = ["unshare", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child", "--"]
+
+
+class Container:
+    """A runner and its service. `is_init`: in a container of the Containerfile's."""
+
+    def __init__(self, *flags, is_init=True, environment=None):
         self.folder = tempfile.mkdtemp(prefix="tableflip-run-")
+        os.chmod(self.folder, 0o755)
         self.faults = self.folder + "/faults"
         self.errors = self.folder + "/errors"
         self.set_faults("")
-        words = ["unshare", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child", "--"] if is_init else []
-        words += [RUNNER, *runner_flags, "--", DEMO, "serve", "--listen", f"{HOST}:{PORT}", "--fault-file", self.faults]
-        words += ["--drain-timeout", "8s", *flags]
+        flags = ["--fault-file", self.faults, "--drain-timeout", "8s", *flags]
+        words = (IMAGE.run(self.folder, flags) if is_init
+                 else [RUNNER, "--", DEMO, "serve", "--listen", f"{HOST}:{PORT}", *flags])
         with open(self.errors, "w") as errors:
             self.process = subprocess.Popen(
                 words, stderr=errors, stdin=subprocess.DEVNULL, start_new_session=True,
@@ -129,9 +174,13 @@ def twenty_upgrades(is_init):
         check("Z" not in states.values(), "zombies:", states)
         check(len(states) == 2, "processes:", states)
         check(container.process.poll() is None, "the runner has ended")
+        if is_init:
+            command, user = (text(f"/proc/{container.runner}/{name}") for name in ("cmdline", "status"))
+            check(command.split("\0")[:len(IMAGE.start)] == IMAGE.start, "process 1 is", command)
+            check(f"Uid:\t{IMAGE.user.pw_uid}\t" in user and "CapEff:\t0000000000000000" in user, user)
         resident = container.resident
         check(resident < RESIDENT_LIMIT, "resident:", resident)
-        container.signal(signal.SIGTERM)
+        container.signal(IMAGE.stop_signal)
         container.wait(0)
         return f"{answers} requests, 0 lost; {resident >> 10} kB resident, {begin >> 10} kB at the start"
     finally:
@@ -144,12 +193,12 @@ def stop_with_request_in_flight(is_init):
         container.upgrade()
         request = Request("/delay/2s")
         begin = time.monotonic()
-        container.signal(signal.SIGTERM)
+        container.signal(IMAGE.stop_signal)
         container.wait(0)
         took = time.monotonic() - begin
         check(request.wait().isdigit(), "the request in flight:", request.result)
         check(1 < took < 8, "it took", took, "s")
-        return f"SIGTERM: the request was answered, and the runner ended with status 0 after {took:.1f} s"
+        return f"{IMAGE.stop_signal.name}: the request was answered, and the runner ended with status 0 after {took:.1f} s"
     finally:
         container.remove()
 
@@ -189,7 +238,7 @@ def failing_successor(is_init):
 
 def orphans_are_reaped(is_init):
     script = "for i in 1 2 3 4 5; do (sh -c 'sleep 0.1 & exit 0'); done; exec sleep 0.5"
-    words = ["unshare", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child", "--"] if is_init else []
+    words = NAMESPACES if is_init else []
     done = subprocess.run([*words, RUNNER, "--", "sh", "-c", script + "; exit 9"], timeout=PATIENCE)
     check(done.returncode == 0, "status", done.returncode)
     # It waits for what the program left behind, as long as it was told to, and no longer.
@@ -281,4 +330,6 @@ if os.environ.get("TABLEFLIP_TEST_RUN") != "inside":
     os.environ["TABLEFLIP_TEST_RUN"] = "inside"
     os.execvp("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv])
 RUNNER, DEMO, WANTED = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sys.argv[3:]
+PROGRAMS = {"tableflip-run": RUNNER, "tableflip-demo": DEMO}
+IMAGE = Image(os.path.join(os.path.dirname(__file__), "..", "deploy", "container", "Containerfile"))
 main()
