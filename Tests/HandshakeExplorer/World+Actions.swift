@@ -50,7 +50,7 @@ extension World {
             self.upgrade.committedWasRead = true
             return self.tellPredecessor(.reportedCommitted)
         case .abort: return self.tellPredecessor(.aborted(UpgradeError(.successorAborted, "explored")))
-        case .ready, .part, .inventory, .go, .bye: return "the successor sent \(message)"
+        case .ready, .part, .inventory, .go, .abortToStop, .bye: return "the successor sent \(message)"
         }
     }
 
@@ -70,6 +70,9 @@ extension World {
         case .go: return self.tellSuccessor(.went)
         case .commit: return self.tellSuccessor(.commitReceived)
         case .abort: return self.tellSuccessor(.abortReceived(UpgradeError(.predecessorAborted, "explored")))
+        case .abortToStop:
+            if case .handedBack = self.successor.machine.phase { self.upgrade.successorKnowsOfStop = true }
+            return self.tellSuccessor(.abortReceived(.stopped))
         case .bye: return self.tellSuccessor(.byeReceived)
         case .partAcknowledged, .acknowledged, .ready, .committed: return "the predecessor sent \(message)"
         }
@@ -124,11 +127,14 @@ extension World {
             if let broken = self.ruleBrokenByCommit { return broken }
             self.upgrade.commitWasSent = true
             self.send(toSuccessor: .commit)
-        case .sendAbort: self.dismiss(with: .abort)
-        case .sendBye: self.dismiss(with: .bye)
+        case .sendAbort(let failure): self.dismiss(with: failure.code == .stopping ? .abortToStop : .abort)
+        case .sendBye:
+            if let broken = self.ruleBrokenByBye { return broken }
+            self.dismiss(with: .bye)
         case .terminateSuccessor:
             self.upgrade.successorWasToldToEnd = true
             self.releaseSuccessor()
+            if let broken = self.ruleBrokenByTerminating { return broken }
             if self.successor.lives { return self.stopSuccessor() }
         case .killSuccessor:
             if let broken = self.ruleBrokenByKill { return broken }
@@ -194,7 +200,9 @@ extension World {
         case .closeListeners:
             if let broken = self.ruleBrokenByClosingListeners { return broken }
             (self.successor.holds, self.successor.reads) = (false, false)
-        case .leave: self.successor.leaves = true
+        case .leave(let leaving):
+            self.successor.leaves = true
+            return self.ruleBrokenByLeaving(leaving)
         case .forwardStop: return self.stopSuccessor()
         case .exitNow: self.endSuccessor()
         }

@@ -194,6 +194,35 @@ extension World {
         return "a successor closed listeners that it reads from"
     }
 
+    /// By itself bye says that the predecessor reads again.
+    var ruleBrokenByBye: String? {
+        guard case .stopping = self.predecessor.machine.state, !self.channelEnded, self.successor.lives else {
+            return nil
+        }
+        return self.successor.inbox.last == .abortToStop
+            ? nil : "a predecessor that stops lets its successor believe that it reads again"
+    }
+
+    var ruleBrokenByTerminating: String? {
+        guard case .handedBack = self.successor.machine.phase, !self.channelEnded, self.successor.lives else {
+            return nil
+        }
+        let isAnswered = self.successor.inbox.contains { $0 == .bye || $0 == .abortToStop }
+        return isAnswered || self.predecessor.inbox.contains(.abort)
+            ? nil : "a successor that has handed back is not told that its predecessor stops"
+    }
+
+    /// What it may cut short is what nobody will serve any more.
+    func ruleBrokenByLeaving(_ leaving: SuccessorMachine.Leaving) -> String? {
+        switch leaving {
+        case .stopped where self.upgrade.applicationServes && self.predecessor.lives && self.predecessorStops == 0:
+            "a successor ends as after a stop, and the service goes on"
+        case .handedBack where self.upgrade.successorKnowsOfStop:
+            "a successor ends as after a rollback, and has been told that the service stops"
+        default: nil
+        }
+    }
+
     /// The successor knows of no living predecessor.
     private var mayTakeOver: Bool { self.successor.knowsDeath || self.predecessor.process == .absent }
 }

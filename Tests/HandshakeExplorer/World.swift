@@ -114,6 +114,8 @@ enum Message: Hashable {
     case commit
     case committed
     case abort
+    /// An abort that says that the service ends.
+    case abortToStop
     case bye
 }
 
@@ -168,6 +170,8 @@ struct Upgrade: Hashable {
     /// By SIGTERM or SIGKILL.
     var successorWasToldToEnd = false
     var successorWasStopped = false
+    /// It has been told, when it had handed back, that nobody takes the service.
+    var successorKnowsOfStop = false
     /// Its call of `ready()` has returned.
     var applicationServes = false
     /// It has thrown.

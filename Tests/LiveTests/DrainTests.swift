@@ -32,18 +32,73 @@ extension LiveTests {
                 for connection in connections { try connection.ask(demo.process) }
                 let upgrade = try demo.startUpgrade()
                 try demo.event("owner", of: demo.commit(upgrade))
-                for connection in connections {
-                    // The old process may not have begun to drain when the first answers go out.
-                    var isTold = false
-                    while !isTold {
-                        try connection.send(Request.get)
-                        let answer = try connection.answer()
-                        #expect(answer.text == "\(upgrade.old)\n")
-                        isTold = answer.saysClose
-                    }
+                try self.expectTheLastTime(of: connections, from: upgrade.old)
+                try demo.end(upgrade)
+            }
+        }
+
+        /// The process may not have begun to drain when the first answers go out.
+        private func expectTheLastTime(of connections: [Connection], from process: CInt) throws {
+            for connection in connections {
+                var isTold = false
+                while !isTold {
+                    try connection.send(Request.get)
+                    let answer = try connection.answer()
+                    #expect(answer.text == "\(process)\n")
+                    isTold = answer.saysClose
+                }
+                try connection.expectEnd()
+            }
+        }
+
+        /// The service goes on, so nobody may notice.
+        @Test
+        func `A successor that alone is told to stop in its probation ends its connections as after a rollback`()
+            async throws
+        {
+            try await Demo.with(["--probation", "5m"]) { demo in
+                let upgrade = try demo.startUpgrade()
+                let successor = try demo.awaitProbation(upgrade)
+                let (busy, idle) = (try demo.connect(5), try demo.connect(20))
+                for connection in idle { try connection.ask(successor) }
+                for connection in busy { try connection.send(Request.get("/delay/1s")) }
+                // All have been accepted, and are asked for something.
+                try demo.connect().ask(successor)
+                try require(kill(successor, SIGTERM) == 0, "\(successor) is gone")
+                try demo.event("rolledBack", of: upgrade.old)
+                try self.expectTheLastTime(of: idle, from: successor)
+                for connection in busy {
+                    try connection.expect(from: [successor], saysClose: true)
                     try connection.expectEnd()
                 }
-                try demo.end(upgrade)
+                try demo.connect().ask(upgrade.old)
+            }
+        }
+
+        @Test
+        func `A stop in a successor's probation lets both finish what they had begun, and closes what rests`()
+            async throws
+        {
+            try await Demo.with(["--probation", "5m"]) { demo in
+                var (busy, idle) = (try demo.connect(5), try demo.connect(5))
+                for connection in idle { try connection.ask(demo.process) }
+                for connection in busy { try connection.send(Request.get("/delay/2s")) }
+                try demo.connect().ask(demo.process)
+                let upgrade = try demo.startUpgrade()
+                let successor = try demo.awaitProbation(upgrade)
+                let (later, laterIdle) = (try demo.connect(5), try demo.connect(5))
+                for connection in laterIdle { try connection.ask(successor) }
+                for connection in later { try connection.send(Request.get("/delay/1s")) }
+                try demo.connect().ask(successor)
+                busy += later
+                idle += laterIdle
+                try demo.startStop()
+                for connection in idle { try connection.expectEnd() }
+                for connection in busy {
+                    try connection.expect(from: [upgrade.old, successor], saysClose: true)
+                    try connection.expectEnd()
+                }
+                try demo.stop()
             }
         }
 

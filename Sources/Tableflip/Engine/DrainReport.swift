@@ -9,14 +9,14 @@ struct DrainReport {
     private static let interval = Duration.milliseconds(250)
 
     /// When to look again.
-    private(set) var deadline: SuspendingClock.Instant
+    private(set) var deadline: Moment
     /// nil before the first word.
     private var last: Int?
 
-    init(at now: SuspendingClock.Instant) { self.deadline = now + Self.interval }
+    init(at now: Moment) { self.deadline = now + Self.interval }
 
     /// What is to be said of so many that are left; nil: nothing new.
-    mutating func word(_ left: Int, at now: SuspendingClock.Instant) -> Message.Draining? {
+    mutating func word(_ left: Int, at now: Moment) -> Message.Draining? {
         self.deadline = now + Self.interval
         guard left != self.last ?? 0 else { return nil }
         self.last = left

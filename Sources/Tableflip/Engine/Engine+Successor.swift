@@ -141,7 +141,10 @@ extension Engine {
         case .go: self.feed(SuccessorMachine.Event.went)
         case .commit: self.feed(SuccessorMachine.Event.commitReceived)
         case .abort(let abort):
-            self.feed(SuccessorMachine.Event.abortReceived(abort.error(.predecessorAborted, by: "the predecessor")))
+            // To one that hands back it is no matter of course who goes on.
+            let stops = abort.code == UpgradeError.Code.stopping.description
+            let failure = abort.error(stops ? .stopping : .predecessorAborted, by: "the predecessor")
+            self.feed(SuccessorMachine.Event.abortReceived(failure))
         case .bye(let bye):
             self.logger.debug(
                 "predecessor says bye",

@@ -508,7 +508,9 @@ extension PredecessorMachine {
         case .dead: break
         case .killed: break
         case .dismissed: actions.append(.killSuccessor)
-        case .recalled, .handedBack: actions.append(.terminateSuccessor)
+        case .recalled: actions.append(.terminateSuccessor)
+        // It may wait for our word that we read, which will not come.
+        case .handedBack: actions += [.sendAbort(.stopped), .terminateSuccessor]
         }
         if !unwinding.isReported { actions.append(.reportFailure(.stopped)) }
         actions += [.endService, .leave(.stopped)]
@@ -540,7 +542,8 @@ extension PredecessorMachine {
             return .go(.stopping(.init(successor: .ending)), .killSuccessor)
         case .spawnFailed: return .go(.stopping(.init(successor: .none)), .closeChannel)
         case .successorDied: return .go(.stopping(.init(successor: .none)), .closeChannel)
-        case .aborted: return .stay(.sendBye)  // it need not wait for us: nobody resumes
+        // It need not wait for us: nobody resumes. An older successor knows only bye.
+        case .aborted: return .stay(.sendAbort(.stopped), .sendBye)
         case .stopRequested, .deadlinePassed:
             return stopping.successor == .ending ? .go(.finished, .killSuccessor, .exitNow) : .go(.finished, .exitNow)
         case .upgradeRequested: return .stay(.refuse(.stopping))

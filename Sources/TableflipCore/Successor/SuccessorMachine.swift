@@ -336,9 +336,12 @@ extension SuccessorMachine {
     private mutating func whileHandedBack(_ event: Event, _ failure: UpgradeError) -> [Action] {
         switch event {
         case .predecessorDied: self.standIn()
-        // Only now may the application know: one that hears of it returns, and until bye it may be needed.
+        // Only now may the application know: one that hears of it returns, and until bye it may be needed. The service
+        // goes on, also where this process alone was told to stop: its connections end as after any rollback.
         case .byeReceived, .deadlinePassed:
-            self.go(.leaving, .reportFailure(failure), .closeListeners, .leave(self.reason(failure)))
+            self.go(.leaving, .reportFailure(failure), .closeListeners, .leave(.handedBack(failure)))
+        case .abortReceived(let reason) where reason.code == .stopping:
+            self.go(.leaving, .reportFailure(failure), .closeListeners, .leave(.stopped))
         default: []
         }
     }
@@ -348,8 +351,6 @@ extension SuccessorMachine {
         guard !self.isStopping else { return self.go(.leaving, .closeListeners, .leave(.stopped)) }
         return self.go(.starting(committed: true), .resumeReaders)
     }
-
-    private func reason(_ failure: UpgradeError) -> Leaving { self.isStopping ? .stopped : .handedBack(failure) }
 
     private mutating func whileLeaving(_ event: Event) -> [Action] {
         switch event {

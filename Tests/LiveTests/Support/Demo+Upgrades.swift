@@ -31,6 +31,15 @@ extension Demo {
         return outcome.peer
     }
 
+    /// Waits until the successor serves and can still be taken back.
+    func awaitProbation(_ upgrade: Upgrade) throws -> CInt {
+        let probation = try self.events.wait(for: "a probation") { events in
+            events.dropFirst(upgrade.mark).first { $0.pid == upgrade.old && $0.phase == "probation" }
+        }
+        try self.event("serving", of: probation.peer)
+        return probation.peer
+    }
+
     /// Waits until the old process has ended.
     func end(_ upgrade: Upgrade) throws {
         let new = try self.commit(upgrade)

@@ -277,8 +277,19 @@ extension Mutation {
         ),
         (
             "leaves a recalled successor behind when it stops",
-            "case .recalled, .handedBack: actions.append(.terminateSuccessor)",
-            "case .recalled, .handedBack: break"
+            "case .recalled: actions.append(.terminateSuccessor)", "case .recalled: break"
+        ),
+        (
+            "leaves a successor behind that handed back when it stops",
+            "actions += [.sendAbort(.stopped), .terminateSuccessor]", "actions += [.sendAbort(.stopped)]"
+        ),
+        (
+            "does not tell a successor that handed back that it stops",
+            "actions += [.sendAbort(.stopped), .terminateSuccessor]", "actions += [.terminateSuccessor]"
+        ),
+        (
+            "lets its successor believe that it reads again when it stops",
+            "return .stay(.sendAbort(.stopped), .sendBye)", "return .stay(.sendBye)"
         ),
         (
             "leaves a successor behind that it was starting when it stopped",

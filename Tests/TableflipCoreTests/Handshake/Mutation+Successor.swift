@@ -190,6 +190,20 @@ extension Mutation {
             "case .byeReceived, .deadlinePassed:", "case .deadlinePassed:"
         ),
         (
+            "closes its connections though another process serves on",
+            "case .abortReceived(let reason) where reason.code == .stopping:", "case .abortReceived:"
+        ),
+        (
+            "does not hear that nobody serves on",
+            "case .abortReceived(let reason) where reason.code == .stopping:\n"
+                + "            self.go(.leaving, .reportFailure(failure), .closeListeners, .leave(.stopped))", ""
+        ),
+        (
+            "takes its own stop for the service's",
+            ".reportFailure(failure), .closeListeners, .leave(.handedBack(failure)))",
+            ".reportFailure(failure), .closeListeners, .leave(self.isStopping ? .stopped : .handedBack(failure)))"
+        ),
+        (
             "serves again though it was stopped",
             "guard !self.isStopping else { return self.go(.leaving, .closeListeners, .leave(.stopped)) }", ""
         ),

@@ -419,7 +419,7 @@ private let stops: [Story<PredecessorMachine>] = [
     },
     Story("while a successor serves, and drains for too long", after: probation(.timed)) {
         Step(.stopRequested, [.terminateSuccessor] + ending, stopping(.ending))
-        Step(.aborted(failure), [.sendBye], stopping(.ending))
+        Step(.aborted(failure), [.sendAbort(.stopped), .sendBye], stopping(.ending))
         Step(.deadlinePassed, [.killSuccessor, .exitNow], .finished)
     },
     Story("while it gives up ownership", after: relinquishing) {
@@ -441,7 +441,10 @@ private let stops: [Story<PredecessorMachine>] = [
         Step(.stopRequested, ending, stopping(.none))
     },
     Story("while a successor that handed back drains", after: handedBack) {
-        Step(.stopRequested, [.terminateSuccessor, .endService, .leave(.stopped)], stopping(.ending))
+        Step(
+            .stopRequested, [.sendAbort(.stopped), .terminateSuccessor, .endService, .leave(.stopped)],
+            stopping(.ending)
+        )
     },
 ]
 

@@ -337,7 +337,12 @@ private let stops: [Story<SuccessorMachine>] = [
     Story("while it starts", after: starting) {
         Step(.stopRequested, [.pauseReaders], .pausing(.stopped))
         Step(.readersPaused, [.sendAbort(.stopped)], .handedBack(.stopped))
-        Step(.byeReceived, leavingAfterwards(.stopped, .stopped), .leaving)
+        Step(.byeReceived, leavingAfterwards(.stopped), .leaving)
+    },
+    Story("together with its predecessor", after: probation + [.stopRequested, .readersPaused]) {
+        Step(.abortReceived(failure), [], .handedBack(.stopped))
+        Step(.abortReceived(.stopped), leavingAfterwards(.stopped, .stopped), .leaving)
+        Step(.byeReceived, [], .leaving)
     },
     Story("in probation", after: probation) {
         Step(.stopRequested, [.pauseReaders], .pausing(.stopped))
@@ -351,7 +356,7 @@ private let stops: [Story<SuccessorMachine>] = [
     },
     Story("when it has handed back", after: probation + [.checkFailed(failure), .readersPaused]) {
         Step(.stopRequested, [], .handedBack(failure))
-        Step(.byeReceived, leavingAfterwards(failure, .stopped), .leaving)
+        Step(.byeReceived, leavingAfterwards(failure), .leaving)
     },
     Story("while it takes ownership", after: taking) {
         Step(.stopRequested, [], .taking(taken: false))
