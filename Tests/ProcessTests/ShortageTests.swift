@@ -51,6 +51,19 @@ struct ShortageTests {
     }
 
     @Test(arguments: [Variant.plain, .portableReader])
+    func `A process that has no descriptor left removes its PID file when it stops`(_ variant: Variant) async throws {
+        try await Server.with(variant, ["--shortage", "FIFO"]) { server in
+            try await self.leave(nil, of: server)
+            server.client?.hold()
+            try await self.leave(0, of: server)
+            server.stopClient()
+            server.signal(server.current, SIGTERM)
+            try await server.everythingToEnd()
+            #expect(!FileManager.default.fileExists(atPath: server.pidFile.path))
+        }
+    }
+
+    @Test(arguments: [Variant.plain, .portableReader])
     func `When accept fails for want of descriptors, the listeners stay open and what waits is answered later`(
         _ variant: Variant
     ) async throws {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Synchronization
 package import TableflipCore
 
 #if canImport(Glibc)
@@ -12,9 +13,11 @@ import Darwin
 #endif
 
 /// The file that names the process in charge. It is always whole: written beside, then renamed over (rename(2)).
-package struct PIDFile: Hashable, Sendable {
+package final class PIDFile: Sendable {
     package let path: String
     private let process: CInt
+    /// The file that was written last, held open: a process that has no descriptor left still knows its own.
+    private let written = Mutex<OwnedDescriptor?>(nil)
 
     private var temporaryPath: String { "\(self.path).\(self.process).tmp" }
     private var contents: String { "\(self.process)\n" }
@@ -34,7 +37,7 @@ package struct PIDFile: Hashable, Sendable {
         if lstat(self.path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
             throw self.failure("rename", EISDIR)
         }
-        let descriptor = open(self.temporaryPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        let descriptor = open(self.temporaryPath, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw self.failure("open") }
         let file = OwnedDescriptor(takingOwnershipOf: descriptor)
         let bytes = Array(self.contents.utf8)
@@ -45,6 +48,12 @@ package struct PIDFile: Hashable, Sendable {
             self.discard()
             throw failure
         }
+        self.hold(file)
+    }
+
+    private func hold(_ file: consuming OwnedDescriptor) {
+        var file: OwnedDescriptor? = file
+        self.written.withLock { $0 = file.take() }
     }
 
     /// Gives the prepared file its name. From here on this process is the one that the file names. What was prepared and
@@ -74,11 +83,29 @@ package struct PIDFile: Hashable, Sendable {
     }
 
     package var namesThisProcess: Bool {
+        let isHeld = self.written.withLock { file in
+            switch file {
+            case .some(let file): self.isThere(file.borrowed) && self.isOurs(file.borrowed)
+            case .none: false
+            }
+        }
+        if isHeld { return true }
         let descriptor = open(self.path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return false }
         let file = OwnedDescriptor(takingOwnershipOf: descriptor)
+        return self.isOurs(file.borrowed)
+    }
+
+    /// Whether it is what the path leads to. Nobody else can have its inode number for as long as it is open.
+    private func isThere(_ number: CInt) -> Bool {
+        var (here, there) = (stat(), stat())
+        return fstat(number, &here) == 0 && lstat(self.path, &there) == 0 && here.st_dev == there.st_dev
+            && here.st_ino == there.st_ino
+    }
+
+    private func isOurs(_ number: CInt) -> Bool {
         var bytes = [UInt8](repeating: 0, count: 32)
-        let count = read(file.borrowed, &bytes, bytes.count)
+        let count = pread(number, &bytes, bytes.count, 0)
         return count > 0 && bytes[..<count].elementsEqual(self.contents.utf8)
     }
 
