@@ -5,6 +5,14 @@ import CTableflip
 import TableflipCore
 import TableflipSystem
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 /// What a service manager has passed to a first process: sockets that it opened, and what an earlier process put into its
 /// store. Claimed by the same calls as what a predecessor hands over.
 struct PassedDescriptors {
@@ -25,7 +33,9 @@ struct PassedDescriptors {
     /// The one that fits best: of this name and address, of this name, of this address. What was stored twice comes newest
     /// first.
     mutating func claim(_ entry: InventoryEntry) -> CarriedDescriptor? {
-        let fitting = self.all.indices.filter { self.fits(self.all[$0], entry.kind) }
+        let fitting = self.all.indices.filter {
+            self.fits(self.all[$0], entry.kind) && (self.all[$0].stored == nil || self.canBeReached(entry))
+        }
         let named = fitting.filter { self.isNamed(self.all[$0], entry) }
         let address = SocketAddress(entry.address)
         let bound = fitting.filter { index in
@@ -53,6 +63,14 @@ struct PassedDescriptors {
     mutating func closeAll() -> (names: [String], stored: [StoreName]) {
         defer { self.all = [] }
         return (self.all.map { $0.stored?.name ?? $0.name }, self.all.compactMap(\.stored))
+    }
+
+    /// A Unix path is gone when the directory was, which a service manager removes with `RuntimeDirectory=`: nobody finds
+    /// the way to a socket that was kept then.
+    private func canBeReached(_ entry: InventoryEntry) -> Bool {
+        guard let path = entry.unixPath(from: self.directory) else { return true }
+        var status = stat()
+        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
     }
 
     private func isNamed(_ passed: PassedDescriptor, _ entry: InventoryEntry) -> Bool {

@@ -82,6 +82,18 @@ import Darwin
         #expect(access(path, F_OK) != 0)
     }
 
+    /// Whose directory went with the process that crashed, say.
+    @Test func `a stored Unix socket whose path is gone is not claimed, and leaves the store`() throws {
+        let path = "/tmp/tf-gone-\(getpid())"
+        let address = SocketAddress.unix(path: path)
+        let entry = InventoryEntry(name: address.description, kind: .listener, address: address.description)
+        _ = try self.pass([(try #require(StoreName(entry).text), address)])
+        #expect(unlink(path) == 0)
+        #expect(throws: UpgradeError.self) { try self.ask(address.description, address) }
+        #expect(self.registry.closeUnclaimed().names == [address.description])
+        #expect(self.registry.takeUnclaimedStored() == [StoreName(entry)])
+    }
+
     @Test func `what nobody asks for is closed, named, and leaves the store`() throws {
         let stored = StoreName(InventoryEntry(name: "old", kind: .listener, address: ""))
         _ = try self.pass([
