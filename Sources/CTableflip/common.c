@@ -238,9 +238,11 @@ static atomic_int marked_process = 0;
 static void write_signal(int signal, siginfo_t *info, void *context) {
     (void)context;
     int saved = errno;
-    unsigned char byte = (unsigned char)signal;
-    int marked = atomic_load(&marked_process);
-    if (marked > 0 && info && info->si_pid == marked) byte |= 0x80;
+    unsigned char byte = (unsigned char)(signal - 1); // 1 to 64
+    if (info && info->si_pid > 0) {
+        if (info->si_pid == atomic_load(&marked_process)) byte |= TF_SIGNAL_IS_MARKED;
+        if (info->si_pid == getppid()) byte |= TF_SIGNAL_OF_PARENT;
+    }
     // A full pipe means that many signals are waiting already: dropping one more loses nothing.
     ssize_t ignored = write(atomic_load(&signal_descriptor), &byte, 1);
     (void)ignored;

@@ -154,10 +154,13 @@ int tf_adopt_orphans(void);
 /// Returns an error number.
 int tf_start_thread(void (*body)(void *), void *context, const char *name);
 
-/// From now on `signal` does nothing but write its number as one byte to `descriptor` (non-blocking).
+/// Beside the number of a signal, less one: who has sent it.
+#define TF_SIGNAL_IS_MARKED 0x80
+#define TF_SIGNAL_OF_PARENT 0x40
+/// From now on `signal` does nothing but write one byte to `descriptor` (non-blocking): its number less one, and who sent it.
 /// One descriptor serves all signals of the process; it must stay open. Unblocks the signal in the calling thread.
 int tf_signal_to_descriptor(int signal, int descriptor);
-/// From now on the signals that this process sends are written with the highest bit set. 0: none is.
+/// From now on the signals that this process sends are marked. 0: none is.
 void tf_mark_signals_of(pid_t process);
 /// Gives the signal its default action again.
 void tf_signal_default(int signal);

@@ -8,11 +8,6 @@ import TableflipSystem
 extension Engine {
     func tellManager(_ event: UpgradeEvent) {
         guard self.service != nil else { return }
-        if event.phase == .committed {
-            // systemd sends SIGTERM once more when the main process has ended, to whoever is left. That is not the second
-            // one that means now: it has SIGKILL for those who take too long.
-            WakeUp.markSignals(of: ProcessID.parent)
-        }
         let isAlone = self.successor.link == .dead
         self.service?.note(event, isAlone: isAlone, Moment.now, self.logger)
         guard self.context.configuration.storesDescriptors, self.isHeard(since: event, isAlone: isAlone) else { return }

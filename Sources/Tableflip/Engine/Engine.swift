@@ -62,6 +62,10 @@ final class Engine {
     private var predecessorDeadline: Armed<PredecessorMachine.Deadline>?
     /// A stop has been asked for.
     private var isStopping = false
+    /// And was passed on by the predecessor.
+    private var stopCameByPredecessor = false
+    /// Then there was another process of this service beside this one.
+    private var stopsBesideAnother = false
     var isOver = false
     /// The application has been told to leave, or is about to be.
     var isLeaving = false
@@ -264,13 +268,23 @@ final class Engine {
                     )
                 )
             } else if self.context.configuration.signals.stop.contains(number) {
-                // A signal to the whole group reaches us twice, once by way of our predecessor: that is not the second
-                // one, which means now. Nor is what a service manager sends to one that has been replaced.
-                if signal.isMarked, self.isStopping { continue }
+                guard self.isNewStop(signal) else { continue }
                 self.logger.info("stop by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
                 self.feed(EngineInput.stop)
             }
         }
+    }
+
+    /// The second one means now. A signal to the whole service reaches us twice, once by way of our predecessor, and not
+    /// always in this order; that is one. Nor does what a service manager sends once more count.
+    private func isNewStop(_ signal: WakeUp.Signal) -> Bool {
+        guard self.isStopping else {
+            self.stopCameByPredecessor = signal.isMarked
+            return true
+        }
+        if signal.isMarked || signal.isOfParent && self.stopsBesideAnother { return false }
+        defer { self.stopCameByPredecessor = false }
+        return !self.stopCameByPredecessor
     }
 
     private func take(_ input: EngineInput) {
@@ -298,8 +312,18 @@ final class Engine {
         }
     }
 
+    /// systemd sends SIGTERM to all of a service, and when the main process has ended once more to whoever is left: to a
+    /// successor whose predecessor has gone, or to a predecessor that the manager does not take for the main process any
+    /// more. It has SIGKILL for those who take too long.
+    private func noteWhoStops() {
+        guard !self.isStopping else { return }
+        let isReplaced = if case .draining = self.predecessor.state { true } else { false }
+        self.stopsBesideAnother = self.predecessorID != 0 || isReplaced && self.service != nil
+    }
+
     /// Until this process is in charge, stopping is the affair of taking over; from then on, of handing over.
     private func stop() {
+        self.noteWhoStops()
         self.isStopping = true
         self.emit(.stopping)
         self.giveUpWaitingUpgrade()

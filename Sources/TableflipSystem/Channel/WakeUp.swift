@@ -44,7 +44,7 @@ package final class WakeUp: Sendable {
         }
     }
 
-    /// A pipe in which each of these signals arrives as a byte, and does nothing else any more (sigaction(2)). It must
+    /// A pipe in which each of these signals arrives as a byte (``Signal``), and does nothing else any more (sigaction(2)). It must
     /// live until ``stopReceiving(_:)``.
     package convenience init(receiving signals: [CInt]) throws(SystemCallError) {
         try self.init()
@@ -62,10 +62,13 @@ package final class WakeUp: Sendable {
         package var number: CInt
         /// Sent by the process of ``markSignals(of:)``.
         package var isMarked: Bool
+        /// Sent by whoever was this process's parent at that moment, as a service manager is.
+        package var isOfParent: Bool
 
         package init(_ byte: UInt8) {
-            self.number = CInt(byte & 0x7f)
-            self.isMarked = byte & 0x80 != 0
+            self.number = CInt(byte & 0x3f) + 1
+            self.isMarked = CInt(byte) & TF_SIGNAL_IS_MARKED != 0
+            self.isOfParent = CInt(byte) & TF_SIGNAL_OF_PARENT != 0
         }
     }
 

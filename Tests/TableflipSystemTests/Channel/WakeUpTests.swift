@@ -51,10 +51,10 @@ import Darwin
             let wakeUp = try WakeUp(receiving: [SIGHUP, SIGTERM])
             kill(getpid(), SIGHUP)
             #expect(readable(wakeUp.descriptor))
-            #expect(wakeUp.clear() == [UInt8(SIGHUP)])
+            #expect(wakeUp.clear().map(WakeUp.Signal.init).map(\.number) == [SIGHUP])
             kill(getpid(), SIGTERM)
             #expect(readable(wakeUp.descriptor))
-            #expect(wakeUp.clear() == [UInt8(SIGTERM)])
+            #expect(wakeUp.clear().map(WakeUp.Signal.init).map(\.number) == [SIGTERM])
         }
     }
 
@@ -68,9 +68,24 @@ import Darwin
                 #expect(readable(wakeUp.descriptor))
                 let signals = wakeUp.clear().map(WakeUp.Signal.init)
                 #expect(signals.map(\.number) == [SIGTERM] && signals.map(\.isMarked) == [isMarked])
+                #expect(signals.map(\.isOfParent) == [false])
             }
         }
     }
+
+    #if os(Linux)
+    @Test func `every signal keeps its number`() async {
+        await #expect(processExitsWith: .success) {
+            for signal in [SIGHUP, SIGTERM, SIGTTIN, SIGSYS, 35, 63, 64] {
+                let wakeUp = try WakeUp(receiving: [signal])
+                WakeUp.markSignals(of: getpid())
+                kill(getpid(), signal)
+                #expect(readable(wakeUp.descriptor))
+                #expect(wakeUp.clear().map(WakeUp.Signal.init).map(\.number) == [signal])
+            }
+        }
+    }
+    #endif
 
     @Test func `a signal that cannot be caught is refused`() async {
         await #expect(processExitsWith: .success) {
