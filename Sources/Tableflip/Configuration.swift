@@ -9,7 +9,8 @@ extension Upgrader {
         /// What becomes of an upgrade that is asked for while the process before this one still drains. There are never
         /// more than two processes.
         public enum Overlap: Hashable, Sendable {
-            /// It is refused, by the error `predecessorAlive`.
+            /// It is refused, by the error `predecessorAlive`. That process has a second to leave before: one that has
+            /// nothing left to finish does.
             case refuse
             /// It begins when that process has left; ``drainTimeout`` bounds that. One upgrade can wait, another one is
             /// refused by the error `upgradeRunning`; a stop ends the wait by the error `stopping`.

@@ -51,7 +51,7 @@ extension Engine {
         if let problem = request.problem {
             self.refuseUpgrade(problem, request)
         } else if let refusal = self.reasonToRefuse {
-            if refusal.code == .predecessorAlive, self.context.configuration.overlap == .wait {
+            if refusal.code == .predecessorAlive {
                 self.holdBack(request)
             } else {
                 self.refuseUpgrade(refusal, request)
@@ -107,10 +107,14 @@ extension Engine {
         self.tell(PredecessorMachine.Event.upgradeRequested)
     }
 
-    /// At most two processes: the upgrade waits for the one before us.
+    /// At most two processes: the upgrade waits for the one before us. By default only for a moment, in which one leaves
+    /// that has nothing left to finish: who asks again right after an upgrade, perhaps by a signal, is not told no for
+    /// that.
     private func holdBack(_ upgrade: UpgradeRequest) {
         guard self.waitingUpgrade == nil else { return self.refuseUpgrade(self.alreadyWaiting, upgrade) }
-        self.waitingUpgrade = upgrade
+        let waits = self.context.configuration.overlap == .wait
+        self.waitingUpgrade = WaitingUpgrade(
+            request: upgrade, deadline: waits ? nil : self.clock.now + self.timings.farewell)
         self.logger.info(
             "the upgrade waits for the previous process to leave", metadata: ["pid": "\(self.predecessorID)"]
         )
@@ -126,12 +130,17 @@ extension Engine {
 
     func beginWaitingUpgrade() {
         guard let waiting = self.waitingUpgrade.take() else { return }
-        self.requestUpgrade(waiting)
+        self.requestUpgrade(waiting.request)
+    }
+
+    func waitingUpgradeOverran() {
+        guard let waiting = self.waitingUpgrade.take() else { return }
+        self.refuseUpgrade(self.refusal(.predecessorAlive), waiting.request)
     }
 
     func giveUpWaitingUpgrade() {
         guard let waiting = self.waitingUpgrade.take() else { return }
-        self.refuseUpgrade(self.refusal(.stopping), waiting)
+        self.refuseUpgrade(self.refusal(.stopping), waiting.request)
     }
 
     /// A successor that was sent SIGKILL and that the kernel still holds counts as dead; it is reaped when it ends.

@@ -98,7 +98,7 @@ final class Engine {
     // As a predecessor.
     var attempt: Attempt?
     /// It begins when the process before this one has left.
-    var waitingUpgrade: UpgradeRequest?
+    var waitingUpgrade: WaitingUpgrade?
     var leftovers: [SpawnedProcess] = []
     var vetting: Vetting?
     var vettingNumber = 0
@@ -370,6 +370,7 @@ final class Engine {
         consider(self.predecessorDeadline?.at)
         consider(self.ownership.leaveDeadline)
         consider(self.vetting?.deadline)
+        consider(self.waitingUpgrade?.deadline)
         consider(self.check?.deadline)
         consider(self.attempt?.pulse?.deadline)
         consider(self.attempt?.drainReport?.deadline)
@@ -401,6 +402,7 @@ final class Engine {
         }
         if let deadline = self.ownership.leaveDeadline, deadline <= now { self.leaveNow() }
         if let vetting, vetting.deadline <= now { self.vetoesOverran(vetting) }
+        if let deadline = self.waitingUpgrade?.deadline, deadline <= now { self.waitingUpgradeOverran() }
         if let check, check.deadline <= now { self.checkReturned(.probationOverran) }
         if let pulse = self.attempt?.pulse, pulse.deadline <= now { self.feelPulse() }
         if let report = self.attempt?.drainReport, report.deadline <= now { self.reportDrain() }

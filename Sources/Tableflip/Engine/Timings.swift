@@ -36,6 +36,9 @@ struct Timings: Sendable {
         self.hook = configuration.hookTimeout
     }
 
+    /// How long a predecessor takes to leave that has nothing left to finish.
+    var farewell: Duration { self.quick }
+
     /// The same, with another time for a successor to be ready in; nil: as it is.
     func allowing(_ upgrade: Duration?) -> Timings {
         var timings = self

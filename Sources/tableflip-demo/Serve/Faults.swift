@@ -16,6 +16,9 @@ struct Faults: ParsableArguments {
     @Option(help: "A successor ends itself with SIGKILL this long after it was ready.")
     var crashAfterReady: DurationArgument?
 
+    @Option(help: "A successor says that it is unwell this long after it was ready.")
+    var unwellAfterReady: DurationArgument?
+
     /// The flags on the first line of a file, if it has any; they come instead of those on the command line.
     static func read(from path: String) throws -> Faults? {
         let line = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").first ?? ""

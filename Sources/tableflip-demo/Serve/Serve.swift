@@ -27,6 +27,9 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "Where to listen, HOST:PORT; port 0 is any.")
     var listen = AddressArgument.standard
 
+    @Option(help: "What the listener is called, such as a socket unit's FileDescriptorName=; by default its address.")
+    var listenName: String?
+
     @Option(help: "The file that names the process in charge.")
     var pidFile: String?
 
@@ -64,6 +67,9 @@ struct Serve: AsyncParsableCommand {
     @Flag(help: "Leave the listener in the service manager's store, for the next process if this one crashes.")
     var storeDescriptors = false
 
+    @Flag(help: "Let an upgrade wait until the process before has left, rather than refuse it.")
+    var overlapWaits = false
+
     @Flag(help: .init("Do not move connections, as if they were encrypted.", visibility: .hidden))
     var stay = false
 
@@ -84,7 +90,7 @@ struct Serve: AsyncParsableCommand {
                 configuration: .init(
                     pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout.duration,
                     drainTimeout: self.drainTimeout.duration, pauseTimeout: self.pauseTimeout.duration,
-                    probation: .lasting(self.probation.duration),
+                    overlap: self.overlapWaits ? .wait : .refuse, probation: .lasting(self.probation.duration),
                     controlSocket: self.controlSocket.map { .init(path: $0) }, version: "demo",
                     storesDescriptors: self.storeDescriptors
                 ),
@@ -109,7 +115,7 @@ struct Serve: AsyncParsableCommand {
         try await self.hold(upgrader)
         if let delay = faults?.initDelay { try await Task.sleep(for: delay.duration) }
 
-        let listener = try upgrader.listen(on: address)
+        let listener = try upgrader.listen(on: address, name: self.listenName)
         let drained: () async throws -> Void
         if self.bare {
             let gate = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
@@ -138,6 +144,12 @@ struct Serve: AsyncParsableCommand {
             Task.detached {
                 try await Task.sleep(for: delay.duration)
                 kill(getpid(), SIGKILL)
+            }
+        }
+        if let delay = faults?.unwellAfterReady {
+            Task.detached {
+                try await Task.sleep(for: delay.duration)
+                upgrader.isWell = false
             }
         }
 

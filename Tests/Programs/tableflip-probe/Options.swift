@@ -37,12 +37,16 @@ struct Options {
     var losesDescriptor = false
     /// Hand a list of all generations from process to process, as state left and as final state.
     var hasState = false
+    /// Leave sockets and states with the service manager.
+    var storesDescriptors = false
     var successor = Upgrader.Successor()
     /// Named pipes; see `Fifo`. Wait for a byte before returning from `main`, and before a reader has paused.
     var linger: String?
     var pauseWait: String?
     /// Start a program once this one serves, and tell what it sees.
     var runsChild = false
+    /// Become a user without any right once the listeners are there.
+    var dropsPrivileges = false
     /// A named pipe to wait for before the first generation is ready.
     var readyWait: String?
     /// A named pipe that says how many descriptors are to be free; see `DescriptorShortage`.
@@ -91,6 +95,7 @@ struct Options {
             case "--ignore-children": self.ignoresChildren = true
             case "--lose-descriptor": self.losesDescriptor = true
             case "--state": self.hasState = true
+            case "--store": self.storesDescriptors = true
             case "--reader": self.hasReader = true
             case "--files": self.files = rest.popFirst().flatMap { Int($0) } ?? 0
             case "--executable": self.successor.executable = rest.popFirst()
@@ -104,6 +109,7 @@ struct Options {
             case "--pause-wait": self.pauseWait = rest.popFirst()
             case "--run-child": self.runsChild = true
             case "--ready-wait": self.readyWait = rest.popFirst()
+            case "--drop-privileges": self.dropsPrivileges = true
             case "--shortage": self.shortage = rest.popFirst()
             case "--storm": self.hasStorm = true
             case "--say-accepts": self.saysAccepts = true
@@ -134,6 +140,7 @@ struct Options {
             pauseTimeout: self.pauseTimeout, successor: self.successor, overlap: self.overlap,
             controlSocket: self.controlSocket, version: "probe 1"
         )
+        configuration.storesDescriptors = self.storesDescriptors
         configuration.probation = .lasting(self.probation)
         // What the next generation gets wrong before it can speak.
         if misbehaviour?.word == "misconfigure" { configuration.drainTimeout = .zero }

@@ -43,6 +43,12 @@ struct Probe {
         _ = write(self.output, line, line.count)
     }
 
+    /// Of all threads, for good (setuid(2), "C library/kernel differences").
+    private static func dropPrivileges() throws {
+        let nobody: uid_t = 65534
+        guard setgroups(0, nil) == 0, setgid(nobody) == 0, setuid(nobody) == 0 else { throw SystemCallError("setuid") }
+    }
+
     private static func give(_ order: String, to upgrader: Upgrader) async {
         do {
             if order == "commit" {
@@ -124,6 +130,7 @@ struct Probe {
             listeners.append(
                 try upgrader.listen(on: .tcp(host: "127.0.0.1", port: port), name: "group 2", options: group))
         }
+        if options.dropsPrivileges, getuid() == 0 { try self.dropPrivileges() }
         for listener in listeners {
             let address = listener.address
             self.say(

@@ -116,6 +116,35 @@ import Darwin
         }
     }
 
+    /// Right after an upgrade, the process before is about to leave. Whoever asks then need not ask again.
+    @Test(arguments: Kernel.allCases)
+    func `an upgrade that comes while the predecessor leaves begins when it has left`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        // A busy machine must not be taken for a predecessor that drains.
+        var patience = Patience()
+        patience.quick = .seconds(60)
+        try await Stage.successor(kernel, of: predecessor, patience: patience) { stage in
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go, .commit)
+            try await ready.value
+            try await predecessor.peer.expect(.committed)
+            let upgrade = stage.requestUpgrade()
+            _ = try await stage.events.first(.waiting)
+            // One is enough.
+            #expect(try await stage.requestUpgrade().failure.code == .upgradeRunning)
+            try await predecessor.die()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.greet()
+            let inventory = try await successor.takeInventory()
+            try await successor.sayReady(inventory)
+            try await successor.peer.expect(.go)
+            try await successor.peer.expect(.commit)
+            try await successor.peer.say(.committed)
+            #expect(try await upgrade.value.generation == 6)
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `its events tell each phase, in order`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)

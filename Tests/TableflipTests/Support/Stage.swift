@@ -76,11 +76,11 @@ final class Stage: Sendable {
     /// `greeting`; by itself it hands over an inventory of nothing.
     static func successor(
         _ kernel: Kernel, pidFile: PIDFile? = nil, of predecessor: FakePredecessor,
-        _ configure: (inout Upgrader.Configuration) -> Void = { _ in },
+        _ configure: (inout Upgrader.Configuration) -> Void = { _ in }, patience: Patience = Patience(),
         greeting: ((FakePredecessor) async throws -> Void)? = nil, _ play: (Stage) async throws -> Void
     ) async throws {
         await self.waitForCalm()
-        let surroundings = try Surroundings(kernel, pidFile, configure)
+        let surroundings = try Surroundings(kernel, pidFile, configure, patience)
         // Making one waits for the predecessor.
         let making = Task { try await Self.make(surroundings, predecessor) }
         let greeted: Result<Void, any Error>
@@ -197,7 +197,10 @@ private struct Surroundings: Sendable {
     let exited = Latch<CInt>()
     let exitNow: WakeUp
 
-    init(_ kernel: Kernel, _ pidFile: PIDFile?, _ configure: (inout Upgrader.Configuration) -> Void) throws {
+    init(
+        _ kernel: Kernel, _ pidFile: PIDFile?, _ configure: (inout Upgrader.Configuration) -> Void,
+        _ patience: Patience = Patience()
+    ) throws {
         var configuration = Upgrader.Configuration(signals: .none)
         // A busy machine must not be taken for a reader that is stuck.
         configuration.pauseTimeout = .seconds(30)
@@ -208,7 +211,7 @@ private struct Surroundings: Sendable {
         self.kernel = kernel
         self.spawner = spawner
         self.exitNow = exitNow
-        self.context = try EngineContext(
+        var context = try EngineContext(
             configuration: configuration, logger: Logger(label: "stage") { _ in SwiftLogNoOpLogHandler() },
             capabilities: kernel.capabilities, spawner: spawner,
             program: { _ throws(UpgradeError) in
@@ -224,6 +227,8 @@ private struct Surroundings: Sendable {
             },
             pidFile: pidFile
         )
+        context.trial.patience = patience
+        self.context = context
     }
 }
 
