@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import TableflipCore
+import TableflipSystem
 
 /// When the successor is told how many connections this process still serves. A drain that is over in a moment is not
 /// worth a word.

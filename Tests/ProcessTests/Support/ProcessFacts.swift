@@ -62,12 +62,22 @@ struct ProcessFacts: Hashable, Sendable {
         }
     }
 
+    /// What `/proc/PID/status` says.
+    static func status(of process: CInt) -> [String: String] {
+        let lines = self.text("/proc/\(process)/status").split(separator: "\n").map {
+            $0.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        }
+        return lines.filter { $0.count == 2 }.reduce(into: [:]) { all, line in
+            all[String(line[0])] = line[1].trimmingCharacters(in: .whitespaces)
+        }
+    }
+
     static func executable(of process: CInt) -> String? { self.link("/proc/\(process)/exe") }
 
     static func directory(of process: CInt) -> String? { self.link("/proc/\(process)/cwd") }
 
     /// `Z` for a process that has ended and was not reaped; nil for none at all.
-    static func state(of process: CInt) -> Character? { self.status(of: process)?.first?.first }
+    static func state(of process: CInt) -> Character? { self.fields(of: process)?.first?.first }
 
     /// Time on a processor so far, of all its threads.
     static func processorTime(of process: CInt) -> Duration {
@@ -77,11 +87,11 @@ struct ProcessFacts: Hashable, Sendable {
     }
 
     static func processes(inGroup group: CInt) -> Set<CInt> {
-        Set(self.names(in: "/proc").compactMap { CInt($0) }.filter { self.status(of: $0)?[2] == "\(group)" })
+        Set(self.names(in: "/proc").compactMap { CInt($0) }.filter { self.fields(of: $0)?[2] == "\(group)" })
     }
 
     /// The fields behind the name, which may have spaces in it: state, parent, group, …
-    private static func status(of process: CInt) -> [Substring]? {
+    private static func fields(of process: CInt) -> [Substring]? {
         let text = self.text("/proc/\(process)/stat")
         return text.lastIndex(of: ")").map { text[text.index($0, offsetBy: 2)...].split(separator: " ") }
     }
