@@ -3,7 +3,9 @@
 # Copyright (c) the swift-tableflip authors
 """Takes the demo through upgrades, failures and stops as a systemd service. Runs inside Scripts/systemd-box.
 
-usage: test-systemd.py TABLEFLIP-DEMO [TEST...]     (tableflipctl stands beside it)
+usage: test-systemd.py [--part I/N] TABLEFLIP-DEMO [TEST...]     (tableflipctl and tableflip-probe stand beside it)
+
+The units are those of deploy/systemd, as they are. What they start, /srv/hello/current/hello, is the demo here.
 """
 
 import http.client
@@ -20,10 +22,12 @@ import traceback
 
 from demo_client import HOST, PATIENCE, PORT, Load, Request, check, get, until
 
-RUN = "/run/demo"
-DEMO = RUN + "/tableflip-demo"
-CTL = RUN + "/tableflipctl"
-FAULTS = RUN + "/faults"
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAMS = "/srv/hello/current"
+HELLO = PROGRAMS + "/hello"
+DEMO = PROGRAMS + "/tableflip-demo"
+FAULTS = PROGRAMS + "/faults"
+UNITS = "/run/systemd/system"
 
 
 def systemctl(*words, timeout=PATIENCE, ok=True):
@@ -32,55 +36,77 @@ def systemctl(*words, timeout=PATIENCE, ok=True):
     return done
 
 
+def write(path, text, mode=0o644):
+    """Whole, or not at all."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".new", "w") as file:
+        file.write(text)
+    os.chmod(path + ".new", mode)
+    os.rename(path + ".new", path)
+
+
+def set_faults(words):
+    write(FAULTS, words + "\n")
+
+
+class Kind:
+    """One way to run a service, from a unit of deploy/systemd."""
+
+    def __init__(self, unit, dropin="", flags="", through="", tells=True, waits=True, version=252):
+        self.unit, self.dropin, self.flags, self.through = unit, dropin, flags, through
+        # Whether systemd hears what the service says of itself; whether its reload ends with the upgrade; and whether it
+        # fails with it.
+        self.tells, self.waits, self.version = tells, waits, version
+        self.fails = waits and version == 252
+        self.is_activated = "activated" in unit
+
+
+# What is listened on is found by the name that the socket unit gives it, whatever its address.
+ACTIVATED = "--listen 0.0.0.0:1 --listen-name web"
+KINDS = {
+    "notify": Kind("hello.service"),
+    "notify-reload": Kind("hello-reload.service", version=253),
+    "simple": Kind("hello-pidfile.service", tells=False, waits=False),
+    "activated": Kind("hello-activated.service", flags=ACTIVATED),
+    "activated, notify-reload": Kind(
+        "hello-activated.service", "Type=notify-reload\nExecReload=", f"--listen [::]:{PORT}", version=253),
+    # As the guide has it for those without a control socket on an older systemd.
+    "notify with kill": Kind("hello.service", "ExecReload=\nExecReload=/bin/kill -HUP $MAINPID", waits=False),
+    # Where CLONE_PARENT is refused, successors are adopted by systemd.
+    "notify, adopted": Kind("hello.service", through=f"{sys.executable} {HERE}/forbid-clone-parent.py "),
+    "notify-reload, adopted": Kind(
+        "hello-reload.service", through=f"{sys.executable} {HERE}/forbid-clone-parent.py ", version=253),
+}
+
+
 class Unit:
     """A service of one of the kinds, started; gone at the end."""
 
     number = 0
 
-    def __init__(self, kind, *flags, service="", socket=None):
+    def __init__(self, kind, *flags, service=""):
         Unit.number += 1
-        self.kind, self.name = kind, f"demo{Unit.number}.service"
-        is_file = kind.endswith(".service")
-        self.socket = self.name.replace(".service", ".socket") if socket else None
+        self.kind = KINDS[kind]
+        self.name = f"hello{Unit.number}.service"
+        self.socket = self.name.replace(".service", ".socket") if self.kind.is_activated else None
         set_faults("")
-        os.makedirs(RUN, exist_ok=True)
-        words = [DEMO, "serve", "--listen", f"{HOST}:{PORT}", "--fault-file", FAULTS, "--drain-timeout", "8s", *flags]
-        lines = {} if is_file else {
-            "notify": "Type=notify\nExecReload=/bin/kill -HUP $MAINPID",
-            "notify with tableflipctl": f"Type=notify\nExecReload={CTL} upgrade --control-socket {RUN}/control",
-            "notify-reload": "Type=notify-reload",
-            "pid-file": f"Type=simple\nPIDFile={RUN}/pid\nExecReload=/bin/kill -HUP $MAINPID",
-        }
-        lines = lines.get(kind)
-        if self.waits and not is_file:
-            words += ["--control-socket", RUN + "/control"]
-        if kind == "pid-file":
-            words += ["--pid-file", RUN + "/pid"]
-        with open(f"/run/systemd/system/{self.name}", "w") as file:
-            file.write(to_copy(kind, words) if is_file else f"[Service]\n{lines}\nExecStart={' '.join(words)}\n{service}\n")
+        words = [DEMO, "serve", "--listen", f"{HOST}:{PORT}", "--fault-file", FAULTS, "--drain-timeout", "8s"]
+        words += [*self.kind.flags.split(), *flags]
+        write(HELLO, f"#!/bin/sh\nexec {self.kind.through}{' '.join(words)} \"$@\"\n", 0o755)
+        self.files = [f"{UNITS}/{self.name}"]
+        shutil.copy(f"{HERE}/../deploy/systemd/{self.kind.unit}", self.files[0])
         if self.socket:
-            with open(f"/run/systemd/system/{self.socket}", "w") as file:
-                file.write(f"[Unit]\nDefaultDependencies=no\n[Socket]\n{socket}\n")
-        systemctl("daemon-reload")
-        systemctl("start", self.socket or self.name)
-        until("it to answer", self._answers)
-        self.generation, self.before = 1, 0
+            self.files.append(f"{UNITS}/{self.socket}")
+            shutil.copy(f"{HERE}/../deploy/systemd/{self.kind.unit.replace('.service', '.socket')}", self.files[1])
+        self.files.append(f"{UNITS}/{self.name}.d/test.conf")
+        write(self.files[-1], f"[Service]\n{self.kind.dropin}\n{service}\n")
+        self.generation = 1
 
-    def _answers(self):
+    def answers(self):
         try:
             return get("/")
         except OSError:
             return None
-
-    @property
-    def tells(self):
-        """Whether it tells systemd of itself."""
-        return self.kind not in ("pid-file", "hello-pidfile.service")
-
-    @property
-    def waits(self):
-        """Whether its reload is a command that waits for the outcome."""
-        return "tableflipctl" in self.kind or self.kind in ("hello.service", "hello-activated.service")
 
     def show(self, *names):
         text = systemctl("show", self.name, "-p", ",".join(names)).stdout
@@ -92,28 +118,30 @@ class Unit:
         return int(self.show("MainPID")[0])
 
     def reload(self):
-        # At most two processes: while one drains, an upgrade is refused.
-        until("the process before to leave", lambda: not os.path.exists(f"/proc/{self.before}"))
         return systemctl("reload", self.name, ok=False)
 
-    def upgrade(self):
-        """Reloads, and waits until systemd follows the process that answers."""
+    def upgrade(self, is_first=False):
+        """Reloads, and waits until systemd follows the process that answers. `is_first`: of a new row."""
+        self.generation = 2 if is_first else self.generation + 1
         old = self.main
         result = self.reload()
         check(result.returncode == 0, "reload:", result.returncode, result.stderr)
-        if self.kind in ("notify-reload", "hello-reload.service") or self.waits:
+        if self.kind.waits:
             check(self.main != old, "reload has returned, and the main process is the old one")
-        self.generation += 1
 
         def done():
             main, state, status = self.show("MainPID", "ActiveState", "StatusText")
             check(state in ("active", "reloading"), "the unit is", state)
             wanted = f"generation {self.generation} (PID {main}) serves"
-            return state == "active" and int(main) != old and (not self.tells or status == wanted)
+            return state == "active" and int(main) != old and (not self.kind.tells or status == wanted) and int(main)
 
-        until(f"generation {self.generation} to be in charge", done)
-        self.before = old
-        check(int(get("/")) == self.main, "the main process is", self.main, "and", get("/"), "answers")
+        main = until(f"generation {self.generation} to be in charge", done)
+        answers = int(get("/"))
+        check(answers == main, "the main process is", main, "and", answers, "answers")
+
+    def is_active_as(self, main):
+        until("the unit to be active", lambda: self.show("ActiveState") == ["active"])
+        check(self.main == main and int(get("/")) == main, "the old process does not answer")
 
     def journal(self, *words):
         done = subprocess.run(
@@ -125,93 +153,126 @@ class Unit:
     def said(self, pattern):
         return [line for line in self.journal() if re.search(pattern, line["MESSAGE"])]
 
-    def stop(self, result="success"):
+    def stop(self):
         """Stops it; nothing may be killed, and nothing may be left."""
         group = self.show("ControlGroup")[0]
         # A connection that waits in a socket unit's queue would start the service again.
         systemctl("stop", *([self.socket] if self.socket else []), self.name)
-        state, actual = self.show("ActiveState", "Result")
-        check((state, actual) == ("inactive", result), "after the stop the unit is", state, actual)
+        state, result = self.show("ActiveState", "Result")
+        check((state, result) == ("inactive", "success"), "after the stop the unit is", state, result)
         bad = r"SIGKILL|Killing process|timed out|not our child|reception only permitted"
-        words = [line["MESSAGE"] for line in self.said(bad) if line.get("SYSLOG_IDENTIFIER") == "systemd"]
+        words = [line["MESSAGE"] for line in self.said(bad)
+                 if line.get("SYSLOG_IDENTIFIER") == "systemd" and "notification message" not in line["MESSAGE"]]
         check(not words, "the journal says:", words)
         check(not os.path.exists("/sys/fs/cgroup" + group), "processes are left in", group)
 
     def remove(self):
         if self.socket:
             systemctl("stop", self.socket, ok=False)
-            os.unlink(f"/run/systemd/system/{self.socket}")
         systemctl("kill", "--signal=KILL", self.name, ok=False)
         systemctl("stop", self.name, ok=False)
-        os.unlink(f"/run/systemd/system/{self.name}")
+        for file in self.files:
+            os.unlink(file)
         systemctl("reset-failed", self.name, ok=False)
 
+    def __enter__(self):
+        try:
+            systemctl("daemon-reload")
+            systemctl("start", self.socket or self.name)
+            until("it to answer", self.answers)
+        except BaseException:
+            self.remove()
+            raise
+        return self
 
-def to_copy(name, words):
-    """A unit of deploy/systemd, for the demo."""
-    with open(os.path.join(os.path.dirname(__file__), "..", "deploy", "systemd", name)) as file:
-        text = file.read()
-    program, folder = "/srv/hello/current/hello", "/srv/hello/current"
-    check(program in text, name, "names no program to replace")
-    text = text.replace(program, " ".join(words)).replace(folder, RUN).replace("/run/hello/hello.pid", RUN + "/pid")
-    text = text.replace("/run/hello", "/run/" + name).replace("RuntimeDirectory=hello", "RuntimeDirectory=" + name)
-    return text.replace("User=hello", "User=nobody")
-
-
-def thread_states(process):
-    for thread in os.listdir(f"/proc/{process}/task"):
-        with open(f"/proc/{process}/task/{thread}/stat") as file:
-            yield file.read().rsplit(")", 1)[1].split()[0]
+    def __exit__(self, *_):
+        self.remove()
 
 
-def set_faults(words):
-    os.makedirs(RUN, exist_ok=True)
-    with open(FAULTS + ".new", "w") as file:
-        file.write(words + "\n")
-    os.rename(FAULTS + ".new", FAULTS)
+class Waiting:
+    """A request in the queue of a socket that nobody reads from yet."""
+
+    def __init__(self):
+        self.connection = http.client.HTTPConnection(HOST, PORT, timeout=PATIENCE)
+        self.connection.request("GET", "/")
+
+    def answer(self):
+        body = self.connection.getresponse().read().decode().strip()
+        self.connection.close()
+        return body
+
+
+class Watch:
+    """Looks at what systemd takes for the main process, and at what it is told, for as long as it lasts."""
+
+    def __init__(self, unit):
+        self.unit, self.seen, self.over = unit, set(), threading.Event()
+        # Then every notification is a line in the journal.
+        systemctl("log-level", "debug")
+        self.thread = threading.Thread(target=self._look)
+        self.thread.start()
+
+    def _look(self):
+        while not self.over.wait(0.01):
+            self.seen.add(self.unit.main)
+
+    def end(self):
+        self.over.set()
+        self.thread.join(PATIENCE)
+        systemctl("log-level", "info")
+        return self.seen, [line["MESSAGE"] for line in self.unit.said("notification message from PID")]
+
+
+def freeze(process):
+    """Stopped, it accepts nothing: what comes now waits in the queue."""
+    os.kill(process, signal.SIGSTOP)
+
+    def states():
+        for thread in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{thread}/stat") as file:
+                yield file.read().rsplit(")", 1)[1].split()[0]
+
+    until("every thread to stop", lambda: set(states()) == {"T"})
 
 
 # --- The tests. Each is called with the kinds that it is for.
 
 def reload_under_load(kind):
-    unit = Unit(kind)
-    try:
-        load = Load()
-        for _ in range(20):
+    with Unit(kind) as unit:
+        load, count = Load(), 20 if kind in TYPES else 5
+        for _ in range(count):
             unit.upgrade()
         answers = load.stop()
-        if unit.tells:
-            generations = {line["_PID"] for line in unit.said(r"\bserving\b")}
-            check(len(generations) == 21, "lines of", len(generations), "generations are in the journal")
+        # Each with its own process id.
+        generations = {line["_PID"] for line in unit.said(r"\bserving\b")}
+        check(len(generations) == count + 1, "lines of", len(generations), "generations are in the journal")
+        request = Request("/delay/2s")
+        begin = time.monotonic()
         unit.stop()
-        return f"20 reloads, {answers} requests, 0 lost"
-    finally:
-        unit.remove()
+        took = time.monotonic() - begin
+        check(request.wait().isdigit(), "the request in flight:", request.result)
+        check(took > 1, "the stop took", took, "s")
+        return f"{count} reloads, {answers} requests, 0 lost; stopped after {took:.1f} s, when the request was answered"
 
 
 def failing_successors(kind):
-    unit = Unit(kind, "--upgrade-timeout", "1s")
-    try:
+    with Unit(kind, "--upgrade-timeout", "2s") as unit:
         load = Load()
         unit.upgrade()
         main = unit.main
 
-        def is_told(reason):
+        def fails(reason):
             result = unit.reload()
-            check((result.returncode != 0) == unit.waits, "reload:", result.returncode, result.stderr)
-            if unit.waits:
+            check((result.returncode != 0) == unit.kind.fails, "reload:", result.returncode, result.stderr)
+            if unit.kind.fails:
                 check(unit.show("ReloadResult") == ["exit-code"], unit.show("ReloadResult"))
                 # The command's own words are in the journal of the unit.
                 check([line for line in unit.said(reason) if line.get("SYSLOG_IDENTIFIER") == "tableflipctl"], reason)
-                return
-            until(f"the journal to tell of {reason}", lambda: unit.said(f"upgrade failed: {reason}"))
-
-        def fails(reason):
-            is_told(reason)
-            until("the failure in the status", lambda: not unit.tells or re.search(
+            else:
+                until(f"the journal to tell of {reason}", lambda: unit.said(f"upgrade failed: {reason}"))
+            until("the failure in the status", lambda: not unit.kind.tells or re.search(
                 rf"generation 2 \(PID {main}\) serves; the last upgrade failed: {reason}", unit.show("StatusText")[0]))
-            until("the unit to be active", lambda: unit.show("ActiveState") == ["active"])
-            check(unit.main == main and int(get("/")) == main, "the old process does not answer")
+            unit.is_active_as(main)
 
         set_faults("--exit-before-ready 3")
         fails("successorExited")
@@ -228,93 +289,148 @@ def failing_successors(kind):
         load.stop()
         unit.stop()
         return "a successor that exits, hangs, is missing: the old process serves, and then an upgrade works"
-    finally:
-        unit.remove()
-
-
-def stop_with_request_in_flight(kind):
-    unit = Unit(kind)
-    try:
-        for _ in range(3):
-            unit.upgrade()
-        request = Request("/delay/2s")
-        begin = time.monotonic()
-        unit.stop()
-        took = time.monotonic() - begin
-        check(request.wait().isdigit(), "the request in flight:", request.result)
-        check(took > 1, "the stop took", took, "s")
-        return f"stopped after {took:.1f} s, when the request was answered"
-    finally:
-        unit.remove()
 
 
 def stop_while_a_predecessor_drains(kind):
-    unit = Unit(kind)
-    try:
+    with Unit(kind) as unit:
+        # Whoever of them ends first.
+        for of_old, of_new in (("2s", "1s"), ("1s", "2s")):
+            systemctl("start", unit.socket or unit.name)
+            until("it to answer", unit.answers)
+            unit.upgrade(is_first=True)
+            request = Request("/delay/" + of_old)
+            main = unit.main
+            if unit.kind.tells:
+                unit.upgrade()
+            else:  # systemd learns of it when the old one has gone
+                unit.reload()
+                until("the new process to answer", lambda: int(get("/")) != main)
+            later = Request("/delay/" + of_new)
+            unit.stop()
+            check(request.wait().isdigit(), "the request of the process before:", request.result)
+            check(later.wait().isdigit(), "the request in flight:", later.result)
+        return "both processes finished what they had begun, whichever ended first"
+
+
+def reload_after_reload(kind):
+    """While the process before has yet to leave."""
+    with Unit(kind) as unit:
+        for _ in range(5):
+            unit.upgrade()
+        if not unit.kind.tells:
+            unit.stop()
+            return "5 reloads, one right after the other"
+        request = Request("/delay/4s")
+        unit.upgrade()
+        main = unit.main
+        result = unit.reload()
+        check((result.returncode != 0) == unit.kind.fails, "reload:", result.returncode, result.stderr)
+        until("the refusal in the status", lambda: re.search(
+            r"serves; the last upgrade was refused: predecessorAlive", unit.show("StatusText")[0]))
+        unit.is_active_as(main)
+        check(request.wait().isdigit(), "the request in flight:", request.result)
+        unit.stop()
+    with Unit(kind, "--overlap-waits") as unit:
         request = Request("/delay/2s")
         unit.upgrade()
-        later = Request("/delay/1s")
+        unit.upgrade()
+        check(request.wait().isdigit(), "the request in flight:", request.result)
         unit.stop()
-        check(request.wait().isdigit(), "the request of the process before:", request.result)
-        check(later.wait().isdigit(), "the request in flight:", later.result)
-        return "both processes finished what they had begun"
-    finally:
-        unit.remove()
+        return "5 reloads, one right after the other; one that comes too early is refused in words, or waits"
 
 
 def watchdog(kind):
-    unit = Unit(kind, service="WatchdogSec=2s\nRestart=on-failure\nTimeoutAbortSec=1s")
-    try:
+    more = "NotifyAccess=main" if not KINDS[kind].tells else ""
+    with Unit(kind, service=f"WatchdogSec=2s\nRestart=on-failure\nTimeoutAbortSec=1s\n{more}") as unit:
         load = Load(2)
-        deadline = time.monotonic() + 4
-        count = 0
-        while time.monotonic() < deadline:
+        begin = next_upgrade = time.monotonic()
+        while time.monotonic() < begin + 4:
             unit.upgrade()
-            count += 1
+            next_upgrade += 0.2
+            time.sleep(max(0, next_upgrade - time.monotonic()))  # the rate is what is asked for
+        count = unit.generation - 1
         check(unit.show("NRestarts") == ["0"], "it was restarted")
         load.stop()
+
+        def is_restarted(times, main):
+            until("the watchdog", lambda: unit.show("NRestarts") == [str(times)])
+            until("the next one", lambda: unit.show("ActiveState") == ["active"] and int(unit.answers() or main) != main)
+            check(len(unit.said("Watchdog timeout")) == times, "the journal does not know of the watchdog")
+
+        set_faults("--unwell-after-ready 0ms")
+        unit.upgrade()
+        set_faults("")
+        is_restarted(1, unit.main)
+        unit.upgrade(is_first=True)
         main = unit.main
         os.kill(main, signal.SIGSTOP)
-        until("the watchdog", lambda: unit.show("NRestarts") == ["1"])
-        until("the next one", lambda: unit.show("ActiveState") == ["active"] and int(unit._answers() or main) != main)
-        check(unit.said("Watchdog timeout"), "the journal knows of no watchdog")
-        return f"{count} upgrades in 4 s under WatchdogSec=2s, and a restart when the pings ended"
-    finally:
-        unit.remove()
+        is_restarted(2, main)
+        return f"{count} upgrades in 4 s under WatchdogSec=2s; a restart when it said that it was unwell, and when it hung"
 
 
 def rollback(kind):
-    unit = Unit(kind, "--probation", "500ms")
-    try:
+    with Unit(kind, "--probation", "500ms") as unit:
         unit.upgrade()
-        main, seen, over = unit.main, set(), threading.Event()
-
-        def watch():
-            while not over.is_set():
-                seen.add(unit.main)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
+        load = Load()
+        main = unit.main
+        watch = Watch(unit)
         set_faults("--crash-after-ready 200ms")
-        unit.reload()
-        until("the journal to tell", lambda: unit.said("upgrade failed|rolled back"))
-        until("the unit to be active", lambda: unit.show("ActiveState") == ["active"])
-        over.set()
-        watcher.join()
+        result = unit.reload()
+        check((result.returncode != 0) == unit.kind.fails, "reload:", result.returncode, result.stderr)
+        until("the journal to tell", lambda: unit.said("rolled back"))
+        unit.is_active_as(main)
+        seen, told = watch.end()
+        answers = load.stop(deaths=1)
         check(seen == {main}, "MainPID was", seen)
-        check(int(get("/")) == main, "the old process does not answer")
-        if unit.tells:
+        check(not [line for line in told if "MAINPID" in line], "systemd was told:", told)
+        check(not unit.kind.tells or [line for line in told if "READY=1" in line], "systemd was not told:", told)
+        check(load.servers > {main}, "the failed successor has answered nothing")
+        if unit.kind.tells:
             status = unit.show("StatusText")[0]
             check(re.search(rf"generation 2 \(PID {main}\) serves; the last upgrade failed: successorKilled", status), status)
+        set_faults("")
+        unit.upgrade()
         unit.stop()
-        return "a crash on probation: the main process never changed"
-    finally:
-        unit.remove()
+        return (f"a crash on probation, {answers} requests: {len(load.excused)} lost, in the killed process; "
+                "it was never the main one")
+
+
+def stop_in_probation(kind):
+    """Of the service; and of the successor alone."""
+    with Unit(kind, "--probation", "60s") as unit:
+        load = Load()
+        main = unit.main
+
+        def begin():
+            # Which may wait for the end of the probation.
+            reload = threading.Thread(target=unit.reload)
+            reload.start()
+            return reload, until("a successor to serve", lambda: int(get("/")) != main and int(get("/")))
+
+        reload, successor = begin()
+        stays = Load()
+        in_flight = Request("/delay/1s")
+        until("requests on connections that stay", lambda: stays.answers > 50)
+        os.kill(successor, signal.SIGTERM)
+        until("the old process to serve", lambda: int(get("/")) == main)
+        check(int(in_flight.wait()) == successor, "the request in flight:", in_flight.result)
+        reload.join(PATIENCE)
+        answers = load.stop() + stays.stop()
+        unit.is_active_as(main)
+        until("the successor to leave", lambda: not os.path.exists(f"/proc/{successor}"))
+
+        old = Request("/delay/2s")
+        reload, successor = begin()
+        new = Request("/delay/2s")
+        unit.stop()
+        check(int(old.wait()) == main, "the request of the old process:", old.result)
+        check(int(new.wait()) == successor, "the request of the new process:", new.result)
+        reload.join(PATIENCE)
+        return f"the successor alone: {answers} requests, 0 lost; the service: both processes finished what they had begun"
 
 
 def socket_activation(kind):
-    unit = Unit(kind, socket=f"ListenStream={HOST}:{PORT}")
-    try:
+    with Unit(kind) as unit:
         first = unit.main
         check(unit.show("TriggeredBy") == [unit.socket], "nothing triggers it")
         load = Load()
@@ -331,112 +447,153 @@ def socket_activation(kind):
         check(waiting.answer().isdigit() and unit.main != first, "the connection was not answered")
         unit.stop()
         return "started by a connection, 5 upgrades, 0 lost, started again by a connection"
-    finally:
-        unit.remove()
-
-
-class Waiting:
-    """A request in the queue of a socket that nobody reads from yet."""
-
-    def __init__(self):
-        self.connection = http.client.HTTPConnection(HOST, PORT, timeout=PATIENCE)
-        self.connection.request("GET", "/")
-
-    def answer(self):
-        body = self.connection.getresponse().read().decode().strip()
-        self.connection.close()
-        return body
 
 
 def descriptor_store(kind):
     unit = Unit(
         kind, "--store-descriptors",
-        service="FileDescriptorStoreMax=16\nRestart=on-failure\nRestartSec=500ms")
-    try:
-        def stored():
-            return unit.show("NFileDescriptorStore") == ["1"]
+        service="NotifyAccess=main\nFileDescriptorStoreMax=16\nRestart=on-failure\nRestartSec=500ms")
+    with unit:
+        # The control socket, where there is one, is a listener as well.
+        count = 2 if unit.kind.fails else 1
 
-        until("the listener to be in the store", stored)
+        def stores():
+            until("the listeners to be in the store", lambda: unit.show("NFileDescriptorStore") == [str(count)])
+
+        stores()
         for _ in range(2):
             unit.upgrade()
-        check(stored(), "the store has", unit.show("NFileDescriptorStore"))
+        stores()
         main = unit.main
-        # Stopped, it accepts nothing: what comes now waits in the queue, and the queue outlives it.
-        os.kill(main, signal.SIGSTOP)
-        until("every thread to stop", lambda: set(thread_states(main)) == {"T"})
+        freeze(main)
         waiting = [Waiting() for _ in range(50)]
+        # And the queue outlives it.
         os.kill(main, signal.SIGKILL)
         answers = {request.answer() for request in waiting}
         check(unit.show("NRestarts") == ["1"] and len(answers) == 1 and answers != {str(main)}, answers, main)
         check(answers == {str(unit.main)}, answers, "answered, and the main process is", unit.main)
-        unit.generation = 1
-        unit.before = 0
-        unit.upgrade()
-        check(stored(), "the store has", unit.show("NFileDescriptorStore"))
+        unit.upgrade(is_first=True)
+        stores()
         unit.stop()
         return "SIGKILL: 50 connections in the queue were answered by the restarted service"
-    finally:
-        unit.remove()
 
 
-def units_to_copy(kind):
-    is_activated = "activated" in kind
-    unit = Unit(kind, socket=f"ListenStream={HOST}:{PORT}\nFileDescriptorName=web" if is_activated else None)
-    try:
-        load = Load()
-        for _ in range(3):
-            unit.upgrade()
-        set_faults("--exit-before-ready 3")
-        result = unit.reload()
-        check((result.returncode != 0) == unit.waits, "reload:", result.returncode, result.stderr)
-        until("the old process to serve on", lambda: unit.show("ActiveState") == ["active"])
-        load.stop()
-        request = Request("/delay/2s")
-        unit.stop()
-        check(request.wait().isdigit(), "the request in flight:", request.result)
-        return "3 reloads, a failure, a stop with a request in flight"
-    finally:
-        unit.remove()
+def stored_state(kind):
+    """Of the program that has states. Names that a new version does not ask for leave the store."""
+    unit = Unit(kind)
+    name, probe = unit.name, PROGRAMS + "/tableflip-probe"
+
+    def configure(*words):
+        write(unit.files[-1], f"[Service]\nExecStart=\nExecStart={probe} --store --drain-timeout 8000 {' '.join(words)}\n"
+              "FileDescriptorStoreMax=16\n")
+        systemctl("daemon-reload")
+
+    def stores(count):
+        until(f"{count} in the store", lambda: unit.show("NFileDescriptorStore") == [str(count)])
+
+    def last(pattern):
+        """What the main process says."""
+        words = rf"^{unit.main} 1 {pattern}"
+        return until(pattern, lambda: unit.said(words))[-1]["MESSAGE"].split(" ", 2)[2]
+
+    def crash():
+        main = unit.main
+        os.kill(main, signal.SIGKILL)
+        until("another process", lambda: unit.show("ActiveState", "SubState") == ["active", "running"] and unit.main != main)
+
+    def listener(port):
+        """Its inode number, by which the socket is known again."""
+        with open("/proc/net/tcp") as lines:
+            rows = [line.split() for line in list(lines)[1:]]
+        found = [row[9] for row in rows if int(row[1].split(":")[1], 16) == port and row[3] == "0A"]
+        return found[0] if found else None
+
+    address, other = f"tcp://{HOST}:{PORT}", f"tcp://{HOST}:{PORT + 1}"
+    configure("--listen", address, "--state")
+    with unit:
+        check(last("state left") == "state left", "there is a state at the start")
+        stores(2)
+        socket = listener(PORT)
+        for _ in range(2):
+            old = unit.main
+            systemctl("kill", "--kill-whom=main", "--signal=HUP", name)
+            until("the next generation", lambda: unit.main not in (0, old) and not os.path.exists(f"/proc/{old}"))
+        stores(2)
+        crash()
+        check(last("state left") == "state left 1,2,3", last("state left"))
+        stores(2)
+        # A version without the state, and then one with another listener.
+        configure("--listen", address)
+        crash()
+        stores(1)
+        check(listener(PORT) == socket, "a new listener was bound")
+        configure("--listen", other)
+        crash()
+        until("another listener", lambda: listener(PORT + 1))
+        until("the old one to go", lambda: not listener(PORT))
+        stores(1)
+        socket = listener(PORT + 1)
+        crash()
+        until("it to serve", lambda: unit.said(f"^{unit.main} 1 serving"))
+        check(listener(PORT + 1) == socket, "a new listener was bound")
+        return "after a crash the state of the third generation; what is not asked for any more has left the store"
 
 
+NOTIFY = ["notify", "notify-reload"]
+TYPES = ["notify", "notify-reload", "simple", "activated"]
 TESTS = {
-    units_to_copy: ["hello.service", "hello-reload.service", "hello-pidfile.service", "hello-activated.service"],
-    socket_activation: ["notify", "notify-reload"],
-    descriptor_store: ["notify", "notify-reload"],
-    reload_under_load: ["notify", "notify with tableflipctl", "notify-reload", "pid-file"],
-    failing_successors: ["notify", "notify with tableflipctl", "notify-reload", "pid-file"],
-    stop_with_request_in_flight: ["notify", "notify with tableflipctl", "notify-reload", "pid-file"],
-    stop_while_a_predecessor_drains: ["notify", "notify-reload", "pid-file"],
-    watchdog: ["notify", "notify-reload"],
-    rollback: ["notify", "notify-reload", "pid-file"],
+    reload_under_load: [*TYPES, "notify with kill", "notify, adopted", "notify-reload, adopted"],
+    failing_successors: [*TYPES, "notify with kill", "notify, adopted"],
+    watchdog: TYPES,
+    stop_in_probation: [*TYPES, "notify, adopted"],
+    rollback: [*TYPES, "notify, adopted"],
+    reload_after_reload: TYPES,
+    stop_while_a_predecessor_drains: [*TYPES, "notify, adopted"],
+    descriptor_store: TYPES,
+    socket_activation: ["activated", "activated, notify-reload"],
+    stored_state: NOTIFY,
 }
 
 
+def add_user(name):
+    """The one that the units name. The box has a copy of the machine's users."""
+    with open("/etc/passwd") as file:
+        if any(line.startswith(name + ":") for line in file):
+            return
+    for path, line in (("/etc/passwd", f"{name}:x:990:990::/nonexistent:/usr/sbin/nologin\n"), ("/etc/group", f"{name}:x:990:\n")):
+        with open(path, "a") as file:
+            file.write(line)
+
+
 def main():
+    arguments = sys.argv[1:]
+    part, parts = 1, 1
+    if arguments[0] == "--part":
+        part, parts = map(int, arguments[1].split("/"))
+        arguments = arguments[2:]
+    demo, wanted = arguments[0], arguments[1:]
     version = int(re.search(r"systemd (\d+)", systemctl("--version").stdout)[1])
-    wanted = sys.argv[2:]
-    os.makedirs(RUN, exist_ok=True)
-    # A copy of its own, which can be moved away.
-    shutil.copy(sys.argv[1], DEMO)
-    shutil.copy(os.path.join(os.path.dirname(sys.argv[1]), "tableflipctl"), CTL)
-    failed = 0
-    begin = time.monotonic()
-    for test, kinds in TESTS.items():
-        for kind in kinds:
-            name = f"{test.__name__}, {kind}"
-            if kind in ("notify-reload", "hello-reload.service") and version < 253 or wanted and not any(word in name for word in wanted):
-                continue
-            start = time.monotonic()
-            try:
-                result = test(kind)
-                print(f"systemd {version}: {name}: {result} ({time.monotonic() - start:.1f} s)", flush=True)
-            except Exception:
-                failed += 1
-                print(f"systemd {version}: {name}: FAILED", flush=True)
-                traceback.print_exc(file=sys.stdout)
-                log = subprocess.run(
-                    ["journalctl", "--no-pager", "-n", "40", "-o", "short-precise"], capture_output=True, text=True)
-                print(log.stdout, flush=True)
+    os.makedirs(PROGRAMS, exist_ok=True)
+    add_user("hello")
+    # Copies of its own, which can be moved away.
+    for name in ("tableflip-demo", "tableflipctl", "tableflip-probe"):
+        shutil.copy(os.path.join(os.path.dirname(demo), name), PROGRAMS)
+    cases = [(test, kind) for test, kinds in TESTS.items() for kind in kinds if KINDS[kind].version <= version]
+    cases = [(test, kind) for test, kind in cases
+             if not wanted or any(word in f"{test.__name__}, {kind}" for word in wanted)]
+    failed, begin = 0, time.monotonic()
+    for test, kind in cases[part - 1::parts]:
+        name = f"systemd {version}: {test.__name__}, {kind}"
+        start = time.monotonic()
+        try:
+            print(f"{name}: {test(kind)} ({time.monotonic() - start:.1f} s)", flush=True)
+        except Exception:
+            failed += 1
+            print(f"{name}: FAILED", flush=True)
+            traceback.print_exc(file=sys.stdout)
+            log = subprocess.run(
+                ["journalctl", "--no-pager", "-n", "40", "-o", "short-precise"], capture_output=True, text=True)
+            print(log.stdout, flush=True)
     print(f"systemd {version}: {'everything held' if not failed else f'{failed} failed'} in {time.monotonic() - begin:.0f} s")
     sys.exit(1 if failed else 0)
 

@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) the swift-tableflip authors
+"""Runs a program under a filter of system calls that refuses clone(2) with CLONE_PARENT, as a sandbox may.
+
+usage: forbid-clone-parent.py PROGRAM [ARGUMENT...]
+
+A service that is started so has to start its successors by way of a process in between. Linux only.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+
+# linux/prctl.h, linux/seccomp.h, linux/bpf_common.h, linux/audit.h, sched.h
+PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
+SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
+LOAD_WORD, JUMP_IF_EQUAL, JUMP_IF_SET, RETURN = 0x20, 0x15, 0x45, 0x06
+NUMBER, FIRST_ARGUMENT = 0, 16  # in struct seccomp_data; the lower half, on a machine that is little-endian
+CLONE_PARENT = 0x8000
+CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+
+
+def step(code, value, yes=0, no=0):
+    return struct.pack("HBBI", code, yes, no, value)
+
+
+program = b"".join([
+    step(LOAD_WORD, NUMBER),
+    step(JUMP_IF_EQUAL, CLONE, 0, 3),
+    step(LOAD_WORD, FIRST_ARGUMENT),
+    step(JUMP_IF_SET, CLONE_PARENT, 0, 1),
+    step(RETURN, SECCOMP_RET_ERRNO | errno.EPERM),
+    step(RETURN, SECCOMP_RET_ALLOW),
+])
+
+
+class Filter(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_char_p)]
+
+
+libc = ctypes.CDLL(None, use_errno=True)
+for words in ((PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+              (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(Filter(len(program) // 8, program)), 0, 0)):
+    if libc.prctl(*words) != 0:
+        sys.exit(f"forbid-clone-parent: prctl: {os.strerror(ctypes.get_errno())}")
+os.execv(sys.argv[1], sys.argv[1:])
