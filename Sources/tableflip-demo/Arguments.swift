@@ -35,7 +35,11 @@ struct DurationArgument: ExpressibleByArgument {
 
     init(_ duration: Duration) { self.duration = duration }
 
-    var defaultValueDescription: String { "\(self.duration)" }
+    /// As it would be written.
+    var defaultValueDescription: String {
+        self.duration < .seconds(1) && self.duration > .zero
+            ? "\(Int(self.duration.milliseconds))ms" : "\(self.duration.components.seconds)s"
+    }
 }
 
 /// A number of bytes on the command line: `64M`, `1G`, `4096`.

@@ -20,7 +20,12 @@ actor Director {
     private var waiters: [Int: Waiter] = [:]
     private var nextWaiter = 0
     private var seen: [EventLine] = []
-    private(set) var load = LoadReport()
+    /// All that the load has counted, what died on purpose too.
+    private(set) var counted = LoadReport()
+    /// What was inside processes that were killed on purpose. It is not lost.
+    private var excused: [String: Int] = [:]
+    /// While one is being killed: what had been counted before, and how many requests it can have inside.
+    private var killing: (before: LoadReport, atMost: Int)?
     private var loadAtLastSecond: [(ContinuousClock.Instant, Int)] = []
     private var serverHasEnded = false
     /// How many reports of the load there were.
@@ -46,7 +51,7 @@ actor Director {
         for await line in lines {
             // Anything else on the line is not from our client.
             guard let report = try? JSONDecoder().decode(LoadReport.self, from: Data(line.utf8)) else { continue }
-            self.load = report
+            self.counted = report
             self.reports += 1
             self.draw()
             self.wake(EventLine(pid: 0, generation: self.reports, phase: "report"))
@@ -102,15 +107,15 @@ actor Director {
     }
 
     private func draw() {
-        let now = ContinuousClock.now
-        self.loadAtLastSecond.append((now, self.load.requests))
+        let (now, load) = (ContinuousClock.now, self.load)
+        self.loadAtLastSecond.append((now, load.requests))
         self.loadAtLastSecond.removeAll { $0.0 < now - .seconds(1) }
         let first = self.loadAtLastSecond.first.map { (time: $0.0, requests: $0.1) }
         let elapsed = first.map { now - $0.time } ?? .zero
         let rate =
             elapsed > .milliseconds(50)
-            ? Int(Double(self.load.requests - (first?.requests ?? 0)) / elapsed.milliseconds * 1e3) : 0
-        self.screen.show(self.load, rate: rate, generation: self.generation, phase: self.phase)
+            ? Int(Double(load.requests - (first?.requests ?? 0)) / elapsed.milliseconds * 1e3) : 0
+        self.screen.show(load, rate: rate, generation: self.generation, phase: self.phase)
     }
 
     private static func words(for event: EventLine) -> String {
@@ -166,6 +171,31 @@ actor Director {
         return self.load
     }
 
+    // MARK: What dies on purpose
+
+    /// From now on what is cut off was inside a process that is killed, up to so many requests.
+    func beginKilling(atMost limit: Int) async throws {
+        self.killing = (try await self.freshReport(), limit)
+    }
+
+    /// The process is dead, and what died with it has been counted.
+    func endKilling() async throws {
+        _ = try await self.freshReport()
+        self.excused = self.allExcused
+        self.killing = nil
+    }
+
+    /// How many requests died with such processes.
+    var killed: Int { self.allExcused.values.reduce(0, +) }
+
+    private var allExcused: [String: Int] {
+        guard let (before, limit) = self.killing else { return self.excused }
+        return self.excused.merging(self.counted.cut(since: before, atMost: limit), uniquingKeysWith: +)
+    }
+
+    /// What the load has counted, less what died on purpose.
+    var load: LoadReport { self.counted.excusing(self.allExcused) }
+
     private func fail(_ id: Int) {
         guard let waiter = self.waiters.removeValue(forKey: id) else { return }
         waiter.continuation.resume(throwing: DidNotHappen(what: waiter.what))
@@ -174,7 +204,10 @@ actor Director {
     /// Every process of the server that has been heard of.
     var servers: Set<Int32> { Set(self.seen.flatMap { [$0.pid, $0.peer] }.filter { $0 > 1 }) }
 
-    func use(_ report: LoadReport) { self.load = report }
+    func use(_ report: LoadReport) { self.counted = report }
+
+    /// What comes next, for those who watch.
+    func announce(_ words: String) { self.screen.announce(words) }
 
     func finish(_ summary: Summary) throws { try self.screen.finish(summary, self.rows) }
 }

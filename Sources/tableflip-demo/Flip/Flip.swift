@@ -34,7 +34,7 @@ struct Flip: AsyncParsableCommand {
     @Option(help: "How many clients with a new connection for each request, and how many beside that keep theirs.")
     var clients = 8
 
-    @Option(help: "How long each generation serves before the next upgrade.")
+    @Option(help: "How long each generation serves before the next upgrade, such as 300ms or 2s.")
     var interval = DurationArgument(.milliseconds(400))
 
     @Option(

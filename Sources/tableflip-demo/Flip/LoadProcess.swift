@@ -25,7 +25,7 @@ struct BuiltinLoad: LoadProcess {
 
     func finalReport(for director: Director) async -> LoadReport {
         await director.follow(load: self.process.lines)
-        return await director.load
+        return await director.counted
     }
 }
 

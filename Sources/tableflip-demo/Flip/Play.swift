@@ -45,10 +45,11 @@ struct Play {
                 summary.missing.append(error.what)
             }
             load.stop()
-            let report = await counting
-            await self.director.use(report)
+            await self.director.use(await counting)
+            let report = await self.director.load
             summary.requests = report.requests
-            summary.lost = report.lost - summary.killed
+            summary.lost = report.lost
+            summary.killed = await self.director.killed
             summary.kept = report.kept
             summary.keptConnections = report.keptConnections
             summary.maxLatencyMs = report.maxMilliseconds
@@ -87,6 +88,7 @@ struct Play {
 
     /// A successor that fails before it is ready: the old process serves on.
     private func crash(_ summary: inout Summary) async throws {
+        await self.director.announce("next: a successor that crashes before it is ready")
         let (old, now) = (try self.current(), await self.director.now)
         try self.setFault("--exit-before-ready 3")
         kill(old, SIGHUP)
@@ -104,7 +106,8 @@ struct Play {
     /// A successor that dies when it serves already: the old process takes the service back. What the successor had
     /// accepted and not answered dies with it, one request of each client at most; everything else that fails is lost.
     private func rollBack(_ summary: inout Summary) async throws {
-        let before = try await self.director.freshReport()
+        await self.director.announce("next: a successor that is killed when it serves already")
+        try await self.director.beginKilling(atMost: self.command.clients)
         let (old, now) = (try self.current(), await self.director.now)
         try self.setFault("--crash-after-ready 50ms")
         kill(old, SIGHUP)
@@ -116,8 +119,7 @@ struct Play {
             throw Director.DidNotHappen(what: "rolledBack: \(rollback.phase) \(rollback.error ?? "")")
         }
         summary.rollbacks += 1
-        let after = try await self.director.freshReport()
-        summary.killed = min(after.cut - before.cut, self.command.clients)
+        try await self.director.endKilling()
         try await Task.sleep(for: self.command.interval.duration)
     }
 

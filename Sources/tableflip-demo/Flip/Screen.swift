@@ -32,6 +32,13 @@ struct Screen {
         }
     }
 
+    /// What comes next; not an event, so there is no JSON of it.
+    mutating func announce(_ words: String) {
+        guard self.kind != .json else { return }
+        self.eraseStatus()
+        self.print(words)
+    }
+
     /// How things stand; the next one takes its place.
     mutating func show(_ load: LoadReport, rate: Int, generation: Int, phase: String) {
         guard self.kind == .live else { return }

@@ -38,16 +38,36 @@ struct LoadReport: Codable {
     var windows: [String: Latency] = [:]
     /// How each lost request failed, and how often.
     var failures: [String: Int] = [:]
-    /// Of the lost ones, those whose connection was there and ended before the answer.
-    var cut: Int {
-        self.failures.filter {
-            $0.key == LoadConnection.wasClosed || $0.key.contains("reset by peer") || $0.key.contains("Broken pipe")
-        }.values.reduce(0, +)
-    }
     /// The process ids that answered `GET /`.
     var servers: [Int32] = []
     /// How many clients got their latest answer to `GET /` from which process id.
     var latestServers: [String: Int] = [:]
     var isFinal = false
+
+    /// Of what was lost since an earlier report, what may have been inside a process that was killed: its connection was
+    /// there and ended before the answer. At most so many.
+    func cut(since earlier: LoadReport, atMost limit: Int) -> [String: Int] {
+        var (cut, left) = ([String: Int](), limit)
+        for (reason, count) in self.failures where Self.isCut(reason) {
+            let new = min(count - earlier.failures[reason, default: 0], left)
+            if new > 0 { (cut[reason], left) = (new, left - new) }
+        }
+        return cut
+    }
+
+    /// Without failures that count for something else.
+    func excusing(_ excused: [String: Int]) -> LoadReport {
+        var report = self
+        for (reason, count) in excused {
+            report.lost -= count
+            let left = self.failures[reason, default: 0] - count
+            report.failures[reason] = left > 0 ? left : nil
+        }
+        return report
+    }
+
+    private static func isCut(_ reason: String) -> Bool {
+        reason == LoadConnection.wasClosed || reason.contains("reset by peer") || reason.contains("Broken pipe")
+    }
 }
 #endif  // NIO

@@ -36,7 +36,7 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "Where tableflipctl reaches the server: a path.")
     var controlSocket: String?
 
-    @Option(help: "How long a successor may take to be ready.")
+    @Option(help: "How long a successor may take to be ready, such as 500ms or 10s.")
     var upgradeTimeout = DurationArgument(.seconds(60))
 
     @Option(help: .init("How long accepting may take to pause.", visibility: .hidden))
@@ -179,7 +179,9 @@ struct Serve: AsyncParsableCommand {
         }
         if let bytes = self.ballast?.bytes, bytes > 0 {
             // SAFETY: never freed: it is there to be resident. Written to, so that it is.
-            let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 4096)
+            guard let memory = malloc(bytes) else {
+                throw UpgradeError(.system, "there is no memory for a ballast of \(bytes) bytes", cure: "Ask for less.")
+            }
             memory.initializeMemory(as: UInt8.self, repeating: 1, count: bytes)
         }
     }
