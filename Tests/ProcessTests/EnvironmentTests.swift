@@ -83,6 +83,16 @@ struct EnvironmentTests {
         }
     }
 
+    /// As a service manager says it; but so many there are not.
+    @Test
+    func `A number of passed descriptors that cannot be true keeps no service from starting`() async throws {
+        let start = Server.Start(
+            environment: ["LISTEN_FDS": Array("\(CInt.max)".utf8)],
+            launcher: ["sh", "-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""]
+        )
+        try await Server.with(.reader, start) { server in try await server.replace() }
+    }
+
     #if os(Linux)
     @Test(arguments: Server.Start.ClosedStreams.allCases)
     func `Standard streams that are closed at the start are the null device, also after an upgrade`(

@@ -53,14 +53,19 @@ package final class PassedDescriptor: Sendable {
             return []
         }
         let names = values[1].map { $0.split(separator: ":", omittingEmptySubsequences: false).map(String.init) } ?? []
-        return (0..<count).compactMap { offset in
-            let number = self.first + offset
-            // A number that is not open is the manager's mistake; it must not become ours by being closed.
-            guard tf_set_close_on_exec(number, true) == 0 else { return nil }
-            return PassedDescriptor(
-                name: Int(offset) < names.count ? names[Int(offset)] : "unknown",
-                descriptor: OwnedDescriptor(takingOwnershipOf: number)
+        var passed: [PassedDescriptor] = []
+        for offset in 0..<Int(count) {
+            let number = self.first + CInt(offset)
+            // What was passed came through execve(2), so it is open and not close-on-exec. Anything else was not passed, and
+            // must not become ours by being closed: the count is wrong, and what is here is the program's own.
+            guard fcntl(number, F_GETFD) == 0, tf_set_close_on_exec(number, true) == 0 else { break }
+            passed.append(
+                PassedDescriptor(
+                    name: offset < names.count ? names[offset] : "unknown",
+                    descriptor: OwnedDescriptor(takingOwnershipOf: number)
+                )
             )
         }
+        return passed
     }
 }
