@@ -37,7 +37,9 @@ package final class PIDFile: Sendable {
         if lstat(self.path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
             throw self.failure("rename", EISDIR)
         }
-        let descriptor = open(self.temporaryPath, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        // Its name can be guessed: in a directory like /tmp a link of somebody else's may be there, and must not be followed.
+        self.discard()
+        let descriptor = open(self.temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw self.failure("open") }
         let file = OwnedDescriptor(takingOwnershipOf: descriptor)
         let bytes = Array(self.contents.utf8)
@@ -90,7 +92,8 @@ package final class PIDFile: Sendable {
             }
         }
         if isHeld { return true }
-        let descriptor = open(self.path, O_RDONLY | O_CLOEXEC)
+        // What another has put there may be a FIFO, which would be waited for (fifo(7)).
+        let descriptor = open(self.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
         guard descriptor >= 0 else { return false }
         let file = OwnedDescriptor(takingOwnershipOf: descriptor)
         return self.isOurs(file.borrowed)
@@ -115,6 +118,7 @@ package final class PIDFile: Sendable {
             case ENOENT: "Create its directory first."
             case EACCES, EPERM, EROFS: "Make its directory writable for the user that the service runs as."
             case ENOSPC, EDQUOT: "Make room on its file system."
+            case ENAMETOOLONG: "Give it a shorter name; while it is written, it has .\(self.process).tmp behind it."
             case EISDIR: "A directory is in its place; give the file another name."
             default: ""
             }

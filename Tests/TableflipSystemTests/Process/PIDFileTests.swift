@@ -167,6 +167,32 @@ import Darwin
         #expect(self.directory.names == ["service.pid"])
     }
 
+    @Test func `a link that waits under the name beside it is not followed`() throws {
+        let precious = try self.directory.write("precious", to: "precious")
+        #expect(symlink(precious, self.path + ".\(getpid()).tmp") == 0)
+        let file = PIDFile(path: self.path)
+        try file.prepare()
+        try file.publish()
+        #expect(text(of: precious) == "precious")
+        #expect(text(of: self.path) == "\(getpid())\n")
+    }
+
+    @Test func `a FIFO in its place is another's, and not waited for`() throws {
+        #expect(mkfifo(self.path, 0o600) == 0)
+        let file = PIDFile(path: self.path)
+        #expect(!file.namesThisProcess)
+        try file.prepare()
+        try file.publish()
+        #expect(text(of: self.path) == "\(getpid())\n")
+    }
+
+    @Test func `a name that is too long is told as such, with the cure`() throws {
+        let path = self.directory(String(repeating: "x", count: 250))
+        let error = try #require(throws: UpgradeError.self) { try PIDFile(path: path).prepare() }
+        #expect(error.code == .pidFile && error.message.contains(path))
+        #expect(error.cure.contains("shorter name"))
+    }
+
     @Test func `publishing where nothing can be written fails`() throws {
         let path = self.directory("nowhere/service.pid")
         let error = try #require(throws: UpgradeError.self) { try PIDFile(path: path).publish() }
