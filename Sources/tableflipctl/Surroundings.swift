@@ -71,6 +71,10 @@ enum Surroundings {
                 cure: "Start the service with this path (Configuration.controlSocket), or name the right one by "
                     + "--control-socket."
             )
+        case ENOTSOCK,
+            ECONNREFUSED where FileAccess.isOtherThanSocket(path):
+            CtlError(
+                .nobodyAnswers, code: "noSocket", "\(path) is no socket", cure: "Name the service's control socket.")
         case ECONNREFUSED:
             CtlError(
                 .nobodyAnswers, code: "noListener", "nobody listens at \(path): connection refused",
@@ -94,9 +98,6 @@ enum Surroundings {
                 "\(path) cannot be a socket: a path has room for \(Platform.unixPathLimit) bytes",
                 cure: "Name it by a shorter path, such as a relative one."
             )
-        case ENOTSOCK:
-            CtlError(
-                .nobodyAnswers, code: "noSocket", "\(path) is no socket", cure: "Name the service's control socket.")
         default: CtlError(.nobodyAnswers, code: "noSocket", "\(path) cannot be connected to: \(error)")
         }
     }

@@ -79,7 +79,7 @@ struct CommonOptions: ParsableArguments {
     static let variable = "TABLEFLIP_CONTROL_SOCKET"
 
     func validate() throws {
-        guard self.path ?? Surroundings.variable(Self.variable) == nil else { return }
+        guard self.socketPath.isEmpty else { return }
         throw ValidationError("Which service? Give --control-socket PATH, or set \(Self.variable).")
     }
 

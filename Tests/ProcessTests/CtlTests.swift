@@ -366,6 +366,14 @@ struct CtlTests {
             defer { silent.close() }
             result = try await Ctl(["status", "--control-socket", path]).result()
             #expect(result.status == 5 && result.errors.contains("nobody has answered at \(path)"), "\(result)")
+            let file = directory.appending(path: "file").path
+            try Data().write(to: URL(filePath: file))
+            for other in [file, directory.path] {
+                result = try await Ctl(["status", "--control-socket", other]).result()
+                #expect(result.status == 5 && result.errors.contains("\(other) is no socket"), "\(result)")
+            }
+            result = try await Ctl(["status", "--control-socket", ""]).result()
+            #expect(result.status == 64 && result.errors.contains("Which service?"), "\(result)")
             result = try await Ctl(["status"]).result()
             #expect(result.status == 64 && result.errors.contains("TABLEFLIP_CONTROL_SOCKET"), "\(result)")
         }

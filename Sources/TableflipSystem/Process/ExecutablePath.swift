@@ -82,7 +82,10 @@ package struct ExecutablePath: Hashable, Sendable {
             )
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw UpgradeError(.executableNotPermitted, "\(self.path) is not a regular file")
+            throw UpgradeError(
+                .executableNotPermitted, "\(self.path) is not a regular file",
+                cure: "Put the new version there (write it beside, then rename it)."
+            )
         }
         guard access(path, X_OK) == 0 else {
             throw UpgradeError(

@@ -16,4 +16,10 @@ package enum FileAccess {
         var status = stat()
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR && access(path, X_OK) == 0
     }
+
+    /// Something that is there and no socket.
+    package static func isOtherThanSocket(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFSOCK
+    }
 }

@@ -363,6 +363,11 @@ struct UnixAddress {
 extension UpgradeError {
     fileprivate static func listen(_ address: SocketAddress, _ error: SystemCallError) -> UpgradeError {
         switch error.number {
+        case EADDRINUSE where address.unixPath.map(FileAccess.isOtherThanSocket) == true:
+            UpgradeError(
+                .addressInUse, "\(address) is taken: \(error)",
+                cure: "What is there is no socket: move it away, or give the socket another path.", serving: .nobody
+            )
         case EADDRINUSE:
             UpgradeError(
                 .addressInUse, "\(address) is taken: \(error)",
@@ -382,6 +387,11 @@ extension UpgradeError {
         case EADDRNOTAVAIL:
             UpgradeError(
                 .listenFailed, "\(address) is not an address of this machine: \(error)", serving: .nobody
+            )
+        case ENOENT, ENOTDIR:
+            UpgradeError(
+                .listenFailed, "\(address) cannot be listened on: \(error)", cure: "Create its directory first.",
+                serving: .nobody
             )
         default: UpgradeError(.listenFailed, "\(address) cannot be listened on: \(error)", serving: .nobody)
         }

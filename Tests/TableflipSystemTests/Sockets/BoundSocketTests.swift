@@ -219,6 +219,7 @@ import Darwin
         let path = try self.directory.write("precious", to: "data")
         let error = try #require(throws: UpgradeError.self) { _ = try BoundSocket.bind(.unix(path: path)) }
         #expect(error.code == .addressInUse)
+        #expect(error.cure.contains("is no socket"))
         #expect(text(of: path) == "precious")
     }
 
@@ -260,6 +261,7 @@ import Darwin
         }
         #expect(error.code == .listenFailed)
         #expect(error.message.contains("No such file or directory"))
+        #expect(error.cure == "Create its directory first.")
     }
 
     // MARK: Kinds and options
