@@ -8,10 +8,14 @@
 /// ```swift
 /// do {
 ///     try await upgrader.upgrade()
-/// } catch where error.code == .successorExited {
-///     logger.error("\(error)")   // the old process goes on serving
+/// } catch {
+///     logger.error("\(error)")   // what happened, what to do about it, and who serves now
+///     if error.code == .upgradeRunning { return }
 /// }
 /// ```
+///
+/// Ask for the code inside the `catch`: the compiler of Swift 6.3 crashes on `catch where error.code == …` behind a call that
+/// throws one type of error.
 public struct UpgradeError: Error, Hashable, Sendable {
     /// What kind of failure it is. Codes may be added: a `switch` over them needs a `default`.
     public struct Code: Hashable, Sendable, CustomStringConvertible {
