@@ -19,7 +19,7 @@ struct InheritanceTests {
 
     #if os(Linux)
     private static func names(_ unique: String) -> Int {
-        let names = (try? String(contentsOfFile: "/proc/net/unix", encoding: .utf8)) ?? ""
+        let names = ProcessFacts.text("/proc/net/unix")
         return ["@\(unique)\n", "@\(unique)-gram\n"].count { names.contains($0) }
     }
 

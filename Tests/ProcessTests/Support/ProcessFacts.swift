@@ -120,7 +120,8 @@ struct ProcessFacts: Hashable, Sendable {
         return count < 0 ? nil : String(decoding: bytes[..<count], as: UTF8.self)
     }
 
-    private static func text(_ path: String) -> String { String(decoding: self.data(path), as: UTF8.self) }
+    /// A whole file of proc(5). Foundation takes a file without a size for over with its first piece.
+    static func text(_ path: String) -> String { String(decoding: self.data(path), as: UTF8.self) }
 
     /// Empty for a process that is gone, or goes meanwhile.
     private static func data(_ path: String) -> Data {
