@@ -6,11 +6,25 @@ import TableflipCore
 
 /// The readers of this process's sockets.
 final class ReaderRegistry: Sendable {
-    private let readers = Mutex<[any SocketReader]>([])
+    private struct State {
+        var all: [any SocketReader] = []
+        /// The same readers, as long as none of them needs a task.
+        var prompt: [any PromptReader]? = []
+    }
 
-    func add(_ reader: any SocketReader) { self.readers.withLock { $0.append(reader) } }
+    private let state = Mutex(State())
 
-    var all: [any SocketReader] { self.readers.withLock { $0 } }
+    func add(_ reader: any SocketReader) {
+        // Asked now, where there is time: the first time takes the runtime a while.
+        let prompt = reader as? any PromptReader
+        self.state.withLock { state in
+            state.all.append(reader)
+            if let prompt { state.prompt?.append(prompt) } else { state.prompt = nil }
+        }
+    }
+
+    var all: [any SocketReader] { self.state.withLock { $0.all } }
+    var prompt: [any PromptReader]? { self.state.withLock { $0.prompt } }
 
     var connectionCounts: ConnectionCounts { self.all.map(\.connectionCounts).reduce(.init(), +) }
 

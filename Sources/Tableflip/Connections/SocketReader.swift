@@ -42,10 +42,22 @@ public protocol SocketReader: Sendable {
     var connectionCounts: ConnectionCounts { get }
 }
 
-/// A reader that needs no task to take connections. It spares each of them the waking of one more thread.
+/// A reader that needs no task. It spares clients the waking of one more thread: those who wait while neither process
+/// reads, and each connection that moves. The calls come on the engine's thread, and must not wait.
 package protocol PromptReader: SocketReader {
-    /// ``SocketReader/adopt(_:)``, begun on the engine's thread, which must not wait.
+    /// ``SocketReader/pause()``.
+    func pause(then answer: @escaping @Sendable ((any Error)?) -> Void)
+
+    /// ``SocketReader/resume()``.
+    func resume(then answer: @escaping @Sendable ((any Error)?) -> Void)
+
+    /// ``SocketReader/adopt(_:)``.
     func adopt(_ connections: [LiveDescriptor], then served: @escaping @Sendable () -> Void)
+}
+
+extension PromptReader {
+    /// Closes the connections.
+    package func adopt(_ connections: [LiveDescriptor], then served: @escaping @Sendable () -> Void) { served() }
 }
 
 extension SocketReader {

@@ -15,10 +15,10 @@ extension Engine {
         case .offerInventory: self.offerInventory()
         case .pauseReaders:
             let states = self.context.finalStates
-            var change = ReaderChange.pause
+            var change = ReaderChange(.pause)
             if states.hasProviders { change.after = { try await states.collect() } }
             self.changeReaders(for: .predecessor, change)
-        case .resumeReaders: self.changeReaders(for: .predecessor, .resume)
+        case .resumeReaders: self.changeReaders(for: .predecessor, ReaderChange(.resume))
         case .sendGo: self.sendGo()
         case .giveUpOwnership: self.changeOwnership(.givingUp)
         case .takeBackOwnership: self.takeBackOwnership()

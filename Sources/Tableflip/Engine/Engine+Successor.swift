@@ -22,10 +22,10 @@ extension Engine {
         case .closeUnclaimed: self.closeUnclaimed()
         case .resumeReaders:
             let states = self.context.finalStates
-            var change = ReaderChange.resume
+            var change = ReaderChange(.resume)
             if states.hasWork { change.before = { try await states.restore() } }
             self.changeReaders(for: .successor, change)
-        case .pauseReaders: self.changeReaders(for: .successor, .pause)
+        case .pauseReaders: self.changeReaders(for: .successor, ReaderChange(.pause))
         case .reportServing: self.reportServing()
         case .reportFailure(let failure): self.reportFailure(failure)
         case .startCheck: self.startCheck()

@@ -420,16 +420,12 @@ final class Engine {
         self.readersNumber += 1
         self.readersRole = role
         let number = self.readersNumber
-        let readers = self.context.readers.all
-        guard !readers.isEmpty || change.hasMore else {
+        let (readers, inbox) = (self.context.readers, self.context.inbox)
+        guard !readers.all.isEmpty || change.hasMore else {
             self.feed(EngineInput.readersFinished(number: number, nil))
             return
         }
-        let inbox = self.context.inbox
-        self.readersTask = Task {
-            let failure = await change.make(of: readers)
-            inbox.send(.readersFinished(number: number, failure))
-        }
+        self.readersTask = change.make(of: readers) { inbox.send(.readersFinished(number: number, $0)) }
     }
 
     private func readersFinished(_ number: Int, _ failure: UpgradeError?) {

@@ -1,40 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Synchronization
 import TableflipCore
 
 /// What is asked of all readers at once, and what comes before and after it.
 struct ReaderChange: Sendable {
     typealias Step = @Sendable () async throws -> Void
 
+    enum Kind: Sendable {
+        case pause
+        case resume
+    }
+
+    let kind: Kind
     var before: Step?
-    var change: @Sendable (any SocketReader) async throws -> Void
     var after: Step?
+
+    init(_ kind: Kind) { self.kind = kind }
 
     /// There is something to do though there is no reader.
     var hasMore: Bool { self.before != nil || self.after != nil }
 
-    static var resume: ReaderChange { .init(change: { try await $0.resume() }) }
-    static var pause: ReaderChange { .init(change: { try await $0.pause() }) }
+    /// - Parameters:
+    ///   - readers: all of them.
+    ///   - answer: gets the first failure, on any thread; what comes after one is not done.
+    /// - Returns: the task that does it, where one is needed.
+    func make(
+        of readers: ReaderRegistry, then answer: @escaping @Sendable (UpgradeError?) -> Void
+    ) -> Task<Void, Never>? {
+        guard !self.hasMore, let prompt = readers.prompt else {
+            return Task { [all = readers.all] in answer(await self.make(of: all)) }
+        }
+        self.make(of: prompt, then: answer)
+        return nil
+    }
 
-    /// - Returns: the first failure; what comes after one is not done.
-    func make(of readers: [any SocketReader]) async -> UpgradeError? {
+    private func make(of readers: [any PromptReader], then answer: @escaping @Sendable (UpgradeError?) -> Void) {
+        let answers = Answers(readers.count, then: answer)
+        for reader in readers {
+            switch self.kind {
+            case .pause: reader.pause { answers.add($0) }
+            case .resume: reader.resume { answers.add($0) }
+            }
+        }
+    }
+
+    private func make(of readers: [any SocketReader]) async -> UpgradeError? {
         if let failure = await Self.failure(of: self.before) { return failure }
-        let change = self.change
-        let words = await withTaskGroup(of: String?.self) { group in
+        let kind = self.kind
+        let failure = await withTaskGroup(of: UpgradeError?.self) { group in
             for reader in readers {
                 group.addTask {
                     do {
-                        try await change(reader)
+                        switch kind {
+                        case .pause: try await reader.pause()
+                        case .resume: try await reader.resume()
+                        }
                         return nil
                     } catch {
-                        return "\(error)"
+                        return .readerFailed(error)
                     }
                 }
             }
-            return await group.reduce(String?.none) { $0 ?? $1 }
+            return await group.reduce(UpgradeError?.none) { $0 ?? $1 }
         }
-        if let words { return UpgradeError(.pauseFailed, "a reader failed: \(words)") }
+        if let failure { return failure }
         return await Self.failure(of: self.after)
     }
 
@@ -45,5 +76,36 @@ struct ReaderChange: Sendable {
         } catch {
             return error as? UpgradeError ?? UpgradeError(.stateFailed, "a final state failed: \(error)")
         }
+    }
+}
+
+/// What several readers say that were asked at once. The last one to answer passes on the first failure, if there was any.
+private final class Answers: Sendable {
+    private struct State {
+        var missing: Int
+        var failure: UpgradeError?
+    }
+
+    private let state: Mutex<State>
+    private let answer: @Sendable (UpgradeError?) -> Void
+
+    init(_ count: Int, then answer: @escaping @Sendable (UpgradeError?) -> Void) {
+        self.state = Mutex(State(missing: count))
+        self.answer = answer
+    }
+
+    func add(_ error: (any Error)?) {
+        let outcome: UpgradeError?? = self.state.withLock { state in
+            state.failure = state.failure ?? error.map { .readerFailed($0) }
+            state.missing -= 1
+            return state.missing == 0 ? .some(state.failure) : nil
+        }
+        if let outcome { self.answer(outcome) }
+    }
+}
+
+extension UpgradeError {
+    fileprivate static func readerFailed(_ error: any Error) -> UpgradeError {
+        UpgradeError(.pauseFailed, "a reader failed: \(error)")
     }
 }

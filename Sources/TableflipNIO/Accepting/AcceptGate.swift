@@ -13,7 +13,7 @@ public import Tableflip
 /// ``pause()`` returns when there are none.
 ///
 /// It is made by `ServerBootstrap.bind(to:of:)`, which registers it with the upgrader.
-public final class AcceptGate: SocketReader {
+public final class AcceptGate: SocketReader, LoopReader {
     /// The server channel. To be closed with ``close()``.
     public let channel: any Channel
     private let listener: Listener
@@ -55,9 +55,9 @@ public final class AcceptGate: SocketReader {
     /// The name of the listener that it accepts from.
     public var listenerName: String? { self.listener.name }
 
-    /// Accepts no more, and returns when every connection accepted before is with its handlers.
-    public func pause() async throws {
-        try await self.channel.eventLoop.flatSubmit {
+    /// Succeeds when every connection accepted before is with its handlers.
+    func pausing() -> EventLoopFuture<Void> {
+        self.channel.eventLoop.flatSubmit {
             self.state.value.isOpen = false
             return self.channel.setOption(.autoRead, value: false).flatMap {
                 let state = self.state.value
@@ -66,15 +66,14 @@ public final class AcceptGate: SocketReader {
                 state.whenEmpty = promise
                 return promise.futureResult
             }
-        }.get()
+        }
     }
 
-    /// Accepts.
-    public func resume() async throws {
-        try await self.channel.eventLoop.flatSubmit {
+    func resuming() -> EventLoopFuture<Void> {
+        self.channel.eventLoop.flatSubmit {
             self.state.value.isOpen = true
             return self.channel.setOption(.autoRead, value: true)
-        }.get()
+        }
     }
 
     /// Pauses, then closes the server channel. Connections that wait in the accept queue stay for the other process that

@@ -12,7 +12,7 @@ public import Tableflip
 /// Replies may be sent at any time, also by a process that has been replaced.
 ///
 /// It is made by `DatagramBootstrap.bind(to:of:)`, which registers it with the upgrader.
-public final class DatagramGate: SocketReader {
+public final class DatagramGate: SocketReader, LoopReader {
     /// The datagram channel. Closing it loses nothing that was written to it before: what the socket has no room for is
     /// sent first.
     public let channel: any Channel
@@ -34,22 +34,20 @@ public final class DatagramGate: SocketReader {
     /// The name of the socket that it reads from.
     public var listenerName: String? { self.listener.name }
 
-    /// Reads no more. On return everything that was read is with the handlers. A channel that has ended, by an error
-    /// say, reads nothing anyway.
-    public func pause() async throws {
-        try await self.channel.eventLoop.flatSubmit {
+    /// A channel that has ended, by an error say, reads nothing anyway.
+    func pausing() -> EventLoopFuture<Void> {
+        self.channel.eventLoop.flatSubmit {
             self.entry.value.isOpen = false
             guard self.channel.isActive else { return self.channel.eventLoop.makeSucceededVoidFuture() }
             return self.channel.setOption(.autoRead, value: false)
-        }.get()
+        }
     }
 
-    /// Reads.
-    public func resume() async throws {
-        try await self.channel.eventLoop.flatSubmit {
+    func resuming() -> EventLoopFuture<Void> {
+        self.channel.eventLoop.flatSubmit {
             self.entry.value.isOpen = true
             return self.channel.setOption(.autoRead, value: true)
-        }.get()
+        }
     }
 
     /// Reads no more, and tells the handlers so by `ChannelEvent.inputClosed`: the inbound sequence of a

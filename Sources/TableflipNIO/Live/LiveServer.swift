@@ -30,7 +30,7 @@ public import Tableflip
 /// options of a bootstrap would not reach the latter: set them in the closure, with
 /// `connection.channel.syncOptions`. A channel that came from the predecessor has no `parent`; timers, counters and
 /// whatever else its handlers keep start anew, unless the protocol carries it (``LiveProtocol/saveState()``).
-public final class LiveServer: PromptReader {
+public final class LiveServer: SocketReader, LoopReader {
     /// The server channel. It ends with ``drained()``.
     public var channel: any Channel { self.gate.channel }
     private let gate: AcceptGate
@@ -186,11 +186,9 @@ public final class LiveServer: PromptReader {
     /// Over all event loops.
     public var connectionCounts: ConnectionCounts { self.counts.current }
 
-    /// Accepts no more, and returns when every connection accepted before is with its handlers.
-    public func pause() async throws { try await self.gate.pause() }
+    func pausing() -> EventLoopFuture<Void> { self.gate.pausing() }
 
-    /// Accepts.
-    public func resume() async throws { try await self.gate.resume() }
+    func resuming() -> EventLoopFuture<Void> { self.gate.resuming() }
 
     /// Sends the successor each connection when it is at rest; see ``LiveServer``.
     /// - Parameter successor: where to send them.

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import Synchronization
+import TableflipCore
+import Testing
+
+@testable import Tableflip
+
+@Suite(.timeLimit(.minutes(1))) struct ReaderChangeTests {
+    /// Asked without a task it answers when the test says so.
+    private final class PromptFake: PromptReader {
+        typealias Answer = @Sendable ((any Error)?) -> Void
+
+        let asked = Mutex<[(what: String, answer: Answer?)]>([])
+
+        func pause(then answer: @escaping Answer) { self.asked.withLock { $0.append(("pause", answer)) } }
+        func resume(then answer: @escaping Answer) { self.asked.withLock { $0.append(("resume", answer)) } }
+        func pause() async throws { self.asked.withLock { $0.append(("pause in a task", nil)) } }
+        func resume() async throws { self.asked.withLock { $0.append(("resume in a task", nil)) } }
+
+        var questions: [String] { self.asked.withLock { $0.map(\.what) } }
+        func answer(_ error: (any Error)?) { self.asked.withLock { $0.last?.answer }?(error) }
+    }
+
+    private final class Answers: Sendable {
+        private let all = Mutex<[UpgradeError?]>([])
+
+        var codes: [UpgradeError.Code?] { self.all.withLock { $0.map { $0?.code } } }
+        func add(_ answer: UpgradeError?) { self.all.withLock { $0.append(answer) } }
+    }
+
+    private let registry = ReaderRegistry()
+    private let answers = Answers()
+
+    @Test(arguments: [(ReaderChange.Kind.pause, "pause"), (.resume, "resume")])
+    func `readers that need no task are asked on the spot, and the last of them brings the first failure`(
+        _ kind: ReaderChange.Kind, _ question: String
+    ) {
+        let (one, two) = (PromptFake(), PromptFake())
+        self.registry.add(one)
+        self.registry.add(two)
+        let task = ReaderChange(kind).make(of: self.registry) { [answers] in answers.add($0) }
+        #expect(task == nil)
+        #expect(one.questions == [question] && two.questions == [question])
+        two.answer(Unwilling())
+        #expect(self.answers.codes == [])
+        one.answer(nil)
+        #expect(self.answers.codes == [.pauseFailed])
+    }
+
+    @Test func `where one reader needs a task all are asked in tasks`() async throws {
+        let (prompt, slow) = (PromptFake(), FakeReader())
+        self.registry.add(prompt)
+        self.registry.add(slow)
+        slow.script { $0.pause = { throw Unwilling() } }
+        await ReaderChange(.pause).make(of: self.registry) { [answers] in answers.add($0) }?.value
+        #expect(prompt.questions == ["pause in a task"])
+        #expect(self.answers.codes == [.pauseFailed])
+    }
+
+    @Test func `what comes before a change and after it needs a task`() async throws {
+        let prompt = PromptFake()
+        self.registry.add(prompt)
+        var change = ReaderChange(.resume)
+        change.before = { #expect(prompt.questions == []) }
+        change.after = { #expect(prompt.questions == ["resume in a task"]) }
+        await change.make(of: self.registry) { [answers] in answers.add($0) }?.value
+        #expect(self.answers.codes == [nil])
+    }
+}
