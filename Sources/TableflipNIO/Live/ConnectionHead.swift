@@ -23,8 +23,8 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     let channel: any Channel
     let resumed: LiveConnection.Resumed?
-    private let loop: LoopConnections
-    /// Where it stands among the connections of its loop; nil when it does not.
+    private let connections: LoopConnections
+    /// Where it stands among them; nil when it does not.
     var index: Int?
     /// It stands in the queue of those that move first.
     var isQueued = false
@@ -51,7 +51,8 @@ final class ConnectionHead: ChannelDuplexHandler {
     private var awaitsFlush = false
     /// It ends when it is at rest.
     private var isEnding = false
-    private var wasQuiesced = false
+    /// What a connection without a protocol ends by.
+    private lazy var quiescing = Quiescing(self.channel)
     private var farewell = Farewell.none
     private(set) var isGone = false
 
@@ -66,15 +67,18 @@ final class ConnectionHead: ChannelDuplexHandler {
     /// How long a peer may take to hear that a connection has ended.
     private static let lingerTime = TimeAmount.seconds(2)
 
-    init(channel: any Channel, loop: LoopConnections, unread: [UInt8], resumed: LiveConnection.Resumed?, stays: Bool) {
+    init(
+        channel: any Channel, connections: LoopConnections, unread: [UInt8], resumed: LiveConnection.Resumed?,
+        stays: Bool
+    ) {
         self.channel = channel
-        self.loop = loop
+        self.connections = connections
         self.resumed = resumed
         self.stays = stays
         if !unread.isEmpty { self.held = ByteBuffer(bytes: unread) }
     }
 
-    var isLeaving: Bool { self.loop.isLeaving }
+    var isLeaving: Bool { self.connections.isLeaving }
 
     /// It may come to a point at which it moves.
     var couldMove: Bool { self.liveProtocol != nil && !self.stays && !self.sawEnd && !self.isGone }
@@ -89,7 +93,7 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        self.loop.join(self)
+        self.connections.join(self)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
@@ -104,7 +108,7 @@ final class ConnectionHead: ChannelDuplexHandler {
             self.pump()
             context.fireChannelReadComplete()
         }
-        self.loop.greet(self)
+        self.connections.greet(self)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -159,7 +163,7 @@ final class ConnectionHead: ChannelDuplexHandler {
     private func end() {
         guard !self.isGone else { return }
         self.isGone = true
-        self.loop.leave(self, as: .ended)
+        self.connections.leave(self, as: .ended)
     }
 
     // MARK: What waits
@@ -175,7 +179,7 @@ final class ConnectionHead: ChannelDuplexHandler {
             guard let next = rest.readSlice(length: count) else { break }
             self.held = rest.readableBytes > 0 ? rest : nil
             self.deliver(next, context)
-            if self.loop.isMoving, self.canMove { self.freeze() }
+            if self.connections.isMoving, self.canMove { self.freeze() }
         }
         self.isDelivering = false
         self.settle()
@@ -219,7 +223,7 @@ final class ConnectionHead: ChannelDuplexHandler {
             self.holdsEnd = false
             context.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
         }
-        if self.loop.isMoving, self.canMove { self.loop.enqueueFirst(self) }
+        if self.connections.isMoving, self.canMove { self.connections.enqueueFirst(self) }
         if self.isEnding { self.endIfAtRest() }
         if self.wantsRead, !self.isFrozen, self.held == nil || !self.isBlocked {
             self.wantsRead = false
@@ -227,12 +231,12 @@ final class ConnectionHead: ChannelDuplexHandler {
         }
     }
 
-    private func pumpLater() {
-        self.loop.afterThis {
-            self.pump()
-            guard !self.isGone else { return }
-            self.context?.fireChannelReadComplete()
-        }
+    private func pumpLater() { self.connections.afterThis { self.pumpByItself() } }
+
+    /// Not from within a read: the handlers are told that this one is complete.
+    private func pumpByItself() {
+        self.pump()
+        if !self.isGone { self.context?.fireChannelReadComplete() }
     }
 
     // MARK: What the protocol says
@@ -243,7 +247,7 @@ final class ConnectionHead: ChannelDuplexHandler {
         // A protocol that has not seen every byte cannot tell where a message ends.
         if self.hasPassed { self.stays = true }
         if self.held != nil || self.wantsRead { self.pumpLater() }
-        self.loop.greet(self)
+        self.connections.greet(self)
     }
 
     /// The protocol that drains the connection, which stays.
@@ -256,20 +260,19 @@ final class ConnectionHead: ChannelDuplexHandler {
     func resignProtocol() {
         self.liveProtocol = nil
         self.isBetweenProtocols = true
-        self.loop.afterThis {
+        self.connections.afterThis {
             guard self.isBetweenProtocols else { return }
             self.isBetweenProtocols = false
-            self.pump()
-            if !self.isGone { self.context?.fireChannelReadComplete() }
-            self.loop.greet(self)
+            self.pumpByItself()
+            self.connections.greet(self)
         }
     }
 
     func settled() {
         guard !self.isGone else { return }
-        if self.loop.isMoving, self.canMove {
+        if self.connections.isMoving, self.canMove {
             self.freeze()
-            self.loop.enqueueFirst(self)
+            self.connections.enqueueFirst(self)
         } else if !self.isDelivering, self.held != nil || self.wantsRead || self.isEnding {
             self.pumpLater()
         }
@@ -291,15 +294,9 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     /// The connection shall end here. `now`: as soon as it is at rest, else when its peer has been told.
     func finish(now: Bool) {
-        guard !self.isGone, let context else { return }
+        guard !self.isGone else { return }
         self.thaw()
-        if let liveProtocol {
-            liveProtocol.finish()
-        } else if !self.wasQuiesced {
-            // Once: some handlers trap when they are told twice.
-            self.wasQuiesced = true
-            context.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
-        }
+        (self.liveProtocol ?? self.quiescing).finish()
         guard now else { return }
         self.isEnding = true
         if !self.isDelivering { self.endIfAtRest() }
@@ -317,7 +314,7 @@ final class ConnectionHead: ChannelDuplexHandler {
     /// and with the input open for a moment. Whatever has crossed our last words would otherwise make the kernel reset
     /// the connection, and a reset throws away what the peer has not read yet (RFC 9112, 9.6).
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
-        guard mode == .all, self.loop.isLeaving, !self.isGone, !self.sawEnd, self.farewell == .none,
+        guard mode == .all, self.connections.isLeaving, !self.isGone, !self.sawEnd, self.farewell == .none,
             self.channel.isActive
         else { return context.close(mode: mode, promise: promise) }
         self.farewell = .lingering
@@ -327,7 +324,7 @@ final class ConnectionHead: ChannelDuplexHandler {
             context.close(mode: .output, promise: nil)
             context.read()
         }
-        self.loop.loop.assumeIsolated().scheduleTask(in: Self.lingerTime) { context.close(promise: nil) }
+        self.connections.loop.assumeIsolated().scheduleTask(in: Self.lingerTime) { context.close(promise: nil) }
         promise?.completeWith(self.channel.closeFuture)
     }
 
@@ -366,16 +363,16 @@ final class ConnectionHead: ChannelDuplexHandler {
         let unread = self.held.map { Array($0.readableBytesView) } ?? []
         self.held = nil
         self.isGone = true
-        self.loop.leave(self, as: .parked)
+        self.connections.leave(self, as: .parked)
         context.close(promise: nil)
         return LiveDescriptor(
-            takingOwnershipOf: descriptor, listener: self.loop.listener, unread: unread, state: resumed.bytes
+            takingOwnershipOf: descriptor, listener: self.connections.listener, unread: unread, state: resumed.bytes
         )
     }
 
     private var hasUnsent: Bool {
         // Every channel of NIO's own has the option; without it nothing is known to be unsent.
-        (try? self.channel.syncOptions?.getOption(.bufferedWritableBytes)).map { ($0 ?? 0) > 0 } ?? false
+        ((try? self.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0) > 0
     }
 
     private func moveAfterFlush(_ context: ChannelHandlerContext) {
@@ -384,7 +381,7 @@ final class ConnectionHead: ChannelDuplexHandler {
         self.freeze()
         self.whenFlushed(context) {
             self.awaitsFlush = false
-            if self.loop.isMoving, !self.isGone { self.loop.enqueueFirst(self) }
+            if self.connections.isMoving, !self.isGone { self.connections.enqueueFirst(self) }
         }
     }
 
@@ -395,7 +392,7 @@ final class ConnectionHead: ChannelDuplexHandler {
                 try OwnedDescriptor(duplicating: $0).release()
             }.map { OwnedDescriptor(takingOwnershipOf: $0) }
         } catch {
-            self.loop.logger.error("a connection stays: its descriptor cannot be duplicated: \(error)")
+            self.connections.logger.error("a connection stays: its descriptor cannot be duplicated: \(error)")
             return nil
         }
     }

@@ -78,7 +78,8 @@ final class LoopConnections {
     func initialise(
         _ channel: any Channel, unread: [UInt8] = [], resumed: LiveConnection.Resumed? = nil, stays: Bool = false
     ) -> EventLoopFuture<Void> {
-        let head = ConnectionHead(channel: channel, loop: self, unread: unread, resumed: resumed, stays: stays)
+        let head = ConnectionHead(
+            channel: channel, connections: self, unread: unread, resumed: resumed, stays: stays)
         do {
             try channel.pipeline.syncOperations.addHandler(head, position: .first)
         } catch {
