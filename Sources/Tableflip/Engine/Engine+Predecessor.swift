@@ -576,9 +576,8 @@ extension Engine {
     }
 
     func export(_ connections: [LiveDescriptor], _ reply: @escaping Reply<Void>) {
-        guard let attempt, !attempt.channelIsOver, case .draining = self.predecessor.state else {
-            return reply(.failure(.noSuccessor))
-        }
+        guard let attempt, case .draining = self.predecessor.state else { return reply(.failure(.noSuccessor)) }
+        guard !attempt.channelIsOver else { return reply(.failure(.successorIsGone)) }
         let departure = Departure(connections.count, reply: reply)
         var batch = ConnectionBatch(atMost: self.context.capabilities.descriptorsPerMessage)
         for connection in connections {
@@ -633,7 +632,7 @@ extension Engine {
     private func failMoving(_ attempt: Attempt) {
         let moving = attempt.moving
         attempt.moving = []
-        for (_, departure) in moving { departure.ended(.noSuccessor) }
+        for (_, departure) in moving { departure.ended(.successorIsGone) }
     }
 
     private func sendBye() {
@@ -652,6 +651,10 @@ extension Engine {
 extension UpgradeError {
     fileprivate static let noSuccessor = UpgradeError(
         .wrongMoment, "there is no successor that takes connections", serving: .predecessor
+    )
+    fileprivate static let successorIsGone = UpgradeError(
+        .successorClosedChannel, "the successor takes no connections any more: it has ended or closed its channel",
+        serving: .nobody
     )
     fileprivate static let wasTaken = UpgradeError(
         .wrongMoment, "a connection was to be sent whose descriptor had been taken out", serving: .predecessor

@@ -210,13 +210,24 @@ final class LoopConnections {
 
     private func sent(_ connections: [LiveDescriptor], _ result: Result<Void, UpgradeError>) {
         if case .failure(let error) = result {
-            self.logger.warning("connections stay: \(error)")
+            self.logger.warning("connections stay: \(error)", metadata: ["connections": "\(connections.count)"])
+            if error.code == .successorClosedChannel { self.stopMoving() }
             // What has not arrived is still ours, and ends here in its own time.
             for connection in connections { self.adopt(connection, stays: true) }
         }
         self.inTransit -= connections.count
         self.schedulePass()
         self.noteIfEmpty()
+    }
+
+    /// Nobody takes any, now or later. This process is the only one left that can answer their peers, and does so once
+    /// more.
+    private func stopMoving() {
+        guard self.isMoving else { return }
+        self.phase = .finishing(now: false)
+        self.first.removeAll()
+        self.others.removeAll()
+        self.finish(self.heads, now: false)
     }
 
     // MARK: In

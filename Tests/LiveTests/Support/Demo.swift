@@ -85,6 +85,12 @@ final class Demo: @unchecked Sendable {
             return !self.state.isStopping
         }
         if isFirst { try require(kill(self.process, SIGTERM) == 0, "\(self.process) is gone") }
+        try self.waitForEnd()
+    }
+
+    /// Waits for the end of all, which nobody has to be told any more.
+    func waitForEnd() throws {
+        self.lock.withLock { self.state.isStopping = true }
         try require(self.program.endings.waitForEnd(within: 60), "the servers did not stop")
         try require(
             !self.errors.contains("Fatal error") && !self.errors.contains("Sanitizer"), "a server has crashed")
