@@ -238,8 +238,16 @@ final class SocketRegistry: Sendable {
 
     var inheritedCount: Int { self.state.withLock { $0.inherited.count } }
 
-    /// No more is claimed from here on.
-    func seal() { self.state.withLock { $0.isSealed = true } }
+    /// No more is asked for from here on. What was to be closed meanwhile is closed now.
+    /// - Returns: false if that had been said before.
+    func seal() -> Bool {
+        let (isFirst, late) = self.state.withLock { state in
+            defer { state.isSealed = true }
+            return (!state.isSealed, state.isClosed ? state.carried : [])
+        }
+        for descriptor in late { descriptor.close() }
+        return isFirst
+    }
 
     /// For each inherited entry whether it was claimed, the digest over those that were, and how many are new.
     func claims(_ capabilities: Capabilities) -> (claimed: [Bool], digest: UInt64, fresh: Int) {
@@ -296,10 +304,12 @@ final class SocketRegistry: Sendable {
     /// The upgrade has failed.
     func thaw() { self.state.withLock { $0.isFrozen = false } }
 
+    /// Closes everything. Where the application still prepares, not before it has said ready(): it may be about to use
+    /// what it has asked for.
     func close() {
         let all = self.state.withLock { state in
             state.isClosed = true
-            return state.carried
+            return state.isSealed ? state.carried : []
         }
         for descriptor in all { descriptor.close() }
     }

@@ -212,6 +212,23 @@ import Darwin
         }
     }
 
+    @Test func `told to stop before it listens, a program goes on to its end and leaves nothing behind`() async {
+        await #expect(processExitsWith: .success) {
+            let path = "/tmp/tf-\(getpid()).sock"
+            let upgrader = try Upgrader(configuration: .init(), logger: quiet)
+            raise(SIGTERM)
+            #expect(await upgrader.exit == .stopped)
+            let listener = try upgrader.listen(on: .unix(path: path))
+            _ = try listener.duplicate().borrowed
+            try await upgrader.ready()
+            #expect(await upgrader.exit == .stopped)
+            #expect(access(path, F_OK) != 0)
+            #expect(throws: UpgradeError.self) { _ = try listener.duplicate().borrowed }
+            // Once, like everybody.
+            await #expect(throws: UpgradeError.self) { try await upgrader.ready() }
+        }
+    }
+
     @Test func `a signal starts an upgrade, and its failure leaves the process as it was`() async {
         await #expect(processExitsWith: .success) {
             let upgrader = try Upgrader(

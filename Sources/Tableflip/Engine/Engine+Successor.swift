@@ -66,12 +66,13 @@ extension Engine {
     // MARK: What the application says
 
     func applicationIsReady(_ reply: @escaping Reply<Void>) {
-        guard self.successor.phase == .initialising, self.readyReply == nil else {
-            reply(.failure(self.tooLateForReady))
-            return
+        let isFirst = self.context.sockets.seal()
+        if isFirst, self.context.exit.current == .stopped {
+            self.unlinkIfAlone()
+            return reply(.success(()))
         }
+        guard self.successor.phase == .initialising, isFirst else { return reply(.failure(self.tooLateForReady)) }
         self.readyReply = reply
-        self.context.sockets.seal()
         do {
             // Everything about the PID file that can fail for want of rights or room fails here, before go.
             try self.context.pidFile?.prepare()
@@ -82,19 +83,11 @@ extension Engine {
     }
 
     private var tooLateForReady: UpgradeError {
-        switch self.context.exit.current {
-        case .failed(let failure): failure
-        case .stopped:
-            UpgradeError(
-                .wrongMoment, "ready() was called after this process was told to stop", cure: "Return from main.",
-                serving: self.whoServesInstead
-            )
-        default:
-            UpgradeError(
-                .wrongMoment, "ready() was called again, or when this process was leaving",
-                cure: "Call it once, when the process is prepared to serve."
-            )
-        }
+        if case .failed(let failure) = self.context.exit.current { return failure }
+        return UpgradeError(
+            .wrongMoment, "ready() was called again, or when this process was leaving",
+            cure: "Call it once, when the process is prepared to serve."
+        )
     }
 
     func successorReadersFinished(_ failure: UpgradeError?) {
@@ -287,12 +280,22 @@ extension Engine {
         self.exitStatus = 1
         self.context.pidFile?.discard()
         if self.successor.phase == .finished { self.handshakeFailure = failure }
-        if let reply = self.readyReply {
-            self.readyReply = nil
-            reply(.failure(failure))
+        if self.successor.isStopping {
+            self.logger.info("this process does not take over: \(failure)")
+            self.answerReady(.success(()))
+        } else {
+            self.logger.error("this process does not take over: \(failure)")
+            self.answerReady(.failure(failure))
         }
-        self.logger.error("this process does not take over: \(failure)")
     }
+
+    private func answerReady(_ result: Result<Void, UpgradeError>) {
+        guard let reply = self.readyReply.take() else { return }
+        reply(result)
+    }
+
+    /// Nobody else has the Unix paths of a first process.
+    private func unlinkIfAlone() { if self.successor.link == .none { self.context.sockets.unlink() } }
 
     private var whoServesInstead: UpgradeError.Serving {
         self.successor.link == .open || self.successor.link == .ended ? .predecessor : .nobody
@@ -320,12 +323,9 @@ extension Engine {
         case .stopped:
             // A first process that is told to stop before, or while, it takes charge.
             self.context.pidFile?.discard()
-            if self.successor.link == .none { self.context.sockets.unlink() }
-            if let reply = self.readyReply {
-                self.readyReply = nil
-                reply(.failure(.stopped.whileServing(self.whoServesInstead)))
-            }
+            self.unlinkIfAlone()
             self.tellToLeave(.stopped)
+            self.answerReady(.success(()))
         }
     }
 
