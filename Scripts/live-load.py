@@ -228,7 +228,7 @@ def main():
     print(f"{'load':34} {'requests':>9} {'lost':>5} {'connec.':>7} {'idle':>5}  {'p99':>7} {'p99.9':>7} {'slowest':>7}"
           f"   {'commit: med / max':>17}   {'drain: med / max':>17}   (ms)")
     upgrades = 18
-    for clients in (32,) if quick else (32, 200):
+    for clients in 32, 200:
         under_load(demo, f"keep, {clients}", upgrades, "keep", clients)
         under_load(demo, f"keep, {clients}, 2 ms think time", upgrades, "keep", clients, "--think", "2ms")
     under_load(demo, "pipelined, 32", upgrades, "pipeline", 32)
