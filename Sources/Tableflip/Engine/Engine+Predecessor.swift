@@ -114,7 +114,7 @@ extension Engine {
         guard self.waitingUpgrade == nil else { return self.refuseUpgrade(self.alreadyWaiting, upgrade) }
         let waits = self.context.configuration.overlap == .wait
         self.waitingUpgrade = WaitingUpgrade(
-            request: upgrade, deadline: waits ? nil : self.clock.now + self.timings.farewell)
+            request: upgrade, deadline: waits ? nil : Moment.now + self.timings.farewell)
         self.logger.info(
             "the upgrade waits for the previous process to leave", metadata: ["pid": "\(self.predecessorID)"]
         )

@@ -297,9 +297,9 @@ final class Engine {
         case .stop: self.stop()
         case .leave: if !self.isLeaving { self.stop() }
         case .giveUp(let failure, let reply):
-            self.feed(SuccessorMachine.Event.initialisationFailed(failure))
-            // The predecessor has been told by then.
-            self.afterwards.append { reply(.success(())) }
+            // At once: who has its answer may end the process.
+            self.tell(SuccessorMachine.Event.initialisationFailed(failure))
+            reply(.success(()))
         case .readersFinished(let number, let failure): self.readersFinished(number, failure)
         case .exportFinished: self.exportFinished()
         case .announce(let count): self.attempt?.announced += count

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import TableflipSystem
+
 /// An upgrade that begins when the process before this one has left.
 struct WaitingUpgrade {
     let request: UpgradeRequest
     /// When it is refused instead; nil: it waits for as long as that takes.
-    let deadline: SuspendingClock.Instant?
+    let deadline: Moment?
 }
 
 /// An upgrade that somebody has asked for. What is nil is as configured.
