@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import TableflipCore
+import TableflipSystem
 import Testing
 
 @testable import Tableflip
@@ -63,7 +64,7 @@ import Testing
     }
 
     @Test func `a word is said when there is something new`() {
-        let now = SuspendingClock().now
+        let now = Moment.now
         var report = DrainReport(at: now)
         #expect(report.deadline > now)
         #expect(report.word(0, at: now) == nil, "what is over in a moment is not worth a word")
