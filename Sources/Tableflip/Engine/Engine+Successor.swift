@@ -406,7 +406,7 @@ extension Engine {
         guard lost > 0 else { return }
         self.logger.warning(
             "the predecessor ended before its connections had moved: those still open are lost",
-            metadata: ["atMost": "\(lost)", "moved": "\(self.connectionsReceived)"]
+            metadata: ["atMost": "\(lost)", "moved": "\(self.connectionsReceived - self.controlClientsReceived)"]
         )
     }
 }
