@@ -170,7 +170,7 @@ import Darwin
             #expect(Set(connections.succeeded) == Set(order.prefix(100)))
             let failed = connections.failed
             #expect(failed.count == 200)
-            #expect(failed.allSatisfy { $0.value.code == .wrongMoment })
+            #expect(failed.allSatisfy { $0.value.code == .successorClosedChannel })
             #expect(failed.keys.allSatisfy { connections.isOpen($0) })
             // It drains, and says that nothing more will move to nobody.
             try await eventually("the export is over") { reader.journal.all.last == "reader: exported" }
