@@ -4,9 +4,9 @@
 """What one upgrade a second adds to the latency of requests, beside Go's tableflip with net/http.
 
 The two servers (Latency/swift-server, Latency/main.go) answer each request with their process id and do nothing else;
-both are linked statically. They run at once. A run is a load on one of them, with an upgrade each second or without; the four take turns, so
-that all see the same machine, and the median of the runs counts. Requests that were lost are counted too: the client
-never tries again.
+both are linked statically and at a fixed address. They run at once. A run is a load on one of them, with an upgrade each
+second or without; the four take turns, so that all see the same machine, and the median of the runs counts. Requests that
+were lost are counted too: the client never tries again.
 
 usage: Benchmarks/latency.py PATH-OF-THE-BUILT-tableflip-demo [--runs 7] [--seconds 4] [--quick] [--demo-server] [--only WORD]
 The demo makes the load; with --demo-server it is a third server too.

@@ -22,7 +22,9 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
-            path: "swift-server"
+            path: "swift-server",
+            // At a fixed address, as Go links its programs: 42,000 relocations less at each start.
+            linkerSettings: [.unsafeFlags(["-Xclang-linker", "-no-pie"], .when(platforms: [.linux]))]
         )
     ],
     swiftLanguageModes: [.v6]
