@@ -128,7 +128,9 @@ extension LiveTests {
             try await Demo.with(["--crash-after-ready", "0s", "--drain-timeout", "10m"]) { demo in
                 let connections = try demo.connect(1000)
                 for connection in connections { try connection.ask(demo.process) }
-                let upgrade = try demo.startUpgrade()
+                var upgrade = try demo.startUpgrade()
+                // One that ends before its commit is rolled back.
+                while try demo.outcome(of: upgrade).phase != "committed" { upgrade = try demo.startUpgrade() }
                 let new = try demo.commit(upgrade)
                 // Seen to end, and reaped by the old one.
                 let deadline = Date(timeIntervalSinceNow: 60)

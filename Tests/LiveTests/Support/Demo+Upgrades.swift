@@ -21,14 +21,19 @@ extension Demo {
     /// Waits until the successor owns the service: from here on connections move.
     @discardableResult
     func commit(_ upgrade: Upgrade) throws -> CInt {
-        let outcome = try self.events.wait(for: "the outcome of an upgrade") { events in
+        let outcome = try self.outcome(of: upgrade)
+        try require(outcome.phase == "committed", "the upgrade: \(outcome)")
+        self.process = outcome.peer
+        return outcome.peer
+    }
+
+    /// Waits for whatever comes of an upgrade.
+    func outcome(of upgrade: Upgrade) throws -> Event {
+        try self.events.wait(for: "the outcome of an upgrade") { events in
             events.dropFirst(upgrade.mark).first {
                 $0.pid == upgrade.old && ["committed", "failed", "rolledBack", "refused"].contains($0.phase)
             }
         }
-        try require(outcome.phase == "committed", "the upgrade: \(outcome)")
-        self.process = outcome.peer
-        return outcome.peer
     }
 
     /// Waits until the successor serves and can still be taken back.
