@@ -99,7 +99,8 @@ struct ProbationTests {
             server.signal(successor, SIGTERM)
             let outcome = try await server.outcome(of: old, from: mark)
             #expect(outcome.phase == "rolledBack" && outcome.code == "successorAborted")
-            try await server.line(of: successor, startingWith: "leaving stopped")
+            // As after any rollback: the service goes on, and its connections are not to be cut short.
+            try await server.line(of: successor, startingWith: "leaving handedBack")
             try await server.answer(from: old)
             await server.expect(old, toBeAs: before)
             #expect(server.namedProcess == old)

@@ -134,8 +134,9 @@ extension Engine {
         case .go: self.feed(SuccessorMachine.Event.went)
         case .commit: self.feed(SuccessorMachine.Event.commitReceived)
         case .abort(let abort):
-            // To one that hands back it is no matter of course who goes on.
-            let stops = abort.code == UpgradeError.Code.stopping.description
+            // To one that has handed back it is no matter of course who goes on.
+            let hasHandedBack = if case .handedBack = self.successor.phase { true } else { false }
+            let stops = hasHandedBack && abort.code == UpgradeError.Code.stopping.description
             let failure = abort.error(stops ? .stopping : .predecessorAborted, by: "the predecessor")
             self.feed(SuccessorMachine.Event.abortReceived(failure))
         case .bye(let bye):

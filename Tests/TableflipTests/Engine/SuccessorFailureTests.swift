@@ -482,6 +482,23 @@ import Darwin
             stage.upgrader.stop()
             try await predecessor.peer.expectAbort(.stopping)
             try await predecessor.peer.say(.bye(.init()))
+            guard case .handedBack(let error) = await stage.upgrader.exit else { throw TimedOut(what: "handing back") }
+            #expect(error.code == .stopping)
+        }
+    }
+
+    /// Which it says in the words of an abort; bye is for those that know no better.
+    @Test(arguments: Kernel.allCases)
+    func `a successor that has handed back hears that its predecessor stops as well`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        try await Stage.successor(kernel, of: predecessor, { $0.probation = .lasting(.seconds(600)) }) { stage in
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go)
+            try await ready.value
+            stage.upgrader.stop()
+            try await predecessor.peer.expectAbort(.stopping)
+            try await predecessor.peer.say(.abort(Message.Abort(.stopped)), .bye(.init()))
             #expect(await stage.upgrader.exit == .stopped)
         }
     }
