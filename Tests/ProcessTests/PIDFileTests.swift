@@ -15,8 +15,8 @@ struct PIDFileTests {
             let run = directory.appending(path: "run")
             let file = run.appending(path: "pid")
             try await Server.with(variant, ["--pid-file", file.path]) { server in
-                let before = server.facts(of: server.current)
                 try FileManager.default.removeItem(at: run)
+                let before = server.facts(of: server.current)
                 let mark = server.mark
                 let outcome = try await server.upgrade()
                 #expect(outcome.phase == "failed" && outcome.code == "successorAborted")
