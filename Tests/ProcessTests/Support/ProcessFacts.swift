@@ -62,13 +62,16 @@ struct ProcessFacts: Hashable, Sendable {
         }
     }
 
-    /// What `/proc/PID/status` says.
-    static func status(of process: CInt) -> [String: String] {
-        let lines = self.text("/proc/\(process)/status").split(separator: "\n").map {
-            $0.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-        }
-        return lines.filter { $0.count == 2 }.reduce(into: [:]) { all, line in
-            all[String(line[0])] = line[1].trimmingCharacters(in: .whitespaces)
+    /// What `/proc/PID/task/TID/status` says of each thread, by its id.
+    static func statuses(of process: CInt) -> [CInt: [String: String]] {
+        let threads = self.names(in: "/proc/\(process)/task").compactMap { CInt($0) }
+        return threads.reduce(into: [:]) { all, thread in
+            let lines = self.text("/proc/\(process)/task/\(thread)/status").split(separator: "\n").map {
+                $0.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            }
+            all[thread] = lines.filter { $0.count == 2 }.reduce(into: [:]) { status, line in
+                status[String(line[0])] = line[1].trimmingCharacters(in: .whitespaces)
+            }
         }
     }
 
