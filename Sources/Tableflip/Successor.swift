@@ -86,14 +86,16 @@ extension Upgrader {
                     cure: "Begin them with the program's name, or leave them out."
                 )
             }
-            let texts = (self.arguments ?? []) + [self.executable ?? "x", self.directory ?? "x"]
+            let paths = [self.executable, self.directory, self.environment.file].compactMap { $0 }
+            let texts = (self.arguments ?? []) + paths
             if let text = texts.first(where: { $0.utf8.contains(0) }) {
                 throw UpgradeError(
-                    .invalidConfiguration, "\"\(text)\" has a zero byte in it, which no argument can have")
+                    .invalidConfiguration, "\"\(text)\" has a zero byte in it, which no argument or path can have")
             }
-            if self.executable?.isEmpty == true || self.directory?.isEmpty == true {
+            if paths.contains("") {
                 throw UpgradeError(
-                    .invalidConfiguration, "the successor's executable or directory is the empty string",
+                    .invalidConfiguration,
+                    "the successor's executable, directory or environment file is the empty string",
                     cure: "Use nil for what this process was started with."
                 )
             }

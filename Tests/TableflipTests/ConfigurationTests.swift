@@ -41,6 +41,19 @@ import Testing
         try Upgrader.Configuration(pidFile: path).validate()
     }
 
+    @Test(arguments: ["", "a\0b"])
+    func `a path of the successor's that is none is refused`(_ path: String) {
+        for successor in [
+            Upgrader.Successor(executable: path), Upgrader.Successor(directory: path),
+            Upgrader.Successor(environment: .inherited(andFile: path)),
+        ] {
+            let error = #expect(throws: UpgradeError.self) {
+                try Upgrader.Configuration(successor: successor).validate()
+            }
+            #expect(error?.code == .invalidConfiguration, "\(successor)")
+        }
+    }
+
     @Test func `a signal cannot mean two things`() throws {
         let signals = UpgradeSignals(upgrade: [1, 12], stop: [15, 12])
         let error = try #require(throws: UpgradeError.self) {
