@@ -63,11 +63,30 @@ struct PredecessorDeathTests {
         }
     }
 
+    /// Everything is on its way to it by then.
     @Test(arguments: [Variant.plain, .portableReader, .wrapped])
-    func `The old process dies before the new one has anything: the new one ends with an error`(
+    func `The old process dies before the new one has begun: the new one goes on alone`(
         _ variant: Variant
     ) async throws {
         try await Server.with(variant) { server in
+            let old = server.current
+            try server.misbehave("wait \(try server.fifo("early").path)")
+            server.requestUpgrade(of: old)
+            try await server.line(of: old, startingWith: "event spawned")
+            #expect(await server.eventually { ProcessFacts.engineWaits(in: old) })
+            try await self.kill(old, of: server)
+            try server.letGo("early")
+            let owner = try await server.line("a new owner") { $0 == "event owner \(old)" }
+            try await self.expectAlone(owner.process, after: old, server)
+        }
+    }
+
+    /// There is more of it than may be on its way.
+    @Test(arguments: [Variant.plain, .portableReader, .wrapped])
+    func `The old process dies before the new one has everything: the new one ends with an error`(
+        _ variant: Variant
+    ) async throws {
+        try await Server.with(variant, ["--files", "4200"]) { server in
             let old = server.current
             try server.misbehave("wait \(try server.fifo("early").path)")
             server.requestUpgrade(of: old)
@@ -84,7 +103,7 @@ struct PredecessorDeathTests {
     }
 
     @Test
-    func `A successor that hangs from the start is harmless once the old process is dead`() async throws {
+    func `A successor that hangs from the start has taken nothing when the old process dies`() async throws {
         try await Server.with(.reader) { server in
             let old = server.current
             try server.misbehave("hang")
@@ -95,7 +114,7 @@ struct PredecessorDeathTests {
             _ = try await server.ending(of: old)
             let successor = try #require(spawned.words.split(separator: " ").last.flatMap { CInt($0) })
             #expect(server.processes == [successor])
-            // It has no socket but its end of the channel, and so holds no address.
+            // It has no socket but its end of the channel. What is on its way there goes with it.
             let sockets = ProcessFacts(of: successor).descriptors.values.filter { $0.hasPrefix("socket") }
             #expect(sockets.count == 1)
         }

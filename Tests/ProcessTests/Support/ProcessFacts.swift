@@ -89,6 +89,13 @@ struct ProcessFacts: Hashable, Sendable {
             .reduce(.zero) { $0 + .nanoseconds(Int64($1) ?? 0) }
     }
 
+    /// Whether its engine waits for something to happen: it has done what it has said it does. Where there is no /proc, yes.
+    static func engineWaits(in process: CInt) -> Bool {
+        let threads = self.names(in: "/proc/\(process)/task").map { "/proc/\(process)/task/\($0)/" }
+        let engines = threads.filter { self.text($0 + "comm") == "tableflip\n" }
+        return engines.allSatisfy { self.text($0 + "stat").contains(") S ") }
+    }
+
     static func processes(inGroup group: CInt) -> Set<CInt> {
         Set(self.names(in: "/proc").compactMap { CInt($0) }.filter { self.fields(of: $0)?[2] == "\(group)" })
     }
