@@ -332,6 +332,9 @@ final class SocketRegistry: Sendable {
 
     /// Removes the paths of Unix listeners: for the last owner.
     func unlink() { for socket in self.carried { socket.unixPath?.remove() } }
+
+    /// The same of those that this process has made: for one that is not to be the owner. Nobody else listens there.
+    func unlinkMade() { for socket in self.carried where !socket.isInherited { socket.unixPath?.remove() } }
 }
 
 extension InventoryEntry {

@@ -90,6 +90,8 @@ public struct UpgradeError: Error, Hashable, Sendable {
         public static let ownershipFailed = Code("ownershipFailed")
         /// The operator took the upgrade back.
         public static let rolledBack = Code("rolledBack")
+        /// Only a rehearsal was asked for (`tableflipctl check --start`): the successor was ready, and was ended again.
+        public static let rehearsed = Code("rehearsed")
 
         /// A final state could not be provided or restored; the message holds the application's words.
         public static let stateFailed = Code("stateFailed")

@@ -146,7 +146,7 @@ final class Service {
 extension CtlError {
     static let hungUpCode = "hungUp"
 
-    fileprivate static func hungUp(_ path: String) -> CtlError {
+    static func hungUp(_ path: String) -> CtlError {
         CtlError(
             .nobodyServes, code: Self.hungUpCode, "the service hung up at \(path) before it had said what came of it",
             cure: "Look at its log, and at `tableflipctl status`."

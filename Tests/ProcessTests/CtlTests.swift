@@ -280,6 +280,49 @@ struct CtlTests {
         }
     }
 
+    /// Ready, and sent home: the old process, its paths and its history are as before.
+    @Test func `A rehearsal starts the new program, and tells what it would claim, leave and bind`() async throws {
+        try await TemporaryDirectory.with { directory in
+            let (wanted, path) = (directory.appending(path: "wanted"), directory.path + "/extra")
+            try await Server.controlled(.reader, ["--listen-if", wanted.path, "unix:\(path)"]) { server in
+                func rehearse(_ more: String...) async throws -> Ctl.Result {
+                    try await Ctl(
+                        ["check", "--start"] + more, environment: ["TABLEFLIP_CONTROL_SOCKET": server.control.path]
+                    ).result()
+                }
+                try await server.unharmed {
+                    let plain = try await rehearse()
+                    #expect(plain.status == 0 && plain.output.contains("ok    start        ready after"), "\(plain)")
+                    #expect(plain.output.contains("inherited    listener tcp://127.0.0.1:0"), "\(plain)")
+                    #expect(!plain.output.contains("unclaimed") && !plain.output.contains("new "), "\(plain)")
+                    try Data().write(to: wanted)
+                    let more = try await rehearse("--json")
+                    let new = more.objects.first { $0["name"] as? String == "new" }
+                    #expect(more.status == 0 && (new?["message"] as? String)?.hasPrefix("1 ") == true, "\(more)")
+                    #expect(!FileManager.default.fileExists(atPath: path))
+                    try server.misbehave("exit 3")
+                    let crashing = try await rehearse()
+                    #expect(crashing.status == 1 && crashing.output.contains("FAIL  start"), "\(crashing)")
+                    #expect(crashing.errors.contains("exited with status 3"), "\(crashing)")
+                    try server.misbehave("late-hang")
+                    let hanging = try await rehearse("--timeout", "500ms")
+                    #expect(hanging.status == 1 && hanging.errors.contains("was not ready within"), "\(hanging)")
+                    try server.misbehave("")
+                }
+                // It has the path now; the next one would leave it.
+                try FileManager.default.removeItem(at: wanted)
+                try await server.unharmed {
+                    let less = try await rehearse()
+                    #expect(less.status == 0 && less.output.contains("unclaimed    listener unix:\(path)"), "\(less)")
+                    #expect(FileManager.default.fileExists(atPath: path))
+                    let status = try await Ctl.run(server, "status", "--json")
+                    let upgrades = status.objects.first?["upgrades"] as? [[String: Any]]
+                    #expect(upgrades?.count == 1, "a rehearsal is no upgrade: \(status)")
+                }
+            }
+        }
+    }
+
     @Test func `Stop waits until the process has gone`() async throws {
         try await Server.withProcess(.reader, .init(arguments: ["--control-socket", "CONTROL"].map { Array($0.utf8) }))
         {

@@ -114,8 +114,13 @@ final class ControlTicket: Sendable {
     private let outcome = Mutex<Result<Void, UpgradeError>?>(nil)
     /// Whether success is the end of it; else the client goes along to the next process.
     private let isFulfilled: Bool
+    /// What it asked for, if that is not an upgrade.
+    private let rehearsal: Rehearsal?
 
-    init(isFulfilled: Bool = false) { self.isFulfilled = isFulfilled }
+    init(isFulfilled: Bool = false, rehearsal: Rehearsal? = nil) {
+        self.isFulfilled = isFulfilled
+        self.rehearsal = rehearsal
+    }
 
     /// As a `Reply`.
     func hear<Value>(_ result: Result<Value, UpgradeError>) {
@@ -126,7 +131,8 @@ final class ControlTicket: Sendable {
     var answer: ControlReply? {
         self.outcome.withLock { outcome in
             switch outcome {
-            case .failure(let failure): .failed(ControlFailure(failure))
+            case .failure(let failure):
+                self.rehearsal.map { .findings($0.findings(afterwards: failure)) } ?? .failed(ControlFailure(failure))
             case .success where self.isFulfilled: .done
             default: nil
             }

@@ -251,7 +251,11 @@ final class ControlServer {
 
 extension ControlRequest {
     fileprivate var metadata: Logger.Metadata {
-        guard case .upgrade(let order) = self else { return [:] }
+        let order: ControlOrder
+        switch self {
+        case .upgrade(let wanted), .check(let wanted), .rehearse(let wanted): order = wanted
+        default: return [:]
+        }
         var metadata: Logger.Metadata = [:]
         if let milliseconds = order.timeoutMilliseconds { metadata["timeout"] = "\(milliseconds) ms" }
         if let milliseconds = order.probationMilliseconds { metadata["probation"] = "\(milliseconds) ms" }

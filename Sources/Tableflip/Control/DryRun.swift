@@ -75,7 +75,9 @@ extension Engine {
     }
 
     private var pidFile: [ControlFinding] {
-        guard let file = self.context.pidFile else { return [] }
+        guard let path = self.context.pidFile?.path else { return [] }
+        // Another of the same name: ours holds what it has written.
+        let file = PIDFile(path: path)
         do {
             try file.prepare()
             file.discard()
@@ -109,8 +111,4 @@ extension Engine {
         }
         return findings
     }
-}
-
-extension UpgradeError {
-    fileprivate var words: String { self.cure.isEmpty ? self.message : "\(self.message). \(self.cure)" }
 }

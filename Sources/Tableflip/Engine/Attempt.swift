@@ -11,6 +11,8 @@ final class Attempt {
     let timings: Timings
     /// What the successor is told of its probation, if it is not its own affair.
     let terms: Message.Terms?
+    /// It goes as far as ready, and back.
+    let rehearsal: Rehearsal?
     /// Whoever asked for the upgrade, and whoever else wants to know how it ends. Emptied when they are told.
     private var replies: [Reply<UpgradeReport>]
     /// How to start it.
@@ -69,6 +71,7 @@ final class Attempt {
         inventory: [CarriedDescriptor], channel: ChannelSocket, capabilities: Capabilities
     ) {
         self.replies = [request.reply]
+        self.rehearsal = request.rehearsal
         self.terms = request.probation.map {
             Message.Terms(probationMilliseconds: UInt64($0.inMilliseconds.rounded(.up)))
         }

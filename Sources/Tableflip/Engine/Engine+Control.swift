@@ -55,6 +55,7 @@ extension Engine {
                 )
             )
         case .check(let wanted): control.answer(order.client, .findings(self.dryRun(self.successor(as: wanted))))
+        case .rehearse(let wanted): self.rehearse(wanted, for: order.client, control)
         case .commit:
             let ticket = ControlTicket()
             control.answer(order.client, self.controlAcceptance)
@@ -70,6 +71,23 @@ extension Engine {
             control.follow(order.client)
             self.feed(EngineInput.stop)
         }
+    }
+
+    private func rehearse(_ wanted: ControlOrder, for client: Int, _ control: ControlServer) {
+        let start = self.successor(as: wanted)
+        let known = self.dryRun(start)
+        // What is known to fail is not tried.
+        guard known.allSatisfy(\.isGood) else { return control.answer(client, .findings(known)) }
+        let rehearsal = Rehearsal(known: known)
+        let ticket = ControlTicket(rehearsal: rehearsal)
+        control.answer(client, self.controlAcceptance)
+        control.follow(client, ticket)
+        self.requestUpgrade(
+            UpgradeRequest(
+                reply: ticket.hear, successor: start,
+                timeout: wanted.timeoutMilliseconds.map { .milliseconds($0) }, rehearsal: rehearsal
+            )
+        )
     }
 
     private var controlAcceptance: ControlReply {
@@ -101,6 +119,8 @@ extension Engine {
             )
         )
         switch event.phase {
+        // That was no upgrade.
+        case .failed where self.attempt?.rehearsal != nil: break
         case .failed, .rolledBack: self.record(event)
         case .owner where self.context.facts.current.hasPredecessor: self.recordArrival(event)
         case .predecessorLeft: control.answerThoseWhoCameAlong()

@@ -330,6 +330,9 @@ extension Engine {
                 attempt.unclaimed.insert(socket.name)
             }
         }
+        if digest == ready.digest, let rehearsal = attempt.rehearsal {
+            return self.endRehearsal(rehearsal, ready, attempt)
+        }
         self.feed(PredecessorMachine.Event.reportedReady(agreed: digest == ready.digest, ready.probation))
     }
 

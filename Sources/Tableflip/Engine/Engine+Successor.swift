@@ -51,7 +51,9 @@ extension Engine {
         case .sendAbort(let failure):
             self.context.pidFile?.discard()
             self.upstream?.send(.abort(Message.Abort(failure)))
-        case .closeListeners: self.context.sockets.close()
+        case .closeListeners:
+            self.context.sockets.unlinkMade()
+            self.context.sockets.close()
         case .closeChannel:
             self.upstream?.stopReading()
             self.upstream = nil

@@ -19,6 +19,8 @@ struct UpgradeRequest: Sendable {
     var timeout: Duration?
     /// How long its probation is to be.
     var probation: Duration?
+    /// It is to go as far as ready, and back.
+    var rehearsal: Rehearsal?
 
     /// What is wrong with it, whoever has asked.
     var problem: UpgradeError? {

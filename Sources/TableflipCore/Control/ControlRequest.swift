@@ -7,6 +7,8 @@ package enum ControlRequest: Hashable, Sendable {
     case watch
     case upgrade(ControlOrder)
     case check(ControlOrder)
+    /// As `check`, and by starting the program: as far as ready, and back.
+    case rehearse(ControlOrder)
     case commit
     case rollback
     case stop
@@ -19,6 +21,7 @@ package enum ControlRequest: Hashable, Sendable {
         case commit = 0x45
         case rollback = 0x46
         case stop = 0x47
+        case rehearse = 0x48
     }
 
     package var kind: Kind {
@@ -27,6 +30,7 @@ package enum ControlRequest: Hashable, Sendable {
         case .watch: .watch
         case .upgrade: .upgrade
         case .check: .check
+        case .rehearse: .rehearse
         case .commit: .commit
         case .rollback: .rollback
         case .stop: .stop
@@ -39,7 +43,7 @@ package enum ControlRequest: Hashable, Sendable {
     package var frame: ControlFrame {
         var fields = ControlFields(kind: self.kind.rawValue)
         switch self {
-        case .upgrade(let order), .check(let order):
+        case .upgrade(let order), .check(let order), .rehearse(let order):
             fields.set(.timeout, order.timeoutMilliseconds)
             fields.set(.probation, order.probationMilliseconds)
             fields.set(.executable, order.executable ?? "")
@@ -57,6 +61,7 @@ package enum ControlRequest: Hashable, Sendable {
             case .watch: .watch
             case .upgrade: .upgrade(try ControlOrder(frame))
             case .check: .check(try ControlOrder(frame))
+            case .rehearse: .rehearse(try ControlOrder(frame))
             case .commit: .commit
             case .rollback: .rollback
             case .stop: .stop

@@ -7,15 +7,19 @@ import TableflipCore
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Looks at everything that an upgrade would need, and starts nothing.",
+        abstract: "Looks at everything that an upgrade would need.",
         discussion: """
             The program and what kind of file it is, its arguments and environment, its directory, the PID file, and \
-            which sockets would be inherited. Which of them the new program claims, and what it binds anew, only it \
-            knows. Exits with 1 when an upgrade would fail.
+            which sockets would be inherited. Nothing is started. Exits with 1 when an upgrade would fail.
+
+            Whether the new program comes to serve, which sockets it claims and how many it binds anew, only it knows. \
+            With --start it is started and handed everything, as in an upgrade, and ended when it says that it is ready. \
+            The old process serves all the while. What the new program does before it is ready, it does.
 
             EXAMPLES
               tableflipctl check
               tableflipctl check --executable /srv/hello/1.5/hello
+              tableflipctl check --start --timeout 30s
 
             EXIT STATUS
             \(Outcome.help)
@@ -25,10 +29,23 @@ struct CheckCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
     @OptionGroup var options: OrderOptions
 
+    @Flag(help: "Start the new program as well, up to the moment at which it is ready.")
+    var start = false
+
+    @Option(
+        help: .init(
+            "With --start: how long the new process may take until it is ready: 500ms, 30s, 1.5m; by default as configured.",
+            valueName: "time"))
+    var timeout: TimeArgument?
+
+    func validate() throws {
+        if let timeout, timeout.milliseconds < 1 { throw ValidationError("--timeout takes a time above zero") }
+        if self.timeout != nil, !self.start { throw ValidationError("--timeout goes with --start") }
+    }
+
     func run() throws {
         try Report.of(self.common) { () throws(CtlError) in
-            let reply = try Service(asking: .check(self.options.order), at: self.common.socketPath).answer()
-            guard case .findings(let findings) = reply else { throw .unexpected(reply) }
+            let findings = try self.findings()
             for finding in findings {
                 if self.common.json {
                     Report.line(finding.json)
@@ -40,5 +57,21 @@ struct CheckCommand: ParsableCommand {
             guard let bad = findings.first(where: { !$0.isGood }) else { return }
             throw CtlError(.failed, code: "check", "an upgrade would fail: \(bad.name): \(bad.message)")
         }
+    }
+
+    private func findings() throws(CtlError) -> [ControlFinding] {
+        var order = self.options.order
+        order.timeoutMilliseconds = self.timeout?.milliseconds
+        let service = try Service(asking: self.start ? .rehearse(order) : .check(order), at: self.common.socketPath)
+        // The service ends a new process that is not ready in time.
+        while let reply = try service.next(within: self.start ? nil : Service.patience) {
+            switch reply {
+            case .findings(let findings): return findings
+            case .failed(let failure): throw CtlError(failure)
+            case .accepted, .event, .unknown: continue
+            default: throw .unexpected(reply)
+            }
+        }
+        throw .hungUp(self.common.socketPath)
     }
 }

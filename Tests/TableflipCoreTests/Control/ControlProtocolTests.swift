@@ -66,7 +66,7 @@ import Testing
         #expect(throws: WireError.tooManyDescriptors(1)) { try decoder.next() }
     }
 
-    @Test(arguments: [UInt8(0x40), 0x48, 0x61, 1])
+    @Test(arguments: [UInt8(0x40), 0x49, 0x61, 1])
     func `an unknown request is refused`(_ kind: UInt8) {
         #expect(throws: WireError.unknownRequired(kind: kind)) {
             try ControlRequest(ControlFrame(kind: kind, fields: .init()))

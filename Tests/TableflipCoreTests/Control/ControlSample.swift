@@ -61,6 +61,7 @@ enum ControlSample: Sendable, CustomTestStringConvertible {
     static let all: [ControlSample] = [
         .request("status", .status), .request("watch", .watch), .request("upgrade", .upgrade(order)),
         .request("upgrade-plain", .upgrade(.init())), .request("check", .check(order)), .request("commit", .commit),
+        .request("rehearse", .rehearse(order)),
         .request("rollback", .rollback), .request("stop", .stop),
         .reply("accepted", .accepted(generation: 3, process: 4711)),
         .reply(
