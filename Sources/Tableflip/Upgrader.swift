@@ -157,7 +157,8 @@ public final class Upgrader: Sendable {
     // MARK: Taking over
 
     /// Says that this process is prepared, and returns when it serves, or when it is told to stop before it does: then
-    /// it never serves, and ``exit`` has its value.
+    /// it never serves, and ``exit`` has its value. It returns likewise when the predecessor takes the service back at once:
+    /// a reader may have accepted connections, which are to be finished.
     ///
     /// A first process serves at once. In a successor the predecessor compares the sockets of the two, pauses its
     /// readers and says go; then the readers of this process are resumed, and this returns: within milliseconds, and at

@@ -23,6 +23,7 @@ extension Engine {
         case .resumeReaders:
             let states = self.context.finalStates
             var change = ReaderChange(.resume)
+            self.hasResumed = true
             if states.hasWork { change.before = { try await states.restore() } }
             self.changeReaders(for: .successor, change)
         case .pauseReaders: self.changeReaders(for: .successor, ReaderChange(.pause))
@@ -96,6 +97,7 @@ extension Engine {
         if case .pausing = self.successor.phase {
             self.feed(failure == nil ? SuccessorMachine.Event.readersPaused : .readersFailedToPause)
         } else if var failure {
+            self.hasResumed = false
             if failure.code == .pauseFailed { failure.code = .resumeFailed }
             self.feed(SuccessorMachine.Event.readersFailedToResume(failure))
         } else {
@@ -283,13 +285,11 @@ extension Engine {
         self.exitStatus = 1
         self.context.pidFile?.discard()
         if self.successor.phase == .finished { self.handshakeFailure = failure }
-        if self.successor.isStopping {
-            self.logger.info("this process does not take over: \(failure)")
-            self.answerReady(.success(()))
-        } else {
-            self.logger.error("this process does not take over: \(failure)")
-            self.answerReady(.failure(failure))
-        }
+        self.logger.log(
+            level: self.successor.isStopping ? .info : .error, "this process does not take over: \(failure)")
+        // Where readers have read, the application has connections to finish: it goes through to its end, as at any exit.
+        let mayHaveAccepted = self.hasResumed && failure.serving == .predecessor
+        self.answerReady(self.successor.isStopping || mayHaveAccepted ? .success(()) : .failure(failure))
     }
 
     private func answerReady(_ result: Result<Void, UpgradeError>) {

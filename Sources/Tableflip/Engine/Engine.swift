@@ -83,6 +83,8 @@ final class Engine {
     var receivedFinal = 0
     var unclaimedPaths: [UnixPath] = []
     var readyReply: Reply<Void>?
+    /// The readers have been asked to read, and have not said that they cannot.
+    var hasResumed = false
     var handshakeFailure: UpgradeError?
     var connectionsAnnounced = 0
     var connectionsReceived = 0

@@ -430,6 +430,25 @@ import Darwin
         }
     }
 
+    /// What they have accepted meanwhile is the application's to finish, which it would not if ready() threw.
+    @Test(arguments: Kernel.allCases)
+    func `a successor that is recalled when its readers read goes through to its end`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        let reader = FakeReader()
+        try await Stage.successor(kernel, of: predecessor) { stage in
+            stage.upgrader.register(reader)
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go, .abort(.init(code: "rolledBack", message: "", cure: "")))
+            try await predecessor.peer.expectAbort(.predecessorAborted)
+            #expect(reader.journal.all.last == "reader: paused")
+            try await predecessor.peer.say(.bye(.init()))
+            _ = try await ready.value
+            guard case .handedBack(let error) = await stage.upgrader.exit else { throw TimedOut(what: "handing back") }
+            #expect(error.code == .predecessorAborted)
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `a successor that cannot pause ends rather than to say that it has`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
