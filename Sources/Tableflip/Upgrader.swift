@@ -275,10 +275,8 @@ public final class Upgrader: Sendable {
     private nonisolated(nonsending) func ask<Value: Sendable>(
         _ input: (@escaping Reply<Value>) -> EngineInput
     ) async throws(UpgradeError) -> Value {
-        // SAFETY: a reply is called exactly once, which is what makes it one. A checked continuation would be a type that is
-        // made at run time, while a predecessor waits.
-        let result = await withUnsafeContinuation {
-            (continuation: UnsafeContinuation<Result<Value, UpgradeError>, Never>) in
+        let result = await withCheckedContinuation {
+            (continuation: CheckedContinuation<Result<Value, UpgradeError>, Never>) in
             self.context.inbox.send(input { continuation.resume(returning: $0) })
         }
         return try result.get()
