@@ -299,7 +299,7 @@ struct CtlTests {
                     let more = try await rehearse("--json")
                     let new = more.objects.first { $0["name"] as? String == "new" }
                     #expect(more.status == 0 && (new?["message"] as? String)?.hasPrefix("1 ") == true, "\(more)")
-                    #expect(!FileManager.default.fileExists(atPath: path))
+                    #expect(await server.eventually { !FileManager.default.fileExists(atPath: path) })
                     try server.misbehave("exit 3")
                     let crashing = try await rehearse()
                     #expect(crashing.status == 1 && crashing.output.contains("FAIL  start"), "\(crashing)")
