@@ -75,6 +75,18 @@ package struct Command {
         return process
     }
 
+    /// The same, alone, with a pipe for its standard output.
+    /// - Returns: its id, and the end to read from, which is the caller's to close.
+    package func startWithOutput() throws -> (process: CInt, output: CInt) {
+        try Self.alone {
+            var ends: [CInt] = [-1, -1]
+            guard pipe(&ends) == 0 else { throw POSIXError(.EMFILE) }
+            defer { close(ends[1]) }
+            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+            return (try self.start(output: ends[1]), ends[0])
+        }
+    }
+
     private static func list(_ strings: [[UInt8]]) -> [UnsafeMutablePointer<CChar>?] {
         strings.map { bytes in
             (bytes + [0]).map { CChar(bitPattern: $0) }.withUnsafeBufferPointer { $0.baseAddress.flatMap(strdup) }

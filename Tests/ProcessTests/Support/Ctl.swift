@@ -44,13 +44,7 @@ final class Ctl {
             path: "/usr/bin/env", arguments: (["env"] + words).map { Array($0.utf8) },
             environment: all.map { Array("\($0)=\($1)".utf8) }, errors: errors.path
         )
-        let (process, output) = try Command.alone {
-            var ends: [CInt] = [-1, -1]
-            guard pipe(&ends) == 0 else { throw POSIXError(.EMFILE) }
-            defer { close(ends[1]) }
-            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-            return (try command.start(output: ends[1]), ends[0])
-        }
+        let (process, output) = try command.startWithOutput()
         self.process = process
         let state = self.state
         Thread.detachNewThread {

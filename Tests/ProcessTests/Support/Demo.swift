@@ -26,13 +26,7 @@ struct Demo {
                 path: program, arguments: words.map { Array($0.utf8) }, environment: [Array("PATH=/bin".utf8)],
                 errors: directory.path + "/errors"
             )
-            let (process, output) = try Command.alone {
-                var ends: [CInt] = [-1, -1]
-                guard pipe(&ends) == 0 else { throw POSIXError(.EMFILE) }
-                defer { close(ends[1]) }
-                for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-                return (try command.start(output: ends[1]), ends[0])
-            }
+            let (process, output) = try command.startWithOutput()
             let events = Events(output)
             defer {
                 kill(-process, SIGKILL)

@@ -98,13 +98,7 @@ final class Server {
     }
 
     private static func run(_ command: Command, _ log: Log) throws -> CInt {
-        let (process, output) = try Command.alone {
-            var ends: [CInt] = [-1, -1]
-            guard pipe(&ends) == 0 else { throw POSIXError(.EMFILE) }
-            defer { close(ends[1]) }
-            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-            return (try command.start(output: ends[1]), ends[0])
-        }
+        let (process, output) = try command.startWithOutput()
         Thread.detachNewThread { Self.readLines(output, log) }
         Thread.detachNewThread { Self.reap(process, log) }
         return process
