@@ -57,7 +57,7 @@ static void *write_inodes(void *argument) {
     const struct inode_range *range = argument;
     for (size_t index = 0; index < range->count; index++) {
         struct stat status;
-        range->inodes[index] = fstat(range->descriptors[index], &status) == 0 ? (uint64_t)status.st_ino : 0;
+        range->inodes[index] = fstat(range->descriptors[index], &status) == 0 ? (uint64_t)status.st_ino : UINT64_MAX;
     }
     return NULL;
 }

@@ -32,7 +32,8 @@ public final class CarriedDescriptor: Sendable {
 
     private struct Held: ~Copyable {
         var descriptor: OwnedDescriptor?
-        /// What the number stood for when we last had reason to know. nil: inherited, and not looked at yet.
+        /// What the number stood for when we last had reason to know (fstat(2), its inode). nil: inherited, and not looked
+        /// at yet.
         var inode: UInt64?
 
         var number: CInt? {
@@ -52,7 +53,7 @@ public final class CarriedDescriptor: Sendable {
         self.entry = entry
         self.binding = entry.kind == .listener || entry.kind == .datagram ? Binding(unixPath) : nil
         self.isInherited = isInherited
-        let inode = isInherited ? nil : DescriptorFacts.inode(of: descriptor.borrowed) ?? 0
+        let inode = isInherited ? nil : DescriptorFacts.inode(of: descriptor.borrowed)
         self.held = Mutex(Held(descriptor: descriptor, inode: inode))
     }
 
@@ -81,8 +82,16 @@ public final class CarriedDescriptor: Sendable {
         return OwnedDescriptor(takingOwnershipOf: try result.get())
     }
 
-    /// What the number stood for when it became ours, or when this process last answered for it.
-    var inode: UInt64? { self.held.withLock { $0.inode } }
+    /// What the number stood for when it became ours, or when this process last answered for it. What has not been looked
+    /// at yet, because this process had nobody to answer to when it took over, is looked at now.
+    var identity: UInt64 {
+        self.held.withLock { held in
+            if let inode = held.inode { return inode }
+            guard let inode = held.number.flatMap(DescriptorFacts.inode) else { return DescriptorFacts.notOpen }
+            held.inode = inode
+            return inode
+        }
+    }
 
     /// What the number stands for now: this process answers for it.
     func remember(_ inode: UInt64) { self.held.withLock { $0.inode = inode } }
@@ -90,16 +99,7 @@ public final class CarriedDescriptor: Sendable {
     /// The first whose number does not stand any more for what it did.
     static func firstLost(of all: [CarriedDescriptor]) -> CarriedDescriptor? {
         let inodes = DescriptorFacts.inodes(of: all.map { $0.withDescriptor { $0 ?? -1 } })
-        return zip(all, inodes).first { !$0.isStill($1) }?.0
-    }
-
-    /// Whether what the number stands for now, 0 for nothing, is what it did. What has not been looked at yet, because
-    /// this process had nobody to answer to when it took over, is remembered.
-    func isStill(_ inode: UInt64) -> Bool {
-        self.held.withLock { held in
-            if held.inode == nil, inode != 0 { held.inode = inode }
-            return inode != 0 && held.inode == inode
-        }
+        return zip(all, inodes).first { $1 == DescriptorFacts.notOpen || $0.identity != $1 }?.0
     }
 
     var unixPath: UnixPath? { self.binding?.unixPath }

@@ -250,17 +250,16 @@ final class SocketRegistry: Sendable {
     }
 
     /// For each inherited entry whether it was claimed, the digest over those that were, and how many are new.
-    func claims(_ capabilities: Capabilities) -> (claimed: [Bool], digest: UInt64, fresh: Int) {
+    func claims() -> (claimed: [Bool], digest: UInt64, fresh: Int) {
         self.state.withLock { state in
             let inodes = DescriptorFacts.inodes(
                 of: state.inherited.map { $0.isClaimed ? $0.descriptor?.withDescriptor { $0 } ?? -1 : -1 })
             var digest = InventoryDigest()
             for (inherited, inode) in zip(state.inherited, inodes) where inherited.isClaimed {
                 guard let descriptor = inherited.descriptor else { continue }
-                if inode != 0 { descriptor.remember(inode) }
                 // What is not open any more counts as another one than any: the two sides will differ.
-                let identity = inode == 0 ? .max : capabilities.identifiesSockets ? inode : 0
-                digest.combine(descriptor.entry, identity: identity)
+                if inode != DescriptorFacts.notOpen { descriptor.remember(inode) }
+                digest.combine(descriptor.entry, identity: inode)
             }
             state.isAnsweredFor = true
             state.dropForgotten()

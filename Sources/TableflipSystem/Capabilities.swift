@@ -10,8 +10,6 @@ package struct Capabilities: Hashable, Sendable {
     package var receivesCloseOnExec: Bool
     /// How many descriptors go into one message.
     package var descriptorsPerMessage: Int
-    /// fstat(2) tells two sockets apart by their inode. Else only their addresses do.
-    package var identifiesSockets: Bool
     /// A file can be in memory and be sealed (memfd_create(2)). Else it is one that has been unlinked.
     package var sealsMemory: Bool
     /// A process can be started that shares this one's table of descriptors until it takes what it needs (clone(2),
@@ -24,7 +22,7 @@ package struct Capabilities: Hashable, Sendable {
 
     /// What every supported system can do.
     package static let portable = Capabilities(
-        hasProcessDescriptors: false, receivesCloseOnExec: false, descriptorsPerMessage: 16, identifiesSockets: false,
-        sealsMemory: false, sharesTables: false, descriptorsInFlight: 64, startsForManager: false
+        hasProcessDescriptors: false, receivesCloseOnExec: false, descriptorsPerMessage: 16, sealsMemory: false,
+        sharesTables: false, descriptorsInFlight: 64, startsForManager: false
     )
 }

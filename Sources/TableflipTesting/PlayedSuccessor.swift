@@ -140,9 +140,8 @@ private struct Handshake {
         case .offer(let offer):
             for entry in offer.entries {
                 guard let descriptor = descriptors.takeFirst() else { break }
-                // An error would make the digests differ, which the upgrade then says.
-                let identity = try? DescriptorFacts.identity(of: descriptor.borrowed, .current)
-                self.digest.combine(entry, identity: identity ?? 0)
+                self.digest.combine(
+                    entry, identity: DescriptorFacts.inode(of: descriptor.borrowed) ?? DescriptorFacts.notOpen)
                 self.received += 1
             }
             answers.append(.acknowledgement(.init(.initialOffer, received: self.received)))

@@ -172,7 +172,7 @@ struct InheritanceTests {
     }
 
     @Test
-    func `A descriptor that somebody else closed is named before anything is handed over`() async throws {
+    func `A descriptor that somebody else closed is named before anything is given up`() async throws {
         try await Server.with(.reader, self.start("--lose-descriptor")) { server in
             try await server.line(of: server.first, startingWith: "lost ")
             let outcome = try await server.upgrade()

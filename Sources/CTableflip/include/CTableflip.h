@@ -32,7 +32,8 @@ int tf_set_nonblocking(int descriptor);
 /// program that is linked with this library does so before main, as Go's runtime does.
 int tf_fill_standard_streams(void);
 
-/// Writes the inode of each descriptor (fstat(2)); 0 for what is not open. For thousands a second thread takes half.
+/// Writes the inode of each descriptor (fstat(2)); UINT64_MAX for what is not open. For thousands a second thread takes
+/// half.
 void tf_inodes(const int *descriptors, size_t count, uint64_t *inodes);
 
 /// The address family of sockets between virtual machines (vsock(7)), or one that socket(2) refuses.

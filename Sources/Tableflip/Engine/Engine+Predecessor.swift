@@ -217,6 +217,7 @@ extension Engine {
     func readDownstream() {
         guard let attempt, !attempt.channelIsOver else { return }
         attempt.channel?.flush()
+        self.noteLostDescriptor(attempt)
         attempt.channel?.receive { arrival in
             switch consume arrival {
             case .message(let message, let descriptors): self.heard(message, descriptors, attempt)
@@ -278,7 +279,10 @@ extension Engine {
         case .commit: self.feed(PredecessorMachine.Event.checkPassed)
         case .committed: self.feed(PredecessorMachine.Event.reportedCommitted)
         case .abort(let abort):
-            self.feed(PredecessorMachine.Event.aborted(abort.error(.successorAborted, by: "the successor")))
+            // It may have got something else than it was told.
+            let lost = self.predecessor.state == .offering ? attempt.offering.lost() : nil
+            let failure = lost ?? abort.error(.successorAborted, by: "the successor")
+            self.feed(PredecessorMachine.Event.aborted(failure))
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
         case .pong: self.attempt?.pulse?.answered(at: Moment.now)
         case .offer, .terms, .go, .connections, .bye, .ping, .draining: self.successorMisbehaved("sent \(message.name)")
@@ -329,6 +333,9 @@ extension Engine {
             for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where !isClaimed {
                 attempt.unclaimed.insert(socket.name)
             }
+        }
+        if digest != ready.digest, let lost = attempt.offering.lost() {
+            return self.feed(PredecessorMachine.Event.violated(lost))
         }
         if digest == ready.digest, let rehearsal = attempt.rehearsal {
             return self.endRehearsal(rehearsal, ready, attempt)
@@ -410,13 +417,16 @@ extension Engine {
 
     /// Sends batches for as long as not too many descriptors are on their way.
     private func offerMore(_ attempt: Attempt) {
-        do throws(UpgradeError) {
-            while let batch = try attempt.offering.next() {
-                attempt.channel?.send(frame: batch.frame, descriptors: batch.descriptors)
-            }
-        } catch {
-            self.feed(PredecessorMachine.Event.violated(error))
+        while attempt.channel?.lacksDescriptor == false, let batch = attempt.offering.next() {
+            attempt.channel?.send(frame: batch.frame, descriptors: batch.descriptors)
         }
+        self.noteLostDescriptor(attempt)
+    }
+
+    /// The kernel may have refused to send what is not open any more.
+    private func noteLostDescriptor(_ attempt: Attempt) {
+        guard attempt.channel?.lacksDescriptor == true, let lost = attempt.offering.lost() else { return }
+        self.feed(PredecessorMachine.Event.violated(lost))
     }
 
     /// The successor has yet to ask for it.
@@ -426,12 +436,7 @@ extension Engine {
     }
 
     func prepareOffer() {
-        guard self.hasOfferToPrepare else { return }
-        do throws(UpgradeError) {
-            try self.attempt?.offering.prepare()
-        } catch {
-            self.feed(PredecessorMachine.Event.violated(error))
-        }
+        if self.hasOfferToPrepare { self.attempt?.offering.prepare() }
     }
 
     func predecessorReadersFinished(_ failure: UpgradeError?) {

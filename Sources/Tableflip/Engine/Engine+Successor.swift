@@ -251,7 +251,7 @@ extension Engine {
     // MARK: Actions
 
     private func sendReady() {
-        let claims = self.context.sockets.claims(self.context.capabilities)
+        let claims = self.context.sockets.claims()
         self.upstream?.send(
             .ready(
                 Message.Ready(

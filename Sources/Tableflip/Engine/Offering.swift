@@ -6,8 +6,9 @@ import TableflipSystem
 
 /// The inventory on its way to a successor, batch by batch.
 ///
-/// A batch is prepared before it is sent: what its numbers stand for is looked at, so that nothing else is ever handed
-/// over, and it is put into bytes. While the successor starts the engine has nothing else to do.
+/// A batch is put into bytes before it is sent: while the successor starts the engine has nothing else to do. What the
+/// numbers stand for is not looked at here but by the successor, once, before it answers for them: by the two digests
+/// they are what they were when they became this process's own, or nothing is given up. See ``lost()``.
 struct Offering {
     struct Batch: Hashable {
         let frame: [UInt8]
@@ -32,36 +33,28 @@ struct Offering {
         self.capabilities = capabilities
     }
 
-    /// Prepares one batch more. Once this has thrown there are none.
-    mutating func prepare() throws(UpgradeError) {
+    /// Prepares one batch more.
+    mutating func prepare() {
         guard !self.isPrepared else { return }
         let entries = self.inventory[self.prepared...].prefix(self.capabilities.descriptorsPerMessage)
-        let numbers = entries.map { $0.withDescriptor { $0 ?? -1 } }
-        for (descriptor, inode) in zip(entries, DescriptorFacts.inodes(of: numbers)) {
-            guard descriptor.isStill(inode) else {
-                self.isPrepared = true
-                self.waiting = []
-                self.taken = 0
-                throw .lost(descriptor.name)
-            }
-            self.digest.combine(descriptor.entry, identity: self.capabilities.identifiesSockets ? inode : 0)
-        }
+        for descriptor in entries { self.digest.combine(descriptor.entry, identity: descriptor.identity) }
         let offer = Message.Offer(
             stage: .initial, first: UInt32(self.prepared), total: UInt32(self.inventory.count),
             entries: entries.map(\.entry)
         )
+        let numbers = entries.map { $0.withDescriptor { $0 ?? -1 } }
         self.waiting.append(Batch(frame: Message.offer(offer).encoded(), descriptors: numbers))
         self.prepared += entries.count
         self.isPrepared = self.prepared == self.inventory.count
     }
 
     /// The next batch, for as long as not too many descriptors are on their way.
-    mutating func next() throws(UpgradeError) -> Batch? {
+    mutating func next() -> Batch? {
         let most = self.capabilities.descriptorsPerMessage
         guard self.offered - self.acknowledged + most <= max(self.capabilities.descriptorsInFlight, most) else {
             return nil
         }
-        if self.taken == self.waiting.count { try self.prepare() }
+        if self.taken == self.waiting.count { self.prepare() }
         guard self.taken < self.waiting.count else { return nil }
         let batch = self.waiting[self.taken]
         self.taken += 1
@@ -74,18 +67,19 @@ struct Offering {
         guard claimed.contains(false) else { return self.digest.value }
         var digest = InventoryDigest()
         for (descriptor, isClaimed) in zip(self.inventory, claimed) where isClaimed {
-            digest.combine(descriptor.entry, identity: self.capabilities.identifiesSockets ? descriptor.inode ?? 0 : 0)
+            digest.combine(descriptor.entry, identity: descriptor.identity)
         }
         return digest.value
     }
-}
 
-extension UpgradeError {
-    /// A number that somebody else in this process has closed, and which may be another file by now.
-    fileprivate static func lost(_ name: String) -> UpgradeError {
-        UpgradeError(
-            .inventoryMismatch, "the descriptor of \(name) was closed by another part of this program",
-            cure: "Look for close() of a number that its owner had closed already, and restart the service."
-        )
+    /// Why a successor may have got something else than it was told: a number that somebody else in this process has
+    /// closed, and which may be another file by now. nil: all are what they were.
+    func lost() -> UpgradeError? {
+        CarriedDescriptor.firstLost(of: self.inventory).map {
+            UpgradeError(
+                .inventoryMismatch, "the descriptor of \($0.name) was closed by another part of this program",
+                cure: "Look for close() of a number that its owner had closed already, and restart the service."
+            )
+        }
     }
 }

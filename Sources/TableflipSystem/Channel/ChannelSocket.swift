@@ -43,6 +43,8 @@ package final class ChannelSocket {
     private var input: [UInt8] = []
     /// The kernel refused more descriptors in flight: sending goes on after the next acknowledgement.
     private var isCongested = false
+    /// What was to be sent with a message is not open (EBADF). That message, and what was queued behind it, is not sent.
+    package private(set) var lacksDescriptor = false
     /// The process id of the peer, as the kernel saw it with the last bytes; 0 before any.
     package private(set) var peer: CInt = 0
     /// How many bytes one system call moves at most: tests make every read and write a short one.
@@ -114,6 +116,10 @@ package final class ChannelSocket {
             case EAGAIN: return false
             case ETOOMANYREFS:
                 self.isCongested = true
+                return false
+            case EBADF where !descriptors.isEmpty:
+                self.lacksDescriptor = true
+                self.outgoingStart = self.outgoing.count
                 return false
             default:
                 // The peer is gone: what it can no longer hear needs no sending.

@@ -56,27 +56,22 @@ package struct DescriptorFacts: Hashable, Sendable {
         }
     }
 
-    /// nil: the number is not open.
+    /// nil: the number is not open. Not every system tells two sockets apart by it: Darwin's TCP sockets all have 0.
     package static func inode(of descriptor: CInt) -> UInt64? {
         var status = stat()
         return fstat(descriptor, &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
-    /// The inodes behind many numbers, in their order; 0: the number is not open.
+    /// What ``inodes(of:)`` says of a number that is not open.
+    package static let notOpen = UInt64.max
+
+    /// The inodes behind many numbers, in their order.
     package static func inodes(of descriptors: [CInt]) -> [UInt64] {
         [UInt64](unsafeUninitializedCapacity: descriptors.count) { inodes, count in
             // SAFETY: both have room for as many, and the call writes each one.
             tf_inodes(descriptors, descriptors.count, inodes.baseAddress)
             count = descriptors.count
         }
-    }
-
-    /// What a digest knows the open description by.
-    package static func identity(of descriptor: CInt, _ capabilities: Capabilities) throws(SystemCallError) -> UInt64 {
-        guard capabilities.identifiesSockets else { return 0 }
-        var status = stat()
-        try check("fstat") { fstat(descriptor, &status) }
-        return UInt64(status.st_ino)
     }
 
     private static func option(_ name: CInt, of descriptor: CInt) -> CInt? {

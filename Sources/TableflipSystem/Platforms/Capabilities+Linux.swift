@@ -10,7 +10,7 @@ extension Capabilities {
         let hasProcessDescriptors = Self.opensProcessDescriptors()
         return Capabilities(
             hasProcessDescriptors: hasProcessDescriptors, receivesCloseOnExec: true, descriptorsPerMessage: 253,
-            identifiesSockets: true, sealsMemory: true, sharesTables: true, descriptorsInFlight: 16 * 253,
+            sealsMemory: true, sharesTables: true, descriptorsInFlight: 16 * 253,
             startsForManager: hasProcessDescriptors
         )
     }()

@@ -50,6 +50,17 @@ import Darwin
         #expect(ours.hear().map(\.message) == [.acknowledgement(.init(.initialOffer, received: 3)), .committed])
     }
 
+    @Test(arguments: Kernel.allCases)
+    func `what is not open is noticed, and does not go out`(_ kernel: Kernel) throws {
+        let (ours, theirs) = try ChannelSocket.connected(kernel.capabilities)
+        ours.send(.commit)
+        #expect(!ours.lacksDescriptor)
+        ours.send(.offer(1), descriptors: [-1])
+        #expect(ours.lacksDescriptor)
+        ours.send(.go)
+        #expect(theirs.hear() == [.message(.commit, []), .message(.go, [])])
+    }
+
     @Test func `both ends of a pair are close-on-exec`() throws {
         let pair = try ChannelSocket.pair()
         let ours = OwnedDescriptor(takingOwnershipOf: pair.ours)

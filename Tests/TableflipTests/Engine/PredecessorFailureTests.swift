@@ -116,7 +116,7 @@ import Testing
             let successor = try await stage.spawner.next()
             _ = try await successor.greet()
             let inventory = try await successor.takeInventory()
-            let digest = try inventory.digest(kernel) ^ 1
+            let digest = try inventory.digest() ^ 1
             try await successor.sayReady(inventory, digest: digest)
             try await successor.peer.expectAbort(.inventoryMismatch)
             try await successor.end(.exited(0))

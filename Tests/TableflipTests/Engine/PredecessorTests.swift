@@ -221,7 +221,7 @@ import Testing
             try await successor.peer.say(
                 .ready(
                     .init(
-                        digest: claimed.digest(kernel), claimed: [true, false, true], fresh: 5, probation: .none,
+                        digest: claimed.digest(), claimed: [true, false, true], fresh: 5, probation: .none,
                         probationMilliseconds: 0
                     )
                 )

@@ -34,8 +34,8 @@ import Darwin
     @Test func `a socket is claimed by its name`() throws {
         let any = SocketAddress.tcp(host: "127.0.0.1", port: 0)
         let inodes = try self.pass([("one", any), ("two", any)])
-        #expect(try self.ask("two", any).inode == inodes[1])
-        #expect(try self.ask("one", any).inode == inodes[0])
+        #expect(try self.ask("two", any).identity == inodes[1])
+        #expect(try self.ask("one", any).identity == inodes[0])
         #expect(throws: UpgradeError.self) { try self.ask("three", any) }
         #expect(self.registry.closeUnclaimed().names == [])
     }
@@ -56,7 +56,7 @@ import Darwin
         self.registry.pass(
             PassedDescriptors(sockets.map { PassedDescriptor(name: "web", descriptor: $0.take()) }))
         let second = try self.ask("web", .tcp(host: "127.0.0.1", port: sockets[1].port))
-        #expect(second.inode == sockets[1].inode)
+        #expect(second.identity == sockets[1].inode)
     }
 
     @Test func `the path of a passed Unix socket stays the manager's`() throws {

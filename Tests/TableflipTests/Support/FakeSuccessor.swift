@@ -185,7 +185,7 @@ final class FakeSuccessor: Sendable {
         try await self.peer.say(
             .ready(
                 .init(
-                    digest: try digest ?? inventory.digest(self.kernel),
+                    digest: try digest ?? inventory.digest(),
                     claimed: Array(repeating: true, count: inventory.entries.count), fresh: 0, probation: probation,
                     probationMilliseconds: milliseconds
                 )
@@ -287,12 +287,10 @@ struct Inventory: Sendable {
     var entries: [InventoryEntry]
     var descriptors: [Held]
 
-    func digest(_ kernel: Kernel) throws -> UInt64 {
+    func digest() throws -> UInt64 {
         var digest = InventoryDigest()
         for (entry, descriptor) in zip(self.entries, self.descriptors) {
-            digest.combine(
-                entry, identity: try DescriptorFacts.identity(of: descriptor.number, kernel.capabilities)
-            )
+            digest.combine(entry, identity: try descriptor.inode)
         }
         return digest.value
     }
