@@ -525,7 +525,6 @@ extension Engine {
             self.emitProgress(.probation)
         case .relinquishing:
             if case .pausing = before { self.emitProgress(.go) }
-        case .unwinding: self.noteFailure()
         default: break
         }
     }

@@ -193,7 +193,8 @@ final class Engine {
     func tell(_ event: PredecessorMachine.Event) {
         let before = self.predecessor.state
         let actions = self.predecessor.handle(event)
-        self.noteProgress(from: before, to: self.predecessor.state)
+        let now = self.predecessor.state
+        if case .unwinding = now, now != before { self.noteFailure() }
         self.watchPulse()
         self.watchDrain()
         for action in actions {
@@ -201,6 +202,8 @@ final class Engine {
             self.perform(action)
         }
         self.arm()
+        // Afterwards: between pause and go nobody accepts, and telling may take its time.
+        self.noteProgress(from: before, to: now)
         if event == .predecessorLeft { self.beginWaitingUpgrade() }
     }
 
