@@ -3,6 +3,16 @@
 // Copyright (c) the swift-tableflip authors
 import PackageDescription
 
+/// A program that needs no dynamic linker: see "Ship it" in the project's README, which has the same flags for the command
+/// line.
+let isSelfContained: [LinkerSetting] = [
+    .unsafeFlags(
+        [
+            "-static-executable", "-Xlinker", "--eh-frame-hdr",
+            "-Xlinker", "--wrap=__register_frame_info", "-Xlinker", "--wrap=__deregister_frame_info",
+        ], .when(platforms: [.linux]))
+]
+
 let package = Package(
     name: "benchmarks",
     platforms: [.macOS(.v15)],
@@ -18,7 +28,8 @@ let package = Package(
                 .product(name: "Tableflip", package: "swift-tableflip"),
                 .product(name: "Logging", package: "swift-log"),
             ],
-            path: "HandoverCost/swift-server"
+            path: "HandoverCost/swift-server",
+            linkerSettings: isSelfContained
         )
     ],
     swiftLanguageModes: [.v6]

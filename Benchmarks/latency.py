@@ -4,7 +4,7 @@
 """What one upgrade a second adds to the latency of requests, beside Go's tableflip with net/http.
 
 The two servers (Latency/swift-server, Latency/main.go) answer each request with their process id and do nothing else;
-both are linked statically and at a fixed address. They run at once. A run is a load on one of them, with an upgrade each
+both are linked statically, without a dynamic linker. They run at once. A run is a load on one of them, with an upgrade each
 second or without; the four take turns, so that all see the same machine, and the median of the runs counts. Requests that
 were lost are counted too: the client never tries again.
 
