@@ -341,11 +341,16 @@ struct CtlTests {
             server in
             try await server.line(startingWith: "serving")
             try server.misbehave("late-hang")
+            let watch = try Ctl(server, "watch")
+            try await watch.output(containing: "watching")
             let upgrade = try Ctl(server, "upgrade", "--timeout", "50s")
             try await upgrade.output(containing: "handed over")
             #expect(try await Ctl.run(server, "stop").status == 0)
             let result = try await upgrade.result()
             #expect(result.status == 8 && result.errors.contains("stop"), "\(result)")
+            // The service has said that it stops, and then that the upgrade failed: its end is no failure.
+            let seen = try await watch.result()
+            #expect(seen.status == 0 && seen.output.contains("stopping") && seen.output.contains("failed"), "\(seen)")
             try await server.everythingToEnd()
         }
     }

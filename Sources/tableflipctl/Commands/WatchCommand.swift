@@ -49,7 +49,13 @@ struct WatchCommand: ParsableCommand {
                         ])
                     )
                 case .event(let event):
-                    isStopping = event.phase == "stopping"
+                    switch event.phase {
+                    case "stopping": isStopping = true
+                    // Another process has the service, or this one still.
+                    case "serving", "owner", "committed": isStopping = false
+                    // What happens on the way out: an upgrade that is given up, a drain that overruns.
+                    default: break
+                    }
                     self.show(event)
                 case .failed(let failure): throw CtlError(failure)
                 case .unknown: continue
