@@ -47,12 +47,24 @@ extension ControlFailure {
     }
 }
 
+extension ControlRequest {
+    /// Whether it changes anything.
+    fileprivate var isOrder: Bool {
+        switch self {
+        case .status, .watch, .check: false
+        case .upgrade, .rehearse, .commit, .rollback, .stop: true
+        }
+    }
+}
+
 /// A connection to the control socket. Waits for nothing without a deadline.
 final class Service {
     /// For a connection, and for the first word of an answer: whoever serves answers within milliseconds.
     static let patience = Duration.seconds(5)
 
     private let path: String
+    /// What it was asked for is carried out whether the answer is heard or not.
+    private let isOrder: Bool
     private let connection: OwnedDescriptor
     private var decoder = ControlDecoder(limit: ControlLimit.reply)
     private var hasAnswered = false
@@ -60,6 +72,7 @@ final class Service {
 
     init(asking request: ControlRequest, at path: String) throws(CtlError) {
         self.path = path
+        self.isOrder = request.isOrder
         do throws(SystemCallError) {
             self.connection = try LocalConnection.connect(to: path, timeout: Self.patience)
         } catch {
@@ -80,19 +93,23 @@ final class Service {
             poll.add(0, self.connection.borrowed, Poll<Int>.readable)
             let left = max(.zero, self.clock.now.duration(to: deadline))
             if poll.wait(min(left, .seconds(86_400))).isEmpty, self.clock.now >= deadline {
-                guard self.hasAnswered else {
-                    throw CtlError(
-                        .nobodyAnswers, code: "noAnswer",
-                        "nobody has answered at \(self.path) for \(Self.patience.components.seconds) s",
-                        cure:
-                            "The process in charge may be stopped, or has just been asked to leave: try again, and look "
-                            + "at its log."
-                    )
-                }
+                guard self.hasAnswered else { throw self.silence }
                 return nil
             }
             try self.read()
         }
+    }
+
+    /// Between commit and the new process's word that it owns the service nobody answers: who asks then, waits in the queue,
+    /// and is heard by the one or the other.
+    private var silence: CtlError {
+        CtlError(
+            self.isOrder ? .nobodyServes : .nobodyAnswers, code: "noAnswer",
+            "nobody has answered at \(self.path) for \(Self.patience.components.seconds) s",
+            cure: self.isOrder
+                ? "It may still be carried out: look at `tableflipctl status` before you ask again."
+                : "The process in charge may be stopped, or has just been asked to leave: try again, and look at its log."
+        )
     }
 
     private func decoded() throws(CtlError) -> ControlReply? {

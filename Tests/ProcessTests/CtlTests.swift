@@ -427,6 +427,20 @@ struct CtlTests {
         }
     }
 
+    /// It lies in the queue, where the next process that accepts finds it.
+    @Test(arguments: [["upgrade"], ["check", "--start"], ["commit"], ["rollback"], ["stop"]])
+    func `An order that nobody has answered may still be carried out, and the words say so`(
+        _ words: [String]
+    ) async throws {
+        try await TemporaryDirectory.with { directory in
+            let path = directory.appending(path: "c").path
+            let silent = try LocalListener(at: path)
+            defer { silent.close() }
+            let result = try await Ctl(words + ["--control-socket", path]).result()
+            #expect(result.status == 8 && result.errors.contains("may still be carried out"), "\(result)")
+        }
+    }
+
     /// Nobody of this number is known to the system.
     static let stranger = 64_123
 

@@ -50,7 +50,8 @@ struct StopCommand: ParsableCommand {
         commandName: "stop",
         abstract: "Stops the service, and waits until its process has gone.",
         discussion: """
-            The process finishes what it has begun; drainTimeout bounds that. A running upgrade is given up.
+            The process finishes what it has begun; drainTimeout bounds that. A running upgrade is given up. A second \
+            stop, while the first one waits, ends the process at once.
 
             EXIT STATUS
             \(Outcome.help)
