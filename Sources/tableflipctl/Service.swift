@@ -112,6 +112,17 @@ final class Service {
         )
     }
 
+    /// What an answer means that this program does not understand. An order that was accepted goes on: to a new process, it
+    /// may be, that speaks another version.
+    private var misunderstanding: Outcome { self.isOrder && self.hasAnswered ? .nobodyServes : .notUnderstood }
+
+    func unexpected(_ reply: ControlReply) -> CtlError {
+        CtlError(
+            self.misunderstanding, code: "badReply",
+            "the service answered with \(reply.kind), which is no answer to this"
+        )
+    }
+
     private func decoded() throws(CtlError) -> ControlReply? {
         do throws(WireError) {
             guard let frame = try self.decoder.next() else { return nil }
@@ -125,7 +136,7 @@ final class Service {
             return try ControlReply(frame)
         } catch {
             throw CtlError(
-                .notUnderstood, code: "badReply", "what listens at \(self.path) sent \(error)",
+                self.misunderstanding, code: "badReply", "what listens at \(self.path) sent \(error)",
                 cure: "Use the tableflipctl of the release that the service was built with."
             )
         }
@@ -168,10 +179,5 @@ extension CtlError {
             .nobodyServes, code: Self.hungUpCode, "the service hung up at \(path) before it had said what came of it",
             cure: "Look at its log, and at `tableflipctl status`."
         )
-    }
-
-    static func unexpected(_ reply: ControlReply) -> CtlError {
-        CtlError(
-            .notUnderstood, code: "badReply", "the service answered with \(reply.kind), which is no answer to this")
     }
 }

@@ -56,7 +56,7 @@ enum Outcome: Int32, CaseIterable {
         case .refused: "refused for another reason; nothing was started"
         case .nobodyAnswers: "nobody answers at the control socket"
         case .notPermitted: "not permitted"
-        case .notUnderstood: "the service and this program do not understand each other"
+        case .notUnderstood: "the service and this program do not understand each other; nothing was started"
         case .nobodyServes: "the service is stopping or has ended, or what came of it is not known"
         }
     }

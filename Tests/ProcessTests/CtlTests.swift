@@ -3,6 +3,7 @@
 
 import Foundation
 import ProcessSupport
+import TableflipCore
 import Testing
 
 /// `tableflipctl` as a new user would try it: what goes well and what goes wrong, and who is told what.
@@ -394,6 +395,20 @@ struct CtlTests {
             try listener.answerOne("SSH-2.0-OpenSSH_9.2\r\n")
             let result = try await asking.result()
             #expect(result.status == 7 && result.errors.contains("what listens at \(path)"), "\(result)")
+        }
+    }
+
+    /// Such as from a new process whose release speaks another version.
+    @Test func `What an accepted order comes to is not known where the rest is not understood`() async throws {
+        try await TemporaryDirectory.with { directory in
+            let path = directory.appending(path: "c").path
+            let listener = try LocalListener(at: path)
+            defer { listener.close() }
+            let asking = try Ctl(["upgrade", "--control-socket", path])
+            let accepted = ControlReply.accepted(generation: 3, process: 4711).frame.encoded()
+            try listener.answerOne(String(decoding: accepted, as: UTF8.self) + "SSH-2.0-OpenSSH_9.2\r\n")
+            let result = try await asking.result()
+            #expect(result.status == 8 && result.errors.contains("what listens at \(path)"), "\(result)")
         }
     }
 

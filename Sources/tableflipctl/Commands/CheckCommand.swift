@@ -69,7 +69,7 @@ struct CheckCommand: ParsableCommand {
             case .findings(let findings): return findings
             case .failed(let failure): throw CtlError(failure)
             case .accepted, .event, .unknown: continue
-            default: throw .unexpected(reply)
+            default: throw service.unexpected(reply)
             }
         }
         throw .hungUp(self.common.socketPath)

@@ -98,7 +98,7 @@ struct Order {
             case .failed(let failure): throw CtlError(failure)
             case .done: return self.succeed(words)
             case .accepted, .unknown: continue
-            case .some(let other): throw .unexpected(other)
+            case .some(let other): throw self.service.unexpected(other)
             }
         }
     }

@@ -22,8 +22,9 @@ struct StatusCommand: ParsableCommand {
 
     func run() throws {
         try Report.of(self.common) { () throws(CtlError) in
-            let reply = try Service(asking: .status, at: self.common.socketPath).answer()
-            guard case .status(let status) = reply else { throw .unexpected(reply) }
+            let service = try Service(asking: .status, at: self.common.socketPath)
+            let reply = try service.answer()
+            guard case .status(let status) = reply else { throw service.unexpected(reply) }
             if self.common.json { Report.line(status.json) } else { self.show(status) }
         }
     }

@@ -110,13 +110,13 @@ struct UpgradeCommand: ParsableCommand {
                 if self.noDrain, let committed = picture.committed { return self.succeed(committed, nil) }
             case .done:
                 picture.erase()
-                guard let committed = picture.committed else { throw .unexpected(.done) }
+                guard let committed = picture.committed else { throw service.unexpected(.done) }
                 return self.succeed(committed, nil)
             case .failed(let failure):
                 picture.erase()
                 throw CtlError(failure)
             case .accepted, .unknown: continue
-            case .some(let other): throw .unexpected(other)
+            case .some(let other): throw service.unexpected(other)
             }
         }
         throw CtlError(

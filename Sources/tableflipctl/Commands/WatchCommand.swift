@@ -59,7 +59,7 @@ struct WatchCommand: ParsableCommand {
                     self.show(event)
                 case .failed(let failure): throw CtlError(failure)
                 case .unknown: continue
-                case .some(let other): throw .unexpected(other)
+                case .some(let other): throw service.unexpected(other)
                 }
             } catch {
                 // The end of a service that has said so is no failure.
