@@ -16,7 +16,7 @@
 #
 # The exit status is that of tableflipctl upgrade (docs/tableflipctl.md), or 64 for wrong usage and 75 when another one
 # of these is at work in DIRECTORY. With 8 it is not known which release serves, or none does: then the link stays where it
-# is, and so it does when this script is interrupted, for the upgrade goes on.
+# is, and so it does when this script or the command is interrupted (128 and the signal), for the upgrade goes on.
 set -euo pipefail
 
 say() { printf 'release-flip: %s\n' "$*" >&2; }
@@ -56,12 +56,10 @@ before=$(readlink "$link")
 flip "releases/$release"
 status=0
 "$ctl" upgrade "$@" || status=$?
-case $status in
-0) ;;
-8) say "it is not known what serves: $link stays at $release. See: $ctl status" ;;
-*)
+if [ "$status" -eq 8 ] || [ "$status" -ge 128 ]; then
+    say "it is not known what serves (status $status): $link stays at $release. See: $ctl status"
+elif [ "$status" -ne 0 ]; then
     flip "$before"
     say "$link leads to $before again (status $status)"
-    ;;
-esac
+fi
 exit "$status"
