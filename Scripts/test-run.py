@@ -292,8 +292,17 @@ def mistakes(_):
     return f"{len(cases)} command lines, each with its status"
 
 
+def arguments_stay(_):
+    words = [b"", b"a b", b"\xff\xfe", b"\xc3\xa4"]
+    show = "import os, sys; sys.stdout.buffer.write(b'|'.join(map(os.fsencode, sys.argv[1:])))"
+    done = subprocess.run([RUNNER, "--", sys.executable, "-c", show, *words], capture_output=True, timeout=PATIENCE)
+    check(done.stdout == b"|".join(words), "they arrived as", done.stdout, done.stderr)
+    return "arguments arrive byte for byte"
+
+
 TESTS = {
     mistakes: [False],
+    arguments_stay: [False],
     twenty_upgrades: [True, False],
     stop_with_request_in_flight: [True, False],
     crash: [True, False],

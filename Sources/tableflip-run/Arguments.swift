@@ -5,8 +5,8 @@
 /// memory for as long as the service runs.
 enum Arguments {
     struct Plan {
-        /// From its name on.
-        var program: [String]
+        /// From its name on: bytes, which need not be UTF-8, to be passed on exactly.
+        var program: [[UInt8]]
         /// How long to wait for what is left when the process in charge has ended.
         var patience = Duration.seconds(60)
     }
@@ -38,16 +38,18 @@ enum Arguments {
 
         """
 
-    init(_ arguments: ArraySlice<String>) throws(Mistake) {
+    init(_ arguments: ArraySlice<[UInt8]>) throws(Mistake) {
         var rest = arguments
         var plan = Plan(program: [])
-        while let flag = rest.popFirst() {
+        // What this program itself reads, it can read as words.
+        func next() -> String? { rest.popFirst().map { String(decoding: $0, as: UTF8.self) } }
+        while let flag = next() {
             switch flag {
             case "--help", "-h":
                 self = .words(Self.help)
                 return
             case "--wait":
-                guard let text = rest.popFirst(), let seconds = Int(text), (0...86_400).contains(seconds) else {
+                guard let text = next(), let seconds = Int(text), (0...86_400).contains(seconds) else {
                     throw Mistake(words: "--wait takes a number of seconds, 0 to 86400")
                 }
                 plan.patience = .seconds(seconds)

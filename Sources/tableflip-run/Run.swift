@@ -21,7 +21,9 @@ import Darwin
 struct Run {
     static func main() {
         do throws(Arguments.Mistake) {
-            switch try Arguments(CommandLine.arguments.dropFirst()) {
+            // SAFETY: argv lives as long as the process, and ends with a null pointer. It is copied.
+            let words = CStrings(copying: UnsafePointer(CommandLine.unsafeArgv))
+            switch try Arguments(words.strings.dropFirst()) {
             case .words(let words): print(words, terminator: "")
             case .run(let plan): exit(self.run(plan))
             }

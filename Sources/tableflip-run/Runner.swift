@@ -43,7 +43,7 @@ struct Runner {
             throw UpgradeError(
                 .directoryMissing, "the current directory is gone", cure: "Start it in a directory that exists.")
         }
-        let executable = try ExecutablePath(finding: plan.program.first ?? "", from: directory)
+        let executable = try ExecutablePath(finding: plan.program.first ?? [], from: directory)
         self.listener = try NotifyListener()
         self.manager = NotifySocket.ofEnvironment()
         // Before there is a process to lose sight of.
@@ -52,7 +52,7 @@ struct Runner {
         }
         _ = tf_adopt_orphans()  // where there is no such thing, process 1 reaps them
         let request = SpawnRequest(
-            executable: executable, arguments: CStrings(plan.program.map { Array($0.utf8) }),
+            executable: executable, arguments: CStrings(plan.program),
             environment: Self.environment(self.listener.socket), directory: directory
         )
         // A session of its own: what goes to our terminal or group reaches it once, by way of us. A service takes a
