@@ -252,6 +252,37 @@ def orphans_are_reaped(is_init):
     return "orphans are reaped; what does not end is killed after --wait"
 
 
+def unknown_end(_):
+    """The process in charge is the child of another one, which reaps it too late for the runner to ask how it ended."""
+    script = """
+import os, signal, socket
+main = os.fork()
+if main == 0:
+    while True: signal.pause()
+
+def reap(number, frame):
+    if os.waitid(os.P_PID, main, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        os.waitpid(main, 0)
+        os._exit(0)
+
+signal.signal(signal.SIGTERM, reap)
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+    manager.sendto(b"MAINPID=%d" % main, os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
+print("named", flush=True)
+while True: signal.pause()
+"""
+    process = subprocess.Popen([RUNNER, "--", sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        # The first one ends the process in charge. As soon as the runner knows that, they go to whoever is left.
+        until("the end", lambda: process.poll() is not None or process.send_signal(signal.SIGTERM))
+        check(process.returncode == 1, "status", process.returncode)
+        return "an end that nobody knows is no success"
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+
+
 def notifications(is_init):
     """What the service says reaches the runner's own manager, but for MAINPID: that one follows the runner."""
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -308,6 +339,7 @@ TESTS = {
     crash: [True, False],
     failing_successor: [True, False],
     orphans_are_reaped: [True, False],
+    unknown_end: [False],
     notifications: [True, False],
 }
 

@@ -32,8 +32,8 @@ struct Lineage {
         switch self.ending {
         case .exited(let status): status
         case .signalled(let signal): 128 + signal
-        case .unknown: 0
-        case nil: 1
+        // Nobody may take it for a success.
+        case .unknown, nil: 1
         }
     }
 }
