@@ -283,6 +283,17 @@ while True: signal.pause()
         process.wait(PATIENCE)
 
 
+def signals_reach_the_program(_):
+    numbers = [signal.SIGHUP, signal.SIGALRM, signal.SIGRTMIN, signal.SIGRTMAX]
+    for number in numbers:
+        words = [RUNNER, "--", "sh", "-c", "echo started; exec sleep 60"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            process.send_signal(number)
+            check(process.wait(PATIENCE) == 128 + number, "signal", int(number), "ended the runner with", process.returncode)
+    return f"{len(numbers)} signals reach the program, the first and the last real-time signal among them"
+
+
 def notifications(is_init):
     """What the service says reaches the runner's own manager, but for MAINPID: that one follows the runner."""
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -340,6 +351,7 @@ TESTS = {
     failing_successor: [True, False],
     orphans_are_reaped: [True, False],
     unknown_end: [False],
+    signals_reach_the_program: [False],
     notifications: [True, False],
 }
 

@@ -14,8 +14,9 @@ enum ForwardedSignals {
     static let all: [CInt] = [SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGALRM, SIGWINCH] + Self.realtime
 
     #if os(Linux)
-    /// Without the ones that the C library keeps to itself (signal(7), "Real-time signals").
-    private static let realtime = Array<CInt>(35...64)
+    /// SIGRTMIN to SIGRTMAX: without the ones that the C library keeps to itself, which each library has its own number of
+    /// (signal(7), "Real-time signals").
+    private static let realtime = Array(__libc_current_sigrtmin()...__libc_current_sigrtmax())
     #else
     private static let realtime: [CInt] = []
     #endif
