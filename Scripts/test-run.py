@@ -249,6 +249,12 @@ def orphans_are_reaped(is_init):
     took = time.monotonic() - begin
     check(done.returncode == 4 and 1 <= took < 10, "status", done.returncode, "after", took, "s")
     check("is killed" in done.stderr, done.stderr)
+    # Its output ends with the last of them: one in a group of its own, and one in a session of its own and its child.
+    begin = time.monotonic()
+    script = "set -m; sleep 60 & set +m; setsid sh -c 'sleep 60; true' & exit 4"
+    done = subprocess.run([*words, RUNNER, "--wait", "1", "--", "sh", "-c", script], timeout=PATIENCE, capture_output=True)
+    took = time.monotonic() - begin
+    check(done.returncode == 4 and 1 <= took < 10, "status", done.returncode, "after", took, "s")
     return "orphans are reaped; what does not end is killed after --wait"
 
 

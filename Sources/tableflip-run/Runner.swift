@@ -87,7 +87,7 @@ struct Runner {
             self.arm()
             if let deadline, deadline <= self.clock.now {
                 Run.say("what the program left behind did not end within \(self.plan.patience), and is killed")
-                kill(-self.descent.session, SIGKILL)
+                self.descent.killAll()
                 return self.lineage.status
             }
         }
