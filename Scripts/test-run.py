@@ -340,6 +340,15 @@ def mistakes(_):
     return f"{len(cases)} command lines, each with its status"
 
 
+def no_orphans(_):
+    """As on every system but Linux."""
+    forbid = [sys.executable, os.path.join(os.path.dirname(__file__), "forbid.py"), "PR_SET_CHILD_SUBREAPER"]
+    done = subprocess.run([*forbid, RUNNER, "--", "echo", "started"], capture_output=True, text=True, timeout=PATIENCE)
+    check(done.returncode == 71 and "needs Linux" in done.stderr, "it ended with", done.returncode, done.stderr)
+    check(done.stdout == "", "the program was started")
+    return "where orphans cannot be adopted it starts nothing, and says why"
+
+
 def arguments_stay(_):
     words = [b"", b"a b", b"\xff\xfe", b"\xc3\xa4"]
     show = "import os, sys; sys.stdout.buffer.write(b'|'.join(map(os.fsencode, sys.argv[1:])))"
@@ -350,6 +359,7 @@ def arguments_stay(_):
 
 TESTS = {
     mistakes: [False],
+    no_orphans: [False],
     arguments_stay: [False],
     twenty_upgrades: [True, False],
     stop_with_request_in_flight: [True, False],

@@ -73,9 +73,9 @@ KINDS = {
     # As the guide has it for those without a control socket on an older systemd.
     "notify with kill": Kind("hello.service", "ExecReload=\nExecReload=/bin/kill -HUP $MAINPID", waits=False),
     # Where CLONE_PARENT is refused, successors are adopted by systemd.
-    "notify, adopted": Kind("hello.service", through=f"{sys.executable} {HERE}/forbid-clone-parent.py "),
+    "notify, adopted": Kind("hello.service", through=f"{sys.executable} {HERE}/forbid.py CLONE_PARENT "),
     "notify-reload, adopted": Kind(
-        "hello-reload.service", through=f"{sys.executable} {HERE}/forbid-clone-parent.py ", version=253),
+        "hello-reload.service", through=f"{sys.executable} {HERE}/forbid.py CLONE_PARENT ", version=253),
 }
 
 

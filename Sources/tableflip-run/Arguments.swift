@@ -23,7 +23,7 @@ enum Arguments {
     private static let help = """
         \(Self.usage)
 
-        Runs PROGRAM and stays, with the same process id, while PROGRAM replaces its own process.
+        Runs PROGRAM and stays, with the same process id, while PROGRAM replaces its own process. Linux only.
 
         It passes signals on to the process in charge, reaps whatever ends, and passes notifications on to the service
         manager that started it, if there is one (NOTIFY_SOCKET). It ends when everything that it started has, with the

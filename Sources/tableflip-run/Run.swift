@@ -13,7 +13,7 @@ import Darwin
 #endif
 
 /// A process that stays while the service behind it is replaced: for whoever knows a service by its process id, such as
-/// a container, launchd, s6, foreman or a terminal.
+/// a container, s6, foreman or a terminal. Linux only.
 ///
 /// To its program it is a service manager: the program says in which process it lives (`MAINPID=`, sd_notify(3)). It
 /// restarts nothing, and decides nothing else.

@@ -50,7 +50,14 @@ struct Runner {
         self.signals = try UpgradeError.wrapping("signals cannot be received") { () throws(SystemCallError) in
             try WakeUp(receiving: ForwardedSignals.all + [SIGCHLD])
         }
-        _ = tf_adopt_orphans()  // where there is no such thing, process 1 reaps them
+        // Else nothing tells of the end of a process that another one has started: as every process in charge is after the
+        // first upgrade.
+        guard tf_adopt_orphans() == 0 else {
+            throw UpgradeError(
+                .system, "orphans cannot be adopted here: \(SystemCallError("prctl"))",
+                cure: "tableflip-run needs Linux, for it would not learn of the end of an upgraded process."
+            )
+        }
         let request = SpawnRequest(
             executable: executable, arguments: CStrings(plan.program),
             environment: Self.environment(self.listener.socket), directory: directory

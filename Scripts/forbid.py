@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) the swift-tableflip authors
-"""Runs a program under a filter of system calls that refuses clone(2) with CLONE_PARENT, as a sandbox may.
+"""Runs a program under a filter of system calls that refuses one of them, as a sandbox may. Linux only.
 
-usage: forbid-clone-parent.py PROGRAM [ARGUMENT...]
+usage: forbid.py CLONE_PARENT|PR_SET_CHILD_SUBREAPER PROGRAM [ARGUMENT...]
 
-A service that is started so has to start its successors by way of a process in between. Linux only.
+Without CLONE_PARENT (clone(2)) a service has to start its successors by way of a process in between. Without
+PR_SET_CHILD_SUBREAPER (prctl(2)) nobody adopts its orphans but process 1, as on other systems than Linux.
 """
 
 import ctypes
@@ -20,8 +21,12 @@ PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
 LOAD_WORD, JUMP_IF_EQUAL, JUMP_IF_SET, RETURN = 0x20, 0x15, 0x45, 0x06
 NUMBER, FIRST_ARGUMENT = 0, 16  # in struct seccomp_data; the lower half, on a machine that is little-endian
-CLONE_PARENT = 0x8000
-CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+CLONE, PRCTL = {"x86_64": (56, 157), "aarch64": (220, 167)}[platform.machine()]
+# The call, what to look for in its first argument, and what the program is told.
+CALL, JUMP, VALUE, REFUSAL = {
+    "CLONE_PARENT": (CLONE, JUMP_IF_SET, 0x8000, errno.EPERM),
+    "PR_SET_CHILD_SUBREAPER": (PRCTL, JUMP_IF_EQUAL, 36, errno.ENOSYS),
+}[sys.argv[1]]
 
 
 def step(code, value, yes=0, no=0):
@@ -30,10 +35,10 @@ def step(code, value, yes=0, no=0):
 
 program = b"".join([
     step(LOAD_WORD, NUMBER),
-    step(JUMP_IF_EQUAL, CLONE, 0, 3),
+    step(JUMP_IF_EQUAL, CALL, 0, 3),
     step(LOAD_WORD, FIRST_ARGUMENT),
-    step(JUMP_IF_SET, CLONE_PARENT, 0, 1),
-    step(RETURN, SECCOMP_RET_ERRNO | errno.EPERM),
+    step(JUMP, VALUE, 0, 1),
+    step(RETURN, SECCOMP_RET_ERRNO | REFUSAL),
     step(RETURN, SECCOMP_RET_ALLOW),
 ])
 
@@ -46,5 +51,5 @@ libc = ctypes.CDLL(None, use_errno=True)
 for words in ((PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
               (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(Filter(len(program) // 8, program)), 0, 0)):
     if libc.prctl(*words) != 0:
-        sys.exit(f"forbid-clone-parent: prctl: {os.strerror(ctypes.get_errno())}")
-os.execv(sys.argv[1], sys.argv[1:])
+        sys.exit(f"forbid: prctl: {os.strerror(ctypes.get_errno())}")
+os.execv(sys.argv[2], sys.argv[2:])
