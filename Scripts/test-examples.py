@@ -570,6 +570,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for name in names:
         begin = time.monotonic()
+        wrong = subprocess.run([f"{bin}/{name}", "nowhere"], capture_output=True, text=True, timeout=PATIENCE)
+        check(wrong.returncode == 64 and not wrong.stdout and wrong.stderr.startswith(f"usage: {name} "), wrong)
         result = globals()[name.replace("-", "_")](bin)
         print(f"{name}: {result} ({time.monotonic() - begin:.1f} s)", flush=True)
 

@@ -23,8 +23,9 @@ struct HTTPAsync {
     static func main() async throws {
         let arguments = CommandLine.arguments
         guard arguments.count == 3, let address = SocketAddress("tcp://" + arguments[1]) else {
-            print("usage: http-async HOST:PORT PID-FILE")
-            return
+            let usage = "usage: http-async HOST:PORT PID-FILE\n"
+            write(2, usage, usage.utf8.count)
+            exit(64)  // EX_USAGE, sysexits.h
         }
         let logger = Logger(label: "http-async") { StreamLogHandler.standardError(label: $0) }
         let upgrader = try Upgrader(configuration: .init(pidFile: arguments[2]), logger: logger)

@@ -4,6 +4,12 @@
 import Logging
 import Tableflip
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 /// Works off the files in a folder, one after the other, and appends what it did to a journal. SIGHUP upgrades it: only
 /// the process that owns the service works, so no file is done twice and none is left out.
 @main
@@ -11,8 +17,9 @@ struct OwnerWorker {
     static func main() async throws {
         let arguments = CommandLine.arguments
         guard arguments.count == 4 else {
-            print("usage: owner-worker FOLDER JOURNAL PID-FILE")
-            return
+            let usage = "usage: owner-worker FOLDER JOURNAL PID-FILE\n"
+            write(2, usage, usage.utf8.count)
+            exit(64)  // EX_USAGE, sysexits.h
         }
         let logger = Logger(label: "owner-worker") { StreamLogHandler.standardError(label: $0) }
         let upgrader = try Upgrader(configuration: .init(pidFile: arguments[3]), logger: logger)

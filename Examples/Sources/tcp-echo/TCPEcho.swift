@@ -4,6 +4,12 @@
 import Logging
 import Tableflip
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 /// Sends everything back, with plain sockets and poll(2). SIGHUP upgrades it: whoever connects finds a process that
 /// accepts, and whoever is connected goes on in the new one.
 @main
@@ -11,8 +17,9 @@ struct TCPEcho {
     static func main() throws {
         let arguments = CommandLine.arguments
         guard arguments.count == 3, let address = SocketAddress("tcp://" + arguments[1]) else {
-            print("usage: tcp-echo HOST:PORT PID-FILE")
-            return
+            let usage = "usage: tcp-echo HOST:PORT PID-FILE\n"
+            write(2, usage, usage.utf8.count)
+            exit(64)  // EX_USAGE, sysexits.h
         }
         let logger = Logger(label: "tcp-echo") { StreamLogHandler.standardError(label: $0) }
         let upgrader = try Upgrader(configuration: .init(pidFile: arguments[2]), logger: logger)

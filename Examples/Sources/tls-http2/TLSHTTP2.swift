@@ -11,6 +11,12 @@ import NIOTLS
 import Tableflip
 import TableflipNIO
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 /// HTTP/1.1 and HTTP/2 over TLS. SIGHUP upgrades it. Connections stay with the process that has their keys, and are
 /// brought to their end: HTTP/1.1 says `Connection: close` with its next answer, HTTP/2 sends two GOAWAY frames, with a
 /// round trip between them in which the client may still open streams (RFC 9113, 6.8). Clients come back to the new
@@ -20,8 +26,9 @@ struct TLSHTTP2 {
     static func main() async throws {
         let arguments = CommandLine.arguments
         guard arguments.count == 5, let address = SocketAddress("tcp://" + arguments[1]) else {
-            print("usage: tls-http2 HOST:PORT PID-FILE CERTIFICATE.pem KEY.pem")
-            return
+            let usage = "usage: tls-http2 HOST:PORT PID-FILE CERTIFICATE.pem KEY.pem\n"
+            write(2, usage, usage.utf8.count)
+            exit(64)  // EX_USAGE, sysexits.h
         }
         let logger = Logger(label: "tls-http2") { StreamLogHandler.standardError(label: $0) }
         let upgrader = try Upgrader(configuration: .init(pidFile: arguments[2]), logger: logger)

@@ -7,6 +7,12 @@ import NIOPosix
 import Tableflip
 import TableflipNIO
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 /// A datagram server on SwiftNIO that sends everything back. SIGHUP upgrades it: between two processes that share a
 /// socket only one reads, so no datagram is lost or answered twice.
 @main
@@ -14,8 +20,9 @@ struct UDPEcho {
     static func main() async throws {
         let arguments = CommandLine.arguments
         guard arguments.count == 3, let address = SocketAddress("udp://" + arguments[1]) else {
-            print("usage: udp-echo HOST:PORT PID-FILE")
-            return
+            let usage = "usage: udp-echo HOST:PORT PID-FILE\n"
+            write(2, usage, usage.utf8.count)
+            exit(64)  // EX_USAGE, sysexits.h
         }
         let logger = Logger(label: "udp-echo") { StreamLogHandler.standardError(label: $0) }
         let upgrader = try Upgrader(configuration: .init(pidFile: arguments[2]), logger: logger)

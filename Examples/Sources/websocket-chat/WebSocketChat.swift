@@ -9,14 +9,21 @@ import NIOWebSocket
 import Tableflip
 import TableflipNIO
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 /// A chat over WebSocket: what one client says is sent to all. SIGHUP upgrades it, and the clients stay connected.
 @main
 struct WebSocketChat {
     static func main() async throws {
         let arguments = CommandLine.arguments
         guard arguments.count == 3, let address = SocketAddress("tcp://" + arguments[1]) else {
-            print("usage: websocket-chat HOST:PORT PID-FILE")
-            return
+            let usage = "usage: websocket-chat HOST:PORT PID-FILE\n"
+            write(2, usage, usage.utf8.count)
+            exit(64)  // EX_USAGE, sysexits.h
         }
         let logger = Logger(label: "websocket-chat") { StreamLogHandler.standardError(label: $0) }
         let upgrader = try Upgrader(configuration: .init(pidFile: arguments[2]), logger: logger)
