@@ -213,6 +213,16 @@ def tcp_echo(bin):
         results = through_upgrades(service, [Client(body, service.port) for _ in range(4)], 5)
         for client in idle:
             client.finish()
+        for _ in range(20):
+            # Whoever leaves without having read everything has its answer refused (EPIPE).
+            with connect(service.port) as rude:
+                rude.sendall(bytes(1 << 16))
+        with connect(service.port) as polite:
+            polite.sendall(b"after")
+            check(receive(polite, 5) == b"after")
+        unready = subprocess.run(
+            [bin + "/tcp-echo", LOOPBACK + ":0", "/nowhere/pid"], capture_output=True, text=True, timeout=PATIENCE)
+        check(unready.returncode == 1 and "/nowhere/pid" in unready.stderr, unready)
         return f"{sum(results)} lines and 20 resting clients on connections that were never closed"
 
 

@@ -159,19 +159,13 @@ final class EchoLoop: SocketReader {
             }
             bytes.removeSubrange(count...)
         }
-        let count = send(connection, bytes, bytes.count, Self.noSignal)
+        let count = send(connection, bytes, bytes.count, 0)
         if count < 0, errno != EAGAIN, errno != EINTR {
             close(connection)
             return nil
         }
         return Array(bytes.dropFirst(max(0, count)))
     }
-
-    #if canImport(Glibc)
-    private static let noSignal = CInt(MSG_NOSIGNAL)
-    #else
-    private static let noSignal: CInt = 0
-    #endif
 
     private func move(_ connections: [CInt], to successor: ConnectionExporter) {
         let travellers = connections.map {

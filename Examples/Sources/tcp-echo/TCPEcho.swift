@@ -21,6 +21,8 @@ struct TCPEcho {
             write(2, usage, usage.utf8.count)
             exit(64)  // EX_USAGE, sysexits.h
         }
+        // A client that has gone is no reason to end. A successor has every signal at its default, so each does this anew.
+        signal(SIGPIPE, SIG_IGN)
         let logger = Logger(label: "tcp-echo") { StreamLogHandler.standardError(label: $0) }
         let upgrader = try Upgrader(configuration: .init(pidFile: arguments[2]), logger: logger)
         let listener = try upgrader.listen(on: address)
@@ -38,7 +40,7 @@ struct TCPEcho {
                 }
             } catch {
                 logger.error("\(error)")
-                await loop.leave(.now)
+                exit(1)
             }
         }
         loop.run()
