@@ -278,9 +278,22 @@ def http_async(bin):
 
     with Service(bin + "/http-async", "FOLDER/pid") as service:
         results = through_upgrades(service, [Client(body, service.port) for _ in range(4)], 5)
+        last_requests(service.port, b" 200 ")
         for seen, _ in results:
             check(len(seen) == 6, "processes on one connection:", seen)
         return f"{sum(r for _, r in results)} requests on 4 connections, each served by 6 processes"
+
+
+def last_requests(port, status):
+    """What a client asks for as the last on a connection, ends it."""
+    for request in (b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
+        with connect(port) as connection:
+            connection.sendall(request)
+            answer = b""
+            while more := connection.recv(4096):  # until it is closed
+                answer += more
+            head = answer.split(b"\r\n\r\n")[0]
+            check(status in head.split(b"\r\n")[0] and b"connection: close" in head.lower(), request, "got", answer)
 
 
 def websocket_chat(bin):
@@ -318,6 +331,7 @@ def websocket_chat(bin):
         everybody = threading.Barrier(3)
         clients = [Client(body, service.port, name, everybody) for name in "abc"]
         results = through_upgrades(service, clients, 5)
+        last_requests(service.port, b" 426 ")
         check(all(result == results[0] for result in results), "they heard different things")
         for name in "abc":
             words = [word for word in results[0] if word.startswith(name)]

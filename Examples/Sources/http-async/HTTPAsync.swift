@@ -54,16 +54,26 @@ struct HTTPAsync {
         }
     }
 
-    /// Answers with the process id. The loop ends when the client closes the connection, or when it moves.
+    /// Answers with the process id. The loop ends when either side closes the connection, or when it moves.
     private static func serve(_ connection: Connection) async throws {
         try await connection.executeThenClose { inbound, outbound in
+            var request: HTTPRequestHead?
             for try await part in inbound {
-                guard case .end = part else { continue }
+                if case .head(let head) = part { request = head }
+                guard case .end = part, let request else { continue }
                 let body = ByteBuffer(string: "\(getpid())\n")
-                let headers: HTTPHeaders = ["Content-Length": "\(body.readableBytes)"]
-                try await outbound.write(.head(.init(version: .http1_1, status: .ok, headers: headers)))
+                var head = HTTPResponseHead(version: request.version, status: .ok)
+                head.headers.add(name: "Content-Length", value: "\(body.readableBytes)")
+                if !request.isKeepAlive {
+                    head.headers.add(name: "Connection", value: "close")
+                } else if request.version == .http1_0 {
+                    head.headers.add(name: "Connection", value: "keep-alive")
+                }
+                try await outbound.write(.head(head))
                 try await outbound.write(.body(.byteBuffer(body)))
                 try await outbound.write(.end(nil))
+                // NIO leaves this to the program.
+                if !request.isKeepAlive { return }
             }
         }
     }

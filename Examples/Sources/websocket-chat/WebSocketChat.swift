@@ -85,11 +85,25 @@ private final class NoChat: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
+    private var keepsAlive = true
+
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard case .end = self.unwrapInboundIn(data) else { return }
-        let headers: HTTPHeaders = ["Upgrade": "websocket", "Content-Length": "0"]
+        switch self.unwrapInboundIn(data) {
+        case .head(let request): self.keepsAlive = request.isKeepAlive
+        case .body: break
+        case .end: self.refuse(context)
+        }
+    }
+
+    private func refuse(_ context: ChannelHandlerContext) {
+        var headers: HTTPHeaders = ["Upgrade": "websocket", "Content-Length": "0"]
+        if !self.keepsAlive { headers.add(name: "Connection", value: "close") }
         let head = HTTPResponseHead(version: .http1_1, status: .upgradeRequired, headers: headers)
         context.write(self.wrapOutboundOut(.head(head)), promise: nil)
-        context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
+        let written = context.writeAndFlush(self.wrapOutboundOut(.end(nil)))
+        guard !self.keepsAlive else { return }
+        // NIO leaves this to the program.
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        written.whenComplete { _ in bound.value.close(promise: nil) }
     }
 }
