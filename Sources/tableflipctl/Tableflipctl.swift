@@ -17,7 +17,7 @@ struct Tableflipctl: ParsableCommand {
 
             EXAMPLES
               tableflipctl upgrade --control-socket /run/hello.control
-              tableflipctl upgrade --timeout 30s --executable /srv/hello/1.5/hello
+              tableflipctl upgrade --timeout 30s --executable /srv/hello/releases/1.5/hello
               tableflipctl status --json
 
             EXIT STATUS
@@ -53,7 +53,7 @@ enum Outcome: Int32, CaseIterable {
         case .failed: "the upgrade failed, or would; the old process serves"
         case .running: "refused: an upgrade is running"
         case .rolledBack: "rolled back: the old process serves again"
-        case .refused: "refused for another reason; nothing was started"
+        case .refused: "refused for another reason, and nothing was started; of watch: the new process cannot be followed"
         case .nobodyAnswers: "nobody answers at the control socket"
         case .notPermitted: "not permitted"
         case .notUnderstood: "the service and this program do not understand each other; nothing was started"

@@ -18,7 +18,7 @@ struct CheckCommand: ParsableCommand {
 
             EXAMPLES
               tableflipctl check
-              tableflipctl check --executable /srv/hello/1.5/hello
+              tableflipctl check --executable /srv/hello/releases/1.5/hello
               tableflipctl check --start --timeout 30s
 
             EXIT STATUS

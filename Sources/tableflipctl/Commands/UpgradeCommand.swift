@@ -44,7 +44,7 @@ struct UpgradeCommand: ParsableCommand {
             EXAMPLES
               tableflipctl upgrade --timeout 30s
               tableflipctl upgrade --probation 1m && echo "the new version stays"
-              tableflipctl upgrade --executable /srv/hello/1.5/hello --json
+              tableflipctl upgrade --executable /srv/hello/releases/1.5/hello --json
 
             EXIT STATUS
             \(Outcome.help)
