@@ -73,8 +73,11 @@ BARE static int become_program(void *argument) {
     // 1. A table of descriptors of its own, without a copy of what would be closed next: of thousands that takes a
     //    millisecond. Until here it is the table of the process that starts this one. Before Linux 5.9 all are copied.
     int kept = request->channel > request->channel_number ? request->channel : request->channel_number;
-    if (syscall(SYS_close_range, kept + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0 && syscall(SYS_unshare, CLONE_FILES) < 0)
+    if (syscall(SYS_close_range, kept + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0 && syscall(SYS_unshare, CLONE_FILES) < 0) {
+        // Docker's filter of system calls refuses unshare(2), and an older one also what it does not know.
+        start->result->refused = true;
         fail(start);
+    }
     // 2. All signals are blocked, so no handler runs here. execve(2) resets handlers and leaves what is ignored; zeros
     //    are the default action in the kernel's own structure, whose size and order depend on the architecture.
     static const char zeros[256];

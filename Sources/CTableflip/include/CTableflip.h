@@ -119,7 +119,7 @@ struct tf_clone {
     pid_t process;
     /// Its pidfd, close-on-exec; -1 for a child of this process.
     int descriptor;
-    /// No process could be made in this way; another one may do.
+    /// No process could be made in this way, or none with a table of descriptors of its own; another one may do.
     bool refused;
 };
 /// As tf_spawn_process, by clone(2). Descriptors with higher numbers than the channel's are not even copied in order to be

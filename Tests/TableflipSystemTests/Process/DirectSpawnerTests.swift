@@ -221,6 +221,35 @@ import Darwin
     }
     #endif
 
+    #if os(Linux)
+    /// Of before Linux 5.9, and of containers: Docker refuses unshare(2), older runtimes also what they do not know.
+    @Test(arguments: [ENOSYS, EPERM])
+    func `where no process may have a table of descriptors of its own, it is started in another way`(
+        _ error: CInt
+    ) async {
+        await #expect(processExitsWith: .success) { [error] in
+            let directory = try TemporaryDirectory()
+            let path = try directory.write("", to: "output")
+            let output = OwnedDescriptor(takingOwnershipOf: open(path, O_RDWR | O_CLOEXEC))
+            let request = SpawnRequest(
+                executable: try ExecutablePath(finding: "/bin/sh", from: "/"),
+                arguments: CStrings(["sh", "-c", "echo started >&3"].map { Array($0.utf8) }), environment: CStrings([]),
+                directory: "/"
+            )
+            let spawners: [any ProcessSpawner] = [
+                DirectSpawner(capabilities: .current), ManagedSpawner(capabilities: .current, isAdopted: true),
+            ]
+            // On one thread: the filter is that of a thread.
+            func start() throws -> [SpawnedProcess] {
+                try SystemCallFilter.refuse([(.closeRange, error), (.unshare, EPERM)])
+                return try spawners.map { try $0.spawn(request, channel: output.borrowed) }
+            }
+            for process in try start() { #expect(try await process.ending == .exited(0)) }
+            #expect(text(of: path) == "started\nstarted\n")
+        }
+    }
+    #endif
+
     @Test func `a process that was not started leaves nothing behind`() async {
         await #expect(processExitsWith: .success) {
             let directory = try TemporaryDirectory()
