@@ -36,6 +36,16 @@ import Testing
         #expect(successor(.initialisation) == predecessor(.initialisation))
     }
 
+    /// A successor is configured by its own code.
+    @Test func `a predecessor whose own hooks have little time waits for those of its successor`() {
+        let predecessor = Timings(.init(hookTimeout: .milliseconds(1)))
+        let successor = Timings(.init(hookTimeout: Upgrader.Configuration.longestHookTimeout))
+        #expect(
+            predecessor.duration(of: PredecessorMachine.Deadline.commit, probation: .zero)
+                > successor.duration(of: SuccessorMachine.Deadline.ownership, probation: .zero)
+        )
+    }
+
     @Test func `what the configuration says is what counts`() {
         let timings = Timings(
             .init(upgradeTimeout: .seconds(11), drainTimeout: .seconds(12), pauseTimeout: .seconds(13))

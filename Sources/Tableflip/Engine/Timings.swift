@@ -55,7 +55,8 @@ struct Timings: Sendable {
         case .probation: probation
         // Time for hooks that are cancelled in the end to notice.
         case .ownership: self.hook + self.generous
-        case .commit: self.hook + self.veryGenerous
+        // The successor's hooks have its own time, which is not known here.
+        case .commit: self.patience.hooks + self.veryGenerous
         case .dismissal: self.quick
         case .recall: self.pause + self.quick
         case .kill: self.generous
