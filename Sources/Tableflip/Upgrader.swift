@@ -91,9 +91,8 @@ public final class Upgrader: Sendable {
     }
 
     /// For tests: an upgrader whose surroundings are given.
-    init(context: EngineContext, upstream: consuming OwnedDescriptor?) throws(UpgradeError) {
+    init(context: EngineContext, upstream: consuming OwnedDescriptor?, signals: WakeUp) throws(UpgradeError) {
         self.context = context
-        let signals = try UpgradeError.wrapping("no pipe") { () throws(SystemCallError) in try WakeUp() }
         try Self.run(context, upstream, signals: signals)
     }
 
@@ -113,7 +112,8 @@ public final class Upgrader: Sendable {
         )
         context.signal = signal
         context.isProcessOne = false
-        try self.init(context: context, upstream: nil)
+        let signals = try UpgradeError.wrapping("no pipe") { () throws(SystemCallError) in try WakeUp() }
+        try self.init(context: context, upstream: nil, signals: signals)
     }
 
     private static func start(

@@ -284,6 +284,7 @@ final class Engine {
     /// always in this order; that is one. Nor does what a service manager sends once more count.
     private func isNewStop(_ signal: WakeUp.Signal) -> Bool {
         guard self.isStopping else {
+            self.noteWhoStops()
             self.stopCameByPredecessor = signal.isMarked
             return true
         }
@@ -322,6 +323,7 @@ final class Engine {
     /// more. It has SIGKILL for those who take too long.
     private func noteWhoStops() {
         guard !self.isStopping else { return }
+        self.isStopping = true
         let isReplaced = if case .draining = self.predecessor.state { true } else { false }
         self.stopsBesideAnother = self.predecessorID != 0 || isReplaced && self.service != nil
     }
@@ -329,7 +331,6 @@ final class Engine {
     /// Until this process is in charge, stopping is the affair of taking over; from then on, of handing over.
     private func stop() {
         self.noteWhoStops()
-        self.isStopping = true
         self.emit(.stopping)
         self.giveUpWaitingUpgrade()
         self.isLeaving = true

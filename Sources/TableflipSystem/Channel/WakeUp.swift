@@ -26,8 +26,8 @@ package final class WakeUp: Sendable {
     package var descriptor: CInt { self.reading.borrowed }
 
     /// May be called from any thread. A full pipe is as good as a byte in it.
-    package func signal() {
-        var byte: UInt8 = 0
+    package func signal(_ byte: UInt8 = 0) {
+        var byte = byte
         _ = write(self.writing.borrowed, &byte, 1)
     }
 

@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CTableflip
 import TableflipCore
 import TableflipSystem
 import Testing
 
 @testable import Tableflip
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
 
 /// Upgrades that are not begun, and processes that stop.
 @Suite(.timeLimit(.minutes(3))) struct RefusalTests {
@@ -220,6 +229,32 @@ import Testing
             #expect(try await upgrade.failure.code == .stopping)
             #expect(try await successor.fate() == .signalled(ProcessID.terminate))
             successor.tell(.signalled(ProcessID.terminate))
+        }
+    }
+
+    /// A stop of the whole service reaches a successor by its predecessor as well, in either order.
+    @Test(arguments: [[0, TF_SIGNAL_IS_MARKED], [TF_SIGNAL_IS_MARKED, 0], [0, TF_SIGNAL_OF_PARENT]])
+    func `stops that arrive together count as when they come one after the other`(_ marks: [CInt]) async throws {
+        let predecessor = try FakePredecessor(.current)
+        try await Stage.successor(.current, of: predecessor, { $0.signals = .standard }) { stage in
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go, .commit)
+            try await predecessor.peer.expect(.committed)
+            try await ready.value
+            try await stage.whileHeldUp {
+                for mark in marks { stage.signals.signal(UInt8(SIGTERM - 1 | mark)) }
+            }
+            #expect(await stage.upgrader.exit == .stopped)
+            try await stage.fence()
+            #expect(stage.exited.current == nil)
+        }
+    }
+
+    @Test func `two stops that arrive together and come from nobody else mean now`() async throws {
+        try await Stage.serving(.current, { $0.signals = .standard }) { stage in
+            try await stage.whileHeldUp { for _ in 0..<2 { stage.signals.signal(UInt8(SIGTERM - 1)) } }
+            _ = try await stage.exited.value("the end")
         }
     }
 

@@ -19,6 +19,8 @@ final class Stage: Sendable {
     let events: EventLog
     /// With which status the process would have ended.
     let exited: Latch<CInt>
+    /// Where its signals arrive.
+    let signals: WakeUp
     private let exitNow: WakeUp
 
     private init(
@@ -29,9 +31,10 @@ final class Stage: Sendable {
         self.spawner = surroundings.spawner
         self.exited = surroundings.exited
         self.exitNow = surroundings.exitNow
+        self.signals = try WakeUp()
         // From the start: the successor's first events come while it is being made.
         self.events = EventLog(surroundings.context.events.subscribe())
-        self.upgrader = try Upgrader(context: surroundings.context, upstream: upstream)
+        self.upgrader = try Upgrader(context: surroundings.context, upstream: upstream, signals: self.signals)
     }
 
     /// Readers are called on the threads of Swift's pool, and have deadlines: while hundreds of other tests crowd it, none
@@ -149,6 +152,11 @@ final class Stage: Sendable {
 
     /// Puts several things into the inbox, for the engine to find all at once.
     func sendTogether(_ inputs: [EngineInput]) async throws {
+        try await self.whileHeldUp { for input in inputs { self.context.inbox.send(input) } }
+    }
+
+    /// Holds the engine up: it finds all at once what has arrived meanwhile.
+    func whileHeldUp(_ body: () async throws -> Void) async throws {
         let isBusy = Latch<Void>()
         let mayGoOn = DispatchSemaphore(value: 0)
         // The answer to a question comes on the engine's own thread, and holds it up.
@@ -159,8 +167,8 @@ final class Stage: Sendable {
             }
         )
         try await isBusy.value("the engine")
-        for input in inputs { self.context.inbox.send(input) }
-        mayGoOn.signal()
+        defer { mayGoOn.signal() }
+        try await body()
     }
 
     // MARK: The end
