@@ -227,9 +227,8 @@ final class Engine {
 
     private func wait() -> [Source] {
         var poll = Poll<Source>()
-        poll.add(.inbox, self.context.inbox.wakeUp.descriptor, Poll<Source>.readable)
-        poll.add(.signals, self.signals.descriptor, Poll<Source>.readable)
-        // A channel that has ended polls readable for ever.
+        // The other process first: this one may have been stopped for a while, and what it is told to do depends on who owns
+        // the service by now. A channel that has ended polls readable for ever.
         if let upstream, !self.upstreamIsOver { poll.add(.upstream, upstream.descriptor, upstream.interest) }
         if let number = self.predecessorLifeNumber { poll.add(.predecessorLife, number, Poll<Source>.readable) }
         if let attempt {
@@ -241,6 +240,8 @@ final class Engine {
             }
             if let number = attempt.lifeNumber { poll.add(.successorLife, number, Poll<Source>.readable) }
         }
+        poll.add(.inbox, self.context.inbox.wakeUp.descriptor, Poll<Source>.readable)
+        poll.add(.signals, self.signals.descriptor, Poll<Source>.readable)
         for process in self.leftovers { poll.add(.leftover, process.watchDescriptor, Poll<Source>.readable) }
         self.control?.addInterests(to: &poll, accepts: self.answersControl)
         return poll.wait(self.hasOfferToPrepare ? .zero : self.untilNextDeadline)

@@ -232,6 +232,26 @@ import Darwin
         }
     }
 
+    /// As when this process was stopped (SIGSTOP) while its successor took the service.
+    @Test(arguments: Kernel.allCases)
+    func `a stop that is found together with committed stops nobody else`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel, { $0.signals = .standard }) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady()
+            try await successor.peer.expect(.go)
+            try await successor.peer.expect(.commit)
+            try await stage.whileHeldUp {
+                stage.signals.signal(UInt8(SIGTERM - 1))
+                stage.context.inbox.send(.stop)
+                try await successor.peer.say(.committed)
+            }
+            #expect(try await upgrade.value.successor == successor.id)
+            #expect(await stage.upgrader.exit == .replaced(successor: successor.id))
+            #expect(successor.isAlive)
+        }
+    }
+
     /// A stop of the whole service reaches a successor by its predecessor as well, in either order.
     @Test(arguments: [[0, TF_SIGNAL_IS_MARKED], [TF_SIGNAL_IS_MARKED, 0], [0, TF_SIGNAL_OF_PARENT]])
     func `stops that arrive together count as when they come one after the other`(_ marks: [CInt]) async throws {
