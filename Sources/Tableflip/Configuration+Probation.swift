@@ -55,7 +55,7 @@ extension Upgrader.Configuration {
             Probation(duration: duration, check: check)
         }
 
-        static let longest = Duration.seconds(86_400)
+        static let longest = Duration.milliseconds(WireLimit.probationMilliseconds)
 
         var kind: TableflipCore.Probation {
             self.duration <= .zero ? .none : self.check == nil ? .timed : .checked

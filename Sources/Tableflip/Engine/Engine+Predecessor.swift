@@ -321,7 +321,7 @@ extension Engine {
             return self.successorMisbehaved(
                 "speaks of \(ready.claimed.count) of \(attempt.inventory.count) descriptors")
         }
-        guard ready.probationMilliseconds <= 86_400_000 else {
+        guard ready.probationMilliseconds <= WireLimit.probationMilliseconds else {
             return self.successorMisbehaved("wants a probation of \(ready.probationMilliseconds) ms")
         }
         let digest = attempt.offering.digest(of: ready.claimed)
@@ -646,7 +646,7 @@ extension Engine {
         guard let attempt else { return }
         let counts = self.context.readers.connectionCounts
         let moved = max(0, attempt.moved - attempt.controlClients)
-        attempt.channel?.send(.bye(.init(moved: UInt32(moved), drained: UInt32(counts.drained))))
+        attempt.channel?.send(.bye(.init(moved: UInt32(moved), drained: UInt32(clamping: counts.drained))))
         self.context.metrics.connections(moved: moved, drained: counts.drained)
         guard moved + counts.drained > 0 else { return }
         self.logger.info(

@@ -193,6 +193,9 @@ extension Engine {
         guard self.successor.phase == .receiving, self.received == 0 else {
             return self.predecessorMisbehaved("sent terms out of order")
         }
+        guard terms.probationMilliseconds <= WireLimit.probationMilliseconds else {
+            return self.predecessorMisbehaved("wants a probation of \(terms.probationMilliseconds) ms")
+        }
         self.probation.duration = .milliseconds(Int64(terms.probationMilliseconds))
     }
 

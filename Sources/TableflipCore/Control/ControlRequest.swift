@@ -87,13 +87,13 @@ package struct ControlOrder: Hashable, Sendable {
     }
 
     fileprivate init(_ frame: ControlFrame) throws(WireError) {
-        let year: Int64 = 365 * 86_400_000
+        let day = Int64(WireLimit.probationMilliseconds)
         self.timeoutMilliseconds = try frame.fields.number(.timeout)
         self.probationMilliseconds = try frame.fields.number(.probation)
-        guard (1...year).contains(self.timeoutMilliseconds ?? 1) else {
+        guard (1...365 * day).contains(self.timeoutMilliseconds ?? 1) else {
             throw .invalidValue(kind: frame.kind, field: "timeout")
         }
-        guard (0...86_400_000).contains(self.probationMilliseconds ?? 0) else {
+        guard (0...day).contains(self.probationMilliseconds ?? 0) else {
             throw .invalidValue(kind: frame.kind, field: "probation")
         }
         let executable = try frame.fields.text(.executable)

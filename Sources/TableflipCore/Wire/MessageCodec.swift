@@ -9,6 +9,8 @@ package enum WireLimit {
     package static let label = 128
     package static let inventory = 1 << 18
     package static let connectionState = 1 << 18
+    /// A day.
+    package static let probationMilliseconds = 86_400_000
 }
 
 extension Message {

@@ -74,7 +74,7 @@ struct UpgradeCommand: ParsableCommand {
 
     func validate() throws {
         if let timeout, timeout.milliseconds < 1 { throw ValidationError("--timeout takes a time above zero") }
-        if let probation, probation.milliseconds > 86_400_000 {
+        if let probation, probation.milliseconds > WireLimit.probationMilliseconds {
             throw ValidationError("--probation takes at most a day")
         }
     }

@@ -315,6 +315,20 @@ import Testing
         }
     }
 
+    @Test func `a reader that counts wrongly traps nobody`() async {
+        await #expect(processExitsWith: .success) {
+            let reader = FakeReader()
+            reader.script { $0.counts = ConnectionCounts(open: -1, drained: -1) }
+            try await Stage.serving(.current, reader: reader) { stage in
+                let upgrade = stage.requestUpgrade()
+                let successor = try await stage.spawner.next()
+                _ = try await successor.takeOver()
+                _ = try await upgrade.value
+                try await successor.peer.expect(.bye(.init()))
+            }
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `an unknown message that is optional is passed over at any moment`(_ kernel: Kernel) async throws {
         let unknown: [UInt8] = [0x54, 0x46, 200, 1, 0, 0, 0, 0, 2, 0, 0, 0, 7, 7]

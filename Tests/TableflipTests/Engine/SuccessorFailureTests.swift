@@ -204,6 +204,17 @@ import Darwin
         }
     }
 
+    @Test func `a probation that no process can ask for is an error and no trap`() async {
+        await #expect(processExitsWith: .success) {
+            let predecessor = try FakePredecessor(.current)
+            async let failure = Stage.failureOfSuccessor(.current, of: predecessor)
+            try await predecessor.sayHello()
+            try await predecessor.peer.say(.terms(.init(probationMilliseconds: .max)))
+            try await hearAbort(.predecessorMisbehaved, predecessor)
+            #expect(try await failure.message.contains("probation"))
+        }
+    }
+
     // MARK: From then until go
 
     @Test(
