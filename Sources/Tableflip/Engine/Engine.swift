@@ -124,6 +124,10 @@ final class Engine {
     private var readersNumber = 0
     private var readersRole = Role.successor
     private var readersTask: Task<Void, Never>?
+    /// They have not answered yet.
+    private var readersAreBusy = false
+    /// What they are asked when they have answered, or at this moment.
+    private var nextReaderChange: (role: Role, change: ReaderChange, deadline: Moment)?
 
     init(context: EngineContext, upstream: consuming OwnedDescriptor?, signals: WakeUp) {
         self.context = context
@@ -375,6 +379,7 @@ final class Engine {
         }
         consider(self.successorDeadline?.at)
         consider(self.predecessorDeadline?.at)
+        consider(self.nextReaderChange?.deadline)
         consider(self.ownership.leaveDeadline)
         consider(self.vetting?.deadline)
         consider(self.waitingUpgrade?.deadline)
@@ -407,6 +412,9 @@ final class Engine {
                 self.feed(SuccessorMachine.Event.deadlinePassed)
             }
         }
+        if let next = self.nextReaderChange, next.deadline <= now {
+            self.beginReaderChange(for: next.role, next.change)
+        }
         if let deadline = self.ownership.leaveDeadline, deadline <= now { self.leaveNow() }
         if let vetting, vetting.deadline <= now { self.vetoesOverran(vetting) }
         if let deadline = self.waitingUpgrade?.deadline, deadline <= now { self.waitingUpgradeOverran() }
@@ -420,9 +428,18 @@ final class Engine {
     // MARK: Readers
 
     /// Asks all readers at once. The answer comes as `.readersFinished`, at the latest when the machine's deadline ends
-    /// the wait.
+    /// the wait. What they were asked before is cancelled; they are not asked for two things at a time, unless they take
+    /// long to notice.
     func changeReaders(for role: Role, _ change: ReaderChange) {
         self.readersTask?.cancel()
+        guard self.readersAreBusy else { return self.beginReaderChange(for: role, change) }
+        let deadline = self.nextReaderChange?.deadline ?? Moment.now + self.timings.overtaking
+        self.nextReaderChange = (role, change, deadline)
+    }
+
+    private func beginReaderChange(for role: Role, _ change: ReaderChange) {
+        self.nextReaderChange = nil
+        self.readersAreBusy = false
         self.readersTask = nil
         self.readersNumber += 1
         self.readersRole = role
@@ -432,13 +449,17 @@ final class Engine {
             self.feed(EngineInput.readersFinished(number: number, nil))
             return
         }
+        self.readersAreBusy = true
         self.readersTask = change.make(of: readers) { inbox.send(.readersFinished(number: number, $0)) }
     }
 
     private func readersFinished(_ number: Int, _ failure: UpgradeError?) {
-        // Overtaken by a later change: its result says nothing about now.
+        // Of a change that was not waited for any longer.
         guard number == self.readersNumber else { return }
+        self.readersAreBusy = false
         self.readersTask = nil
+        // Overtaken by a later change: its result says nothing about now.
+        if let next = self.nextReaderChange { return self.beginReaderChange(for: next.role, next.change) }
         switch self.readersRole {
         case .predecessor: self.predecessorReadersFinished(failure)
         case .successor: self.successorReadersFinished(failure)

@@ -10,6 +10,8 @@ package struct Patience: Hashable, Sendable {
     package var generous = Duration.seconds(5)
     /// For the hooks of another process: the longest that can be configured.
     package var hooks = Upgrader.Configuration.longestHookTimeout
+    /// For readers that are busy with what they were asked before. They have been told that it is not wanted any more.
+    package var overtaking = Duration.milliseconds(500)
 
     package init() {}
 }
@@ -38,6 +40,10 @@ struct Timings: Sendable {
 
     /// How long a predecessor takes to leave that has nothing left to finish.
     var farewell: Duration { self.quick }
+
+    /// How long readers may be busy with what is not wanted any more before they are asked for something else all the same.
+    /// There must be time left for that.
+    var overtaking: Duration { min(self.patience.overtaking, self.pause / 2) }
 
     /// The same, with another time for a successor to be ready in; nil: as it is.
     func allowing(_ upgrade: Duration?) -> Timings {

@@ -452,11 +452,74 @@ import Darwin
             _ = try await predecessor.hearReady()
             try await predecessor.peer.say(.go, .abort(.init(code: "rolledBack", message: "", cure: "")))
             try await predecessor.peer.expectAbort(.predecessorAborted)
-            #expect(reader.journal.all.contains("reader: paused"))
+            #expect(reader.journal.all.last == "reader: paused")
             try await predecessor.peer.say(.bye(.init()))
             _ = try await ready.value
             guard case .handedBack(let error) = await stage.upgrader.exit else { throw TimedOut(what: "handing back") }
             #expect(error.code == .predecessorAborted)
+        }
+    }
+
+    /// A reader that does not notice that its task was cancelled is asked for nothing else meanwhile.
+    @Test(arguments: Kernel.allCases)
+    func `a change of the readers waits for the one before it`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        let reader = FakeReader()
+        let (isAsked, mayAnswer) = (Latch<Void>(), Latch<Void>())
+        reader.script {
+            $0.resume = {
+                isAsked.set(())
+                await Task { _ = await mayAnswer.wait() }.value
+            }
+        }
+        var patience = Patience()
+        patience.overtaking = .seconds(600)
+        try await Stage.successor(kernel, of: predecessor, { $0.probation = .none }, patience: patience) { stage in
+            stage.upgrader.register(reader)
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go)
+            try await isAsked.value("a reader to be asked")
+            try await predecessor.peer.say(.abort(.init(code: "rolledBack", message: "", cure: "")))
+            try await stage.fence()
+            #expect(reader.journal.all == ["reader: resume"])
+            mayAnswer.set(())
+            try await predecessor.peer.expectAbort(.predecessorAborted)
+            #expect(
+                reader.journal.all == ["reader: resume", "reader: resumed", "reader: pause", "reader: paused"])
+            try await predecessor.peer.say(.bye(.init()))
+            _ = try await ready.value
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a change of the readers does not wait for ever for the one before it`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        let reader = FakeReader()
+        let (isAsked, mayAnswer) = (Latch<Void>(), Latch<Void>())
+        reader.script {
+            $0.resume = {
+                isAsked.set(())
+                await Task { _ = await mayAnswer.wait() }.value
+            }
+        }
+        var patience = Patience()
+        patience.overtaking = .milliseconds(50)
+        try await Stage.successor(kernel, of: predecessor, patience: patience) { stage in
+            stage.upgrader.register(reader)
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go)
+            try await isAsked.value("a reader to be asked")
+            try await predecessor.peer.say(.abort(.init(code: "rolledBack", message: "", cure: "")))
+            try await predecessor.peer.expectAbort(.predecessorAborted)
+            #expect(reader.journal.all == ["reader: resume", "reader: pause", "reader: paused"])
+            mayAnswer.set(())
+            // It says nothing about now.
+            try await eventually("the late answer") { reader.journal.all.last == "reader: resumed" }
+            try await predecessor.peer.say(.bye(.init()))
+            _ = try await ready.value
+            guard case .handedBack = await stage.upgrader.exit else { throw TimedOut(what: "handing back") }
         }
     }
 

@@ -54,19 +54,20 @@ final class Stage: Sendable {
     /// Plays with a process that nobody has started to replace anybody. Ends it in any case.
     static func first(
         _ kernel: Kernel, pidFile: PIDFile? = nil, _ configure: (inout Upgrader.Configuration) -> Void = { _ in },
-        _ play: (Stage) async throws -> Void
+        patience: Patience = Patience(), _ play: (Stage) async throws -> Void
     ) async throws {
         await self.waitForCalm()
-        let stage = try Stage(Surroundings(kernel, pidFile, configure), upstream: nil)
+        let stage = try Stage(Surroundings(kernel, pidFile, configure, patience), upstream: nil)
         try await stage.finish(after: play)
     }
 
     /// The same, with a reader, and serving.
     static func serving(
         _ kernel: Kernel, reader: FakeReader? = nil, pidFile: PIDFile? = nil,
-        _ configure: (inout Upgrader.Configuration) -> Void = { _ in }, _ play: (Stage) async throws -> Void
+        _ configure: (inout Upgrader.Configuration) -> Void = { _ in }, patience: Patience = Patience(),
+        _ play: (Stage) async throws -> Void
     ) async throws {
-        try await self.first(kernel, pidFile: pidFile, configure) { stage in
+        try await self.first(kernel, pidFile: pidFile, configure, patience: patience) { stage in
             if let reader { stage.upgrader.register(reader) }
             try await stage.upgrader.ready()
             try await play(stage)
