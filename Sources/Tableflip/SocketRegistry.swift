@@ -36,6 +36,8 @@ final class SocketRegistry: Sendable {
         var isSealed = false
         /// A successor has been promised what is carried now.
         var isFrozen = false
+        /// What is to be carried no further when that promise is void.
+        var removedLater: [CarriedDescriptor] = []
         /// It has been handed on, or the service has stopped.
         var isClosed = false
 
@@ -46,6 +48,14 @@ final class SocketRegistry: Sendable {
         mutating func claim(_ index: Int) {
             self.inherited[index].isClaimed = true
             if let descriptor = self.inherited[index].descriptor { self.carried.append(descriptor) }
+        }
+
+        mutating func remove(_ descriptor: CarriedDescriptor) {
+            guard let index = self.carried.firstIndex(where: { $0 === descriptor }) else { return }
+            self.carried.remove(at: index)
+            guard self.names.remove(descriptor.name) == nil else { return }
+            if let index = self.indexByName.remove(descriptor.name) { self.forgotten.append(index) }
+            if self.isAnsweredFor { self.dropForgotten() }
         }
 
         mutating func dropForgotten() {
@@ -145,14 +155,10 @@ final class SocketRegistry: Sendable {
         self.state.withLock { $0.unclaimed(name)?.entry ?? $0.passed.entry(named: name) }
     }
 
-    /// Carries it no further; its name is free again.
+    /// Carries it no further; its name is free again. While a successor has been promised it, not yet.
     func remove(_ descriptor: CarriedDescriptor) {
         self.state.withLock { state in
-            guard !state.isFrozen, let index = state.carried.firstIndex(where: { $0 === descriptor }) else { return }
-            state.carried.remove(at: index)
-            guard state.names.remove(descriptor.name) == nil else { return }
-            if let index = state.indexByName.remove(descriptor.name) { state.forgotten.append(index) }
-            if state.isAnsweredFor { state.dropForgotten() }
+            if state.isFrozen { state.removedLater.append(descriptor) } else { state.remove(descriptor) }
         }
     }
 
@@ -301,7 +307,13 @@ final class SocketRegistry: Sendable {
     }
 
     /// The upgrade has failed.
-    func thaw() { self.state.withLock { $0.isFrozen = false } }
+    func thaw() {
+        self.state.withLock { state in
+            state.isFrozen = false
+            for descriptor in state.removedLater { state.remove(descriptor) }
+            state.removedLater = []
+        }
+    }
 
     /// Closes everything. Where the application still prepares, not before it has said ready(): it may be about to use
     /// what it has asked for.

@@ -133,7 +133,7 @@ extension Upgrader {
         }
     }
 
-    /// Carries it no further, such as a connection that has ended. Means nothing while an upgrade runs.
+    /// Carries it no further, such as a connection that has ended. While an upgrade runs it is carried until that has failed.
     /// - Parameter descriptor: what was carried; the upgrader's copy is closed with its last reference.
     public func forget(_ descriptor: CarriedDescriptor) { self.context.sockets.remove(descriptor) }
 

@@ -148,6 +148,32 @@ import Darwin
         }
     }
 
+    /// Its peer waits for the end.
+    @Test(arguments: Kernel.allCases, [true, false])
+    func `what is forgotten is closed also where an upgrade has failed`(
+        _ kernel: Kernel, _ isForgottenMeanwhile: Bool
+    ) async throws {
+        let tracer = try Tracer()
+        try await Stage.serving(kernel) { stage in
+            try stage.upgrader.carry(tracer.giveAway(), as: .file, name: "traced")
+            func forget() throws {
+                stage.upgrader.forget(try #require(stage.context.sockets.carried.first { $0.name == "traced" }))
+            }
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.greet()
+            _ = try await successor.takeInventory()
+            if isForgottenMeanwhile { try forget() }
+            #expect(tracer.isOpenSomewhere)
+            try await successor.end(.exited(1))
+            _ = try await upgrade.failure
+            if !isForgottenMeanwhile { try forget() }
+            #expect(try await tracer.isClosedEverywhere)
+            // Its name is free again.
+            try stage.upgrader.carry(OwnedDescriptor(duplicating: 2), as: .file, name: "traced")
+        }
+    }
+
     @Test func `a descriptor that is not what it is said to be is refused and closed`() async throws {
         try await Stage.first(.current) { stage in
             for kind in [DescriptorKind.listener, .datagram, .connection] {

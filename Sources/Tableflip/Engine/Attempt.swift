@@ -17,8 +17,8 @@ final class Attempt {
     private var replies: [Reply<UpgradeReport>]
     /// How to start it.
     let start: Upgrader.Successor
-    /// What is handed over, in the order in which `ready` speaks of it.
-    let inventory: [CarriedDescriptor]
+    /// What is handed over, in the order in which `ready` speaks of it. Nothing once the upgrade has failed.
+    private(set) var inventory: [CarriedDescriptor]
     /// nil once it is closed.
     var channel: ChannelSocket?
     /// The successor's end of the channel, until it has been given away.
@@ -37,6 +37,7 @@ final class Attempt {
 
     /// The inventory as it is sent.
     var offering: Offering
+    private let capabilities: Capabilities
     /// Sent before go, and kept until they have arrived.
     var finalStates: [CarriedDescriptor] = []
     var finalCount = 0
@@ -79,6 +80,7 @@ final class Attempt {
         self.timings = timings
         self.start = start
         self.inventory = inventory
+        self.capabilities = capabilities
         self.offering = Offering(inventory, capabilities)
         self.channel = channel
     }
@@ -90,6 +92,12 @@ final class Attempt {
         let replies = self.replies
         self.replies = []
         for reply in replies { reply(result) }
+    }
+
+    /// What is carried no further from here on is to be closed.
+    func letGoOfInventory() {
+        self.inventory = []
+        self.offering = Offering([], self.capabilities)
     }
 
     /// Whether everything that was this successor has ended.

@@ -191,8 +191,6 @@ extension Engine {
     func takeControlHistoryBack() {
         guard let history = self.controlHistory.take() else { return }
         self.context.sockets.remove(history)
-        // The attempt that is over still has it.
-        history.close()
     }
 
     // MARK: From process to process

@@ -466,6 +466,7 @@ extension Engine {
         attempt.channel = nil
         attempt.channelIsOver = true
         attempt.theirs = nil
+        attempt.finalStates = []
     }
 
     // MARK: Outcomes
@@ -495,6 +496,7 @@ extension Engine {
 
     private func reportFailure(_ failure: UpgradeError) {
         guard let attempt else { return }
+        attempt.letGoOfInventory()
         self.context.sockets.thaw()
         self.takeControlHistoryBack()
         // A successor that was killed could not remove what it had prepared.
