@@ -274,6 +274,14 @@ final class SocketRegistry: Sendable {
         }
     }
 
+    /// What is carried no further is not kept for the answer to a predecessor: that was given, or is not wanted.
+    func answersToNobody() {
+        self.state.withLock { state in
+            state.isAnsweredFor = true
+            state.dropForgotten()
+        }
+    }
+
     /// Closes what nobody claimed.
     /// - Returns: the names, and the Unix paths that may be removed once the service is this process's own.
     func closeUnclaimed() -> (names: [String], paths: [UnixPath]) {

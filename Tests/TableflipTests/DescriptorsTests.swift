@@ -174,6 +174,38 @@ import Darwin
         }
     }
 
+    @Test(arguments: Kernel.allCases)
+    func `what was inherited and is forgotten is closed in a process that answers to nobody`(
+        _ kernel: Kernel
+    ) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        let tracers = [try Tracer(), try Tracer()]
+        try await Stage.successor(
+            kernel, of: predecessor,
+            greeting: { predecessor in
+                var inventory = Inventory.empty
+                for (index, tracer) in tracers.enumerated() {
+                    inventory.add("\(index)", .file, "", Held(tracer.giveAway()))
+                }
+                try await predecessor.handOver(inventory)
+            }
+        ) { stage in
+            #expect(try stage.upgrader.allInherited(.file).count == 2)
+            func forget(_ name: String) throws {
+                stage.upgrader.forget(try #require(stage.context.sockets.carried.first { $0.name == name }))
+            }
+            try forget("0")
+            try await predecessor.die()
+            // It is known when this process becomes ready.
+            try await stage.fence()
+            try await stage.upgrader.ready()
+            #expect(try await tracers[0].isClosedEverywhere)
+            #expect(tracers[1].isOpenSomewhere)
+            try forget("1")
+            #expect(try await tracers[1].isClosedEverywhere)
+        }
+    }
+
     @Test func `a descriptor that is not what it is said to be is refused and closed`() async throws {
         try await Stage.first(.current) { stage in
             for kind in [DescriptorKind.listener, .datagram, .connection] {

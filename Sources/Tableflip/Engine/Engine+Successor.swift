@@ -34,6 +34,7 @@ extension Engine {
         case .takeOwnership: self.changeOwnership(.taking)
         case .sendCommitted: self.upstream?.send(.committed)
         case .settle:
+            self.context.sockets.answersToNobody()
             for (name, problem) in self.context.sockets.adjust() {
                 self.logger.warning(
                     "an option of an inherited socket was not applied",
