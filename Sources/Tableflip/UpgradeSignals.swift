@@ -29,6 +29,9 @@ public struct UpgradeSignals: Hashable, Sendable {
         self.stop = stop
     }
 
+    /// What a successor is sent that is to stop: it takes the same signals over, and would be ended by any other one.
+    var stopping: CInt { self.stop.contains(SIGTERM) ? SIGTERM : self.stop.first ?? SIGTERM }
+
     /// SIGHUP upgrades; SIGTERM and SIGINT stop.
     public static let standard = UpgradeSignals(upgrade: [SIGHUP], stop: [SIGTERM, SIGINT])
     /// The application handles signals itself.

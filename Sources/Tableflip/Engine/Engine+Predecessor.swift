@@ -25,7 +25,7 @@ extension Engine {
         case .sendCommit: self.attempt?.channel?.send(.commit)
         case .sendAbort(let failure): self.attempt?.channel?.send(.abort(Message.Abort(failure)))
         case .sendBye: self.sendBye()
-        case .terminateSuccessor: self.signalSuccessor(ProcessID.terminate)
+        case .terminateSuccessor: self.signalSuccessor(self.context.configuration.signals.stopping)
         case .killSuccessor: self.signalSuccessor(ProcessID.killSignal)
         case .closeChannel: self.closeDownstream()
         case .exportConnections: self.exportConnections()

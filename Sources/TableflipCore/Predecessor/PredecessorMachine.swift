@@ -75,7 +75,7 @@ package struct PredecessorMachine: Hashable, Sendable {
         package enum Successor: Hashable, Sendable {
             case none
             case spawning
-            /// Told to end: by SIGKILL before go, by SIGTERM after.
+            /// Told to end: by SIGKILL before go, by a signal that stops it after.
             case ending
         }
         package var successor: Successor
@@ -137,7 +137,7 @@ package struct PredecessorMachine: Hashable, Sendable {
         case sendCommit
         case sendAbort(UpgradeError)
         case sendBye
-        /// SIGTERM.
+        /// SIGTERM, or another signal that stops it.
         case terminateSuccessor
         /// SIGKILL.
         case killSuccessor

@@ -232,6 +232,19 @@ import Darwin
         }
     }
 
+    @Test(arguments: [([], SIGTERM), ([SIGINT], SIGINT), ([SIGINT, SIGTERM], SIGTERM)] as [([CInt], CInt)])
+    func `the successor is asked to stop by a signal that stops it`(_ stops: [CInt], _ expected: CInt) async throws {
+        try await Stage.serving(.current, { $0.signals.stop = stops }) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            try await successor.enterProbation()
+            stage.upgrader.stop()
+            #expect(try await upgrade.failure.code == .stopping)
+            #expect(try await successor.fate() == .signalled(expected))
+            successor.tell(.signalled(expected))
+        }
+    }
+
     /// As when this process was stopped (SIGSTOP) while its successor took the service.
     @Test(arguments: Kernel.allCases)
     func `a stop that is found together with committed stops nobody else`(_ kernel: Kernel) async throws {
