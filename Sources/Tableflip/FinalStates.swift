@@ -13,8 +13,6 @@ final class FinalStates: Sendable {
     private struct State {
         var provided: [(name: String, version: UInt16, provide: Provide)] = []
         var restored: [(name: String, versions: ClosedRange<UInt16>, restore: Restore)] = []
-        /// Ready to be sent.
-        var collected: [CarriedDescriptor] = []
         /// As successor, by name.
         var received: [String: CarriedDescriptor] = [:]
         var isRestored = false
@@ -46,24 +44,16 @@ final class FinalStates: Sendable {
 
     // MARK: As a predecessor
 
-    /// Asks every provider, and keeps what they say until it is sent.
-    func collect() async throws {
+    /// Asks every provider.
+    /// - Returns: what they say, ready to be sent.
+    func collect() async throws -> [CarriedDescriptor] {
         var collected: [CarriedDescriptor] = []
         for (name, version, provide) in self.state.withLock({ $0.provided }) {
             let bytes = try await provide()
             let entry = InventoryEntry(name: name, kind: .state, address: "", version: version)
             collected.append(CarriedDescriptor(entry, try Blob.make(bytes, name: name, self.capabilities)))
         }
-        let all = collected
-        self.state.withLock { $0.collected = all }
-    }
-
-    /// What was collected; it closes with the last reference.
-    func takeCollected() -> [CarriedDescriptor] {
-        self.state.withLock { state in
-            defer { state.collected = [] }
-            return state.collected
-        }
+        return collected
     }
 
     // MARK: As a successor

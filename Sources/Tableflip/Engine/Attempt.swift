@@ -38,6 +38,8 @@ final class Attempt {
     /// The inventory as it is sent.
     var offering: Offering
     private let capabilities: Capabilities
+    /// The final states, once this upgrade's pause has come to them.
+    var collected: Latch<[CarriedDescriptor]>?
     /// Sent before go, and kept until they have arrived.
     var finalStates: [CarriedDescriptor] = []
     var finalCount = 0

@@ -16,7 +16,11 @@ extension Engine {
         case .pauseReaders:
             let states = self.context.finalStates
             var change = ReaderChange(.pause)
-            if states.hasProviders { change.after = { try await states.collect() } }
+            if states.hasProviders {
+                let collected = Latch<[CarriedDescriptor]>()
+                self.attempt?.collected = collected
+                change.after = { collected.set(try await states.collect()) }
+            }
             self.changeReaders(for: .predecessor, change)
         case .resumeReaders: self.changeReaders(for: .predecessor, ReaderChange(.resume))
         case .sendGo: self.sendGo()
@@ -373,7 +377,7 @@ extension Engine {
     /// The final states, then go: what is sent first arrives first.
     private func sendGo() {
         guard let attempt else { return }
-        attempt.finalStates = self.context.finalStates.takeCollected()
+        attempt.finalStates = attempt.collected.take()?.current ?? []
         attempt.finalCount = attempt.finalStates.count
         var first = 0
         while first < attempt.finalStates.count {
@@ -467,6 +471,7 @@ extension Engine {
         attempt.channelIsOver = true
         attempt.theirs = nil
         attempt.finalStates = []
+        attempt.collected = nil
     }
 
     // MARK: Outcomes

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Synchronization
 import TableflipCore
 import TableflipSystem
 import Testing
@@ -104,6 +105,60 @@ import Darwin
             #expect(reader.journal.all.last == "reader: resumed")
         }
         never.set(())
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `what an upgrade that has failed collects late is not what the next one sends`(_ kernel: Kernel) async throws {
+        let calls = Mutex(0)
+        let mayAnswer = [Latch<Void>(), Latch<Void>()]
+        let isAsked = [Latch<Void>(), Latch<Void>()]
+        var patience = Patience()
+        patience.overtaking = .milliseconds(50)
+        try await Stage.serving(kernel, patience: patience) { stage in
+            try stage.upgrader.provideFinalState("state", version: 1) {
+                let call = calls.withLock { calls in
+                    defer { calls += 1 }
+                    return calls
+                }
+                isAsked[call].set(())
+                await Task { _ = await mayAnswer[call].wait() }.value
+                return [UInt8(call)]
+            }
+            let first = stage.requestUpgrade()
+            let withdrawn = try await stage.spawner.next()
+            _ = try await withdrawn.becomeReady()
+            try await isAsked[0].value("the first question")
+            let order = Outcome { () throws(UpgradeError) in try await stage.upgrader.rollBack() }
+            try await withdrawn.peer.expectAbort(.rolledBack)
+            try await withdrawn.end(.exited(0))
+            try await order.value
+            #expect(try await first.failure.code == .rolledBack)
+
+            let second = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady()
+            try await isAsked[1].value("the second question")
+            try await stage.whileHeldUp {
+                let wakeUp = stage.context.inbox.wakeUp
+                // The one that counts first, then the late one: each tells the engine when it is done.
+                for call in [1, 0] {
+                    wakeUp.clear()
+                    mayAnswer[call].set(())
+                    try await onItsOwnThread {
+                        guard readable(wakeUp.descriptor) else { throw TimedOut(what: "answer \(call)") }
+                    }
+                }
+            }
+            let (message, descriptors) = try await successor.peer.nextMessage()
+            guard case .offer(let offer) = message else { throw TimedOut(what: "a state, and heard \(message)") }
+            #expect(offer.entries.map(\.name) == ["state"])
+            #expect(try descriptors.map { try Blob.read($0.number) } == [[1]])
+            try await successor.peer.say(.acknowledgement(.init(.finalOffer, received: 1)))
+            try await successor.peer.expect(.go)
+            try await successor.peer.expect(.commit)
+            try await successor.peer.say(.committed)
+            _ = try await second.value
+        }
     }
 
     private struct NoInk: Error {}
