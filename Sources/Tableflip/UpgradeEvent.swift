@@ -67,6 +67,8 @@ public struct UpgradeEvent: Hashable, Sendable {
     public var elapsed: Duration
     /// Why, for the phases that tell of a failure.
     public var error: UpgradeError?
+    /// It is of a rehearsal (`tableflipctl check --start`), and so of no upgrade.
+    var isRehearsal = false
 }
 
 /// The events of one upgrader, from the moment this sequence was made.

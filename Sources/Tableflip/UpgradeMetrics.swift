@@ -43,6 +43,7 @@ final class UpgradeMetrics: Sendable {
         case .owner:
             self.pass(event)
             self.own(event.generation)
+        case .failed where event.isRehearsal, .refused where event.isRehearsal: break
         case .failed: self.count(.failed)
         case .rolledBack: self.count(.rolledBack)
         case .refused: self.count(.refused)

@@ -64,6 +64,16 @@ import Testing
         #expect(self.count("failed") == 2)
     }
 
+    @Test func `a rehearsal is no upgrade`() {
+        let metrics = UpgradeMetrics(factory: self.system)
+        for phase in [UpgradeEvent.Phase.failed, .refused] {
+            var event = self.event(phase)
+            event.isRehearsal = true
+            metrics.record(event)
+        }
+        #expect(self.system.counters.isEmpty)
+    }
+
     @Test func `a failure after go is a rollback`() {
         let metrics = UpgradeMetrics(factory: self.system)
         for phase in [UpgradeEvent.Phase.requested, .spawned, .handedOver, .ready, .go, .rolledBack] {

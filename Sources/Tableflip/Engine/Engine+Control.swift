@@ -119,8 +119,7 @@ extension Engine {
             )
         )
         switch event.phase {
-        // That was no upgrade.
-        case .failed where self.attempt?.rehearsal != nil: break
+        case .failed where event.isRehearsal: break
         case .failed, .rolledBack: self.record(event)
         case .owner where self.context.facts.current.hasPredecessor: self.recordArrival(event)
         case .predecessorLeft: control.answerThoseWhoCameAlong()

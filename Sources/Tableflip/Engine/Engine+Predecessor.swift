@@ -68,7 +68,8 @@ extension Engine {
     }
 
     func refuseUpgrade(_ refusal: UpgradeError, _ request: UpgradeRequest) {
-        self.emit(.refused, peer: self.attempt?.successor, error: refusal)
+        self.emit(
+            .refused, peer: self.attempt?.successor, error: refusal, isRehearsal: request.rehearsal != nil)
         request.reply(.failure(refusal))
     }
 
@@ -103,7 +104,7 @@ extension Engine {
             )
             self.attempt?.theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
         } catch {
-            self.emit(.failed, error: error)
+            self.emit(.failed, error: error, isRehearsal: request.rehearsal != nil)
             return request.reply(.failure(error))
         }
         self.emitProgress(.requested)
@@ -514,7 +515,7 @@ extension Engine {
         if failure.isRollback { self.noteRollback(attempt, failure) }
         self.emit(
             failure.isRollback ? .rolledBack : .failed, peer: attempt.successor,
-            elapsed: attempt.began.duration(to: Moment.now), error: failure
+            elapsed: attempt.began.duration(to: Moment.now), error: failure, isRehearsal: attempt.rehearsal != nil
         )
         attempt.answer(.failure(failure))
     }

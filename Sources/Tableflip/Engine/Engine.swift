@@ -477,11 +477,12 @@ final class Engine {
     }
 
     func emit(
-        _ phase: UpgradeEvent.Phase, peer: CInt? = nil, elapsed: Duration? = nil, error: UpgradeError? = nil
+        _ phase: UpgradeEvent.Phase, peer: CInt? = nil, elapsed: Duration? = nil, error: UpgradeError? = nil,
+        isRehearsal: Bool = false
     ) {
         let event = UpgradeEvent(
             phase: phase, generation: self.context.facts.current.generation, peer: peer ?? self.predecessorID,
-            elapsed: elapsed ?? self.started.duration(to: Moment.now), error: error
+            elapsed: elapsed ?? self.started.duration(to: Moment.now), error: error, isRehearsal: isRehearsal
         )
         self.context.metrics.record(event)
         self.context.events.emit(event)

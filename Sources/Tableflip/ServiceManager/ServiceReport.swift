@@ -88,7 +88,7 @@ struct ServiceReport {
             // READY=1 ends RELOADING=1. Once the manager has come to this it hears the successor.
             let next = "STATUS=generation \(event.generation + 1) (PID \(event.peer)) serves"
             return [.init(lines: ["MAINPID=\(event.peer)", "READY=1", "WATCHDOG=1", next], isAwaited: true)]
-        case (.main, .failed), (.main, .rolledBack): return self.fail(event, "the last upgrade failed")
+        case (.main, .failed), (.main, .rolledBack): return self.fail(event, "failed")
         case (.main, .refused): return self.refuse(event, time)
         case (.main, .stopping):
             guard !self.isStopping else { return [] }
@@ -116,11 +116,14 @@ struct ServiceReport {
         return [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)", words, Self.extend(Limits.more)])]
     }
 
-    private mutating func fail(_ event: UpgradeEvent, _ what: String) -> [Notice] {
+    private mutating func fail(_ event: UpgradeEvent, _ how: String) -> [Notice] {
         self.isReloading = false
         guard !self.isStopping else { return [] }
+        // It went as it was meant to.
+        if event.error?.code == .rehearsed { return [.init(lines: ["READY=1", self.serves(event)])] }
+        let what = event.isRehearsal ? "rehearsal" : "upgrade"
         let reason = event.error.map { ": \($0.code): \($0.message)" } ?? ""
-        return [.init(lines: ["READY=1", Self.onOneLine("\(self.serves(event)); \(what)\(reason)")])]
+        return [.init(lines: ["READY=1", Self.onOneLine("\(self.serves(event)); the last \(what) \(how)\(reason)")])]
     }
 
     /// Where nothing was begun, a manager that asked for it waits for both all the same.
@@ -128,7 +131,7 @@ struct ServiceReport {
         guard !self.isStopping, event.error?.code != .upgradeRunning else { return [] }
         let beginning: [Notice] =
             self.isReloading ? [] : [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)"])]
-        return beginning + self.fail(event, "the last upgrade was refused")
+        return beginning + self.fail(event, "was refused")
     }
 
     private func serves(_ event: UpgradeEvent) -> String {

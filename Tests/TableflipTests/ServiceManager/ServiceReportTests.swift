@@ -61,6 +61,26 @@ import Testing
         #expect(!self.first.isReloading && self.first.isMain)
     }
 
+    @Test mutating func `a rehearsal is told as such, and only where it did not go as it should`() {
+        let statuses = [UpgradeError.Code.rehearsed, .successorExited].map { code in
+            var event = Self.event(.failed, UpgradeError(code, "it ended"))
+            event.isRehearsal = true
+            _ = Self.lines(&self.first, Self.event(.requested))
+            return Self.lines(&self.first, event)
+        }
+        #expect(
+            statuses == [
+                [["READY=1", "STATUS=generation 1 (PID 70) serves"]],
+                [
+                    [
+                        "READY=1",
+                        "STATUS=generation 1 (PID 70) serves; the last rehearsal failed: successorExited: it ended",
+                    ]
+                ],
+            ])
+        #expect(!self.first.isReloading)
+    }
+
     @Test mutating func `a refusal is a reload that begins and ends`() {
         let lines = Self.lines(&self.first, Self.event(.refused, UpgradeError(.predecessorAlive, "it drains")))
         #expect(lines.count == 2 && lines[0] == ["RELOADING=1", "MONOTONIC_USEC=5"] && lines[1][0] == "READY=1")
