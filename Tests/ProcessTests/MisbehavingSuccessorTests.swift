@@ -81,7 +81,7 @@ struct Misdeed: Hashable, Sendable, CustomTestStringConvertible {
             "closes the channel while it initialises and lives on", "late-close-channel", "successorClosedChannel"
         ),
         Misdeed(
-            "exits inside a frame", "listen-send-and-exit \(Frame.hex(1, length: 40))", "successorMisbehaved"
+            "exits inside a frame", "listen-send-and-exit \(Frame.hex(1, length: 40))", "successorExited"
         ),
         Misdeed(
             "exits after a message that may be passed over", "listen-send-and-exit \(Frame.hex(200, flags: 1))",

@@ -226,6 +226,8 @@ extension Engine {
         attempt.channel?.receive { arrival in
             switch consume arrival {
             case .message(let message, let descriptors): self.heard(message, descriptors, attempt)
+            // One that dies while it writes leaves half a frame.
+            case .violation(.endedInsideFrame): self.channelEnded(attempt)
             case .violation(let error):
                 attempt.channelIsOver = true
                 self.feed(
@@ -233,9 +235,7 @@ extension Engine {
                         UpgradeError(.successorMisbehaved, "the successor sent \(error), and was killed")
                     )
                 )
-            case .ended:
-                attempt.channelIsOver = true
-                self.channelEnded(attempt)
+            case .ended: self.channelEnded(attempt)
             }
         }
     }
@@ -244,6 +244,7 @@ extension Engine {
     /// the two, which a busy machine takes its time for. That moment is waited for here, so that the way it ended is told,
     /// and not that we sent SIGKILL to one that was dead already. One that lives and has hung up is rare.
     private func channelEnded(_ attempt: Attempt) {
+        attempt.channelIsOver = true
         let deadline = Moment.now + .milliseconds(250)
         while !attempt.isDead {
             var poll = Poll<Source>()

@@ -113,6 +113,8 @@ extension Engine {
         self.upstream?.receive { arrival in
             switch consume arrival {
             case .message(let message, let descriptors): self.heard(message, descriptors)
+            // One that dies while it writes leaves half a frame.
+            case .violation(.endedInsideFrame): self.upstreamEnded()
             case .violation(let error):
                 self.upstreamIsOver = true
                 self.feed(
@@ -120,13 +122,16 @@ extension Engine {
                         UpgradeError(.predecessorMisbehaved, "the predecessor sent \(error)", cure: error.cure)
                     )
                 )
-            case .ended:
-                self.upstreamIsOver = true
-                self.feed(SuccessorMachine.Event.channelEnded)
+            case .ended: self.upstreamEnded()
             }
         }
         if self.acknowledged < self.received { self.acknowledgeOffers() }
         if self.successor.link != .open { self.upstream?.flush() }
+    }
+
+    private func upstreamEnded() {
+        self.upstreamIsOver = true
+        self.feed(SuccessorMachine.Event.channelEnded)
     }
 
     private func heard(_ message: Message, _ descriptors: consuming DescriptorBatch) {

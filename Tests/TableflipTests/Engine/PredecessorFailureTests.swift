@@ -471,6 +471,19 @@ import Testing
     }
 
     @Test(arguments: Kernel.allCases)
+    func `a successor that dies inside a frame is told by how it ended`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.greet()
+            try await successor.peer.sayRaw([0x54, 0x46, 3])
+            try await successor.end(.exited(7))
+            let error = try await upgrade.failure
+            #expect(error.code == .successorExited && error.message.contains("7"))
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `a successor that is not ready in time is told so and killed`(_ kernel: Kernel) async throws {
         try await Stage.serving(kernel, { $0.upgradeTimeout = .milliseconds(500) }) { stage in
             let upgrade = stage.requestUpgrade()

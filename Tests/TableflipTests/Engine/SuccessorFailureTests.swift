@@ -148,7 +148,7 @@ import Darwin
             try await $0.offer(try files(["a"]), first: 0, total: 2)
             try await $0.die()
         },
-        Misbehaviour("its end inside a frame") {
+        Misbehaviour("its end inside a frame", .predecessorLost) {
             try await $0.sayHello()
             try await $0.peer.sayRaw([0x54, 0x46, 2])
             try await $0.peer.close()
