@@ -76,20 +76,7 @@ extension Engine {
     func orderRollback(_ words: String, _ reply: @escaping Reply<Void>) {
         switch self.predecessor.state {
         case .greeting, .offering, .awaitingReady, .pausing, .probation, .relinquishing:
-            self.attempt?.follow { result in
-                switch result {
-                case .failure: reply(.success(()))
-                case .success(let report):
-                    reply(
-                        .failure(
-                            UpgradeError(
-                                .replaced, "the order came too late: PID \(report.successor) owns the service",
-                                cure: "Upgrade to the former release.", serving: .successor
-                            )
-                        )
-                    )
-                }
-            }
+            self.followRollback(reply)
             let why = words.isEmpty ? "" : ": \(words)"
             self.logger.info("the upgrade is taken back\(why)")
             self.feed(
@@ -97,6 +84,8 @@ extension Engine {
                     UpgradeError(.rolledBack, "the operator took the upgrade back\(why)")
                 )
             )
+        // Too late; but it may yet fail.
+        case .committing: self.followRollback(reply)
         default:
             reply(
                 .failure(
@@ -106,6 +95,23 @@ extension Engine {
                     )
                 )
             )
+        }
+    }
+
+    private func followRollback(_ reply: @escaping Reply<Void>) {
+        self.attempt?.follow { result in
+            switch result {
+            case .failure: reply(.success(()))
+            case .success(let report):
+                reply(
+                    .failure(
+                        UpgradeError(
+                            .replaced, "the order came too late: PID \(report.successor) owns the service",
+                            cure: "Upgrade to the former release.", serving: .successor
+                        )
+                    )
+                )
+            }
         }
     }
 

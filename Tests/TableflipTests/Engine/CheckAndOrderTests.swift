@@ -329,6 +329,25 @@ import Testing
     }
 
     @Test(arguments: Kernel.allCases)
+    func `an order to go back that comes after commit says so`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady()
+            try await successor.peer.expect(.go)
+            try await successor.peer.expect(.commit)
+            let order = Latch<Result<Void, UpgradeError>>()
+            try await stage.sendTogether([.rollBack("", { order.set($0) })])
+            try await stage.fence()
+            #expect(order.current == nil)
+            try await successor.peer.say(.committed)
+            _ = try await upgrade.value
+            guard case .failure(let error) = try await order.value() else { throw TimedOut(what: "a refusal") }
+            #expect(error.code == .replaced && error.message.contains("\(successor.id)"))
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `orders without an upgrade are refused in words`(_ kernel: Kernel) async throws {
         try await Stage.serving(kernel) { stage in
             let commit = Outcome { () throws(UpgradeError) in try await stage.upgrader.commit() }
