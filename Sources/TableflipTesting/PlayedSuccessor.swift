@@ -110,6 +110,7 @@ final class PlayedSuccessor: Sendable {
                     channel.peerMadeProgress()
                 case .violation: isOver = true
                 case .ended: isOver = true
+                case .failed: isOver = true
                 }
             }
             for answer in answers { channel.send(answer) }

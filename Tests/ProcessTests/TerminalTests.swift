@@ -31,21 +31,38 @@ struct TerminalTests {
             let configuration = directory.appending(path: "tmux.conf")
             try Data("set -g remain-on-exit on\nset -g default-terminal screen-256color\n".utf8).write(
                 to: configuration)
-            let result = try await Ctl(
-                ["-S", self.socket, "-f", configuration.path, "new-session", "-d", "-x", "80", "-y", "24"] + words,
-                program: "tmux", environment: ["TMUX": "", "TERM": "xterm-256color"]
-            ).result()
+            // In the foreground: a server that makes itself a daemon leaves a process behind that nobody knows.
+            let command = Command(
+                path: "/usr/bin/env",
+                arguments: ["env", "-u", "TMUX", "tmux", "-D", "-S", self.socket, "-f", configuration.path].map {
+                    Array($0.utf8)
+                },
+                environment: ["PATH=/usr/local/bin:/usr/bin:/bin", "TERM=xterm-256color", "LC_ALL=C.UTF-8"].map {
+                    Array($0.utf8)
+                },
+                errors: directory.appending(path: "tmux.errors").path
+            )
+            let (server, output) = try command.startWithOutput()
+            close(output)
+            var result: Ctl.Result
+            let deadline = ContinuousClock.now + .seconds(30)
+            repeat {  // until it listens
+                result = try await Self.ask(
+                    ["-N", "-S", self.socket, "new-session", "-d", "-x", "80", "-y", "24"] + words)
+            } while result.status != 0 && ContinuousClock.now < deadline
             #expect(result.status == 0, "\(result)")
-            let answer = try await Ctl(
-                ["-S", self.socket, "display-message", "-p", "#{pid} #{pane_pid}"], program: "tmux",
-                environment: ["TMUX": ""]
-            ).result()
-            self.processes = answer.output.split(whereSeparator: \.isWhitespace).compactMap { pid_t($0) }
-            try #require(self.processes.count == 2, "\(answer)")
+            let answer = try await Self.ask(["-S", self.socket, "display-message", "-p", "#{pane_pid}"])
+            let pane = pid_t(answer.output.trimmingCharacters(in: .whitespacesAndNewlines))
+            self.processes = [server] + (pane.map { [$0] } ?? [])
+            try #require(pane != nil, "\(answer)")
+        }
+
+        private static func ask(_ words: [String]) async throws -> Ctl.Result {
+            try await Ctl(words, program: "tmux", environment: ["TMUX": "", "TERM": "xterm-256color"]).result()
         }
 
         private func ask(_ words: String...) async throws -> Ctl.Result {
-            try await Ctl(["-S", self.socket] + words, program: "tmux", environment: ["TMUX": ""]).result()
+            try await Self.ask(["-S", self.socket] + words)
         }
 
         /// The screen, as soon as it shows these words.

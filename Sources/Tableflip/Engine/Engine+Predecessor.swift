@@ -222,12 +222,16 @@ extension Engine {
     func readDownstream() {
         guard let attempt, !attempt.channelIsOver else { return }
         attempt.channel?.flush()
-        self.noteLostDescriptor(attempt)
         attempt.channel?.receive { arrival in
             switch consume arrival {
             case .message(let message, let descriptors): self.heard(message, descriptors, attempt)
             // One that dies while it writes leaves half a frame.
             case .violation(.endedInsideFrame): self.channelEnded(attempt)
+            case .failed(let error):
+                attempt.channelIsOver = true
+                self.logger.error("\(error): the channel to the successor")
+                // The kernel may have refused to send what is not open any more.
+                self.feed(PredecessorMachine.Event.violated(attempt.offering.lost() ?? .channelFailed(error)))
             case .violation(let error):
                 attempt.channelIsOver = true
                 self.feed(
@@ -423,16 +427,9 @@ extension Engine {
 
     /// Sends batches for as long as not too many descriptors are on their way.
     private func offerMore(_ attempt: Attempt) {
-        while attempt.channel?.lacksDescriptor == false, let batch = attempt.offering.next() {
+        while let batch = attempt.offering.next() {
             attempt.channel?.send(frame: batch.frame, descriptors: batch.descriptors)
         }
-        self.noteLostDescriptor(attempt)
-    }
-
-    /// The kernel may have refused to send what is not open any more.
-    private func noteLostDescriptor(_ attempt: Attempt) {
-        guard attempt.channel?.lacksDescriptor == true, let lost = attempt.offering.lost() else { return }
-        self.feed(PredecessorMachine.Event.violated(lost))
     }
 
     /// The successor has yet to ask for it.

@@ -115,6 +115,10 @@ extension Engine {
             case .message(let message, let descriptors): self.heard(message, descriptors)
             // One that dies while it writes leaves half a frame.
             case .violation(.endedInsideFrame): self.upstreamEnded()
+            case .failed(let error):
+                self.upstreamIsOver = true
+                self.logger.error("\(error): the channel to the predecessor")
+                self.feed(SuccessorMachine.Event.violated(.channelFailed(error)))
             case .violation(let error):
                 self.upstreamIsOver = true
                 self.feed(
@@ -434,6 +438,13 @@ extension Message.Abort {
 }
 
 extension UpgradeError {
+    static func channelFailed(_ error: SystemCallError) -> UpgradeError {
+        UpgradeError(
+            .system, "the channel to the other process cannot be used any more: \(error)",
+            cure: "Look for close() of a number that its owner had closed already, and restart the service."
+        )
+    }
+
     static func versions(
         _ ours: ClosedRange<ProtocolVersion>, theirs: Message.Hello, whose: String
     ) -> UpgradeError {

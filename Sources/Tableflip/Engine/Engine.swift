@@ -379,6 +379,8 @@ final class Engine {
         }
         consider(self.successorDeadline?.at)
         consider(self.predecessorDeadline?.at)
+        consider(self.upstream?.deadline)
+        consider(self.attempt?.channel?.deadline)
         consider(self.nextReaderChange?.deadline)
         consider(self.ownership.leaveDeadline)
         consider(self.vetting?.deadline)
@@ -412,6 +414,8 @@ final class Engine {
                 self.feed(SuccessorMachine.Event.deadlinePassed)
             }
         }
+        if let deadline = self.upstream?.deadline, deadline <= now { self.readUpstream() }
+        if let deadline = self.attempt?.channel?.deadline, deadline <= now { self.readDownstream() }
         if let next = self.nextReaderChange, next.deadline <= now {
             self.beginReaderChange(for: next.role, next.change)
         }

@@ -24,6 +24,8 @@ package final class ChannelSocket {
         case violation(WireError)
         /// The peer has closed its end, or died.
         case ended
+        /// This process cannot use its own end any more: the fault is here. Nothing more is read.
+        case failed(SystemCallError)
     }
 
     private struct Outgoing {
@@ -41,10 +43,12 @@ package final class ChannelSocket {
     private var isOver = false
     /// Made when something is read. Room for most batches; more would cost a successor the page faults of its first touch.
     private var input: [UInt8] = []
-    /// The kernel refused more descriptors in flight: sending goes on after the next acknowledgement.
-    private var isCongested = false
-    /// What was to be sent with a message is not open (EBADF). That message, and what was queued behind it, is not sent.
-    package private(set) var lacksDescriptor = false
+    /// The kernel has no room for more, such as for descriptors in flight: sending goes on after the next acknowledgement, and
+    /// is tried again at this moment.
+    private var nextTry: Moment?
+    private static let pause = Duration.milliseconds(50)
+    /// Why nothing can be sent or read here, until it is told.
+    private var failure: (error: SystemCallError, at: Moment)?
     /// The process id of the peer, as the kernel saw it with the last bytes; 0 before any.
     package private(set) var peer: CInt = 0
     /// How many bytes one system call moves at most: tests make every read and write a short one.
@@ -74,8 +78,11 @@ package final class ChannelSocket {
 
     /// What poll(2) should wake up for.
     package var interest: Int16 {
-        Int16(POLLIN) | (self.outgoingStart < self.outgoing.count && !self.isCongested ? Int16(POLLOUT) : 0)
+        Int16(POLLIN) | (self.outgoingStart < self.outgoing.count && self.nextTry == nil ? Int16(POLLOUT) : 0)
     }
+
+    /// When ``flush()`` and ``receive(_:)`` have something to do though poll(2) says nothing.
+    package var deadline: Moment? { self.isOver ? nil : self.failure?.at ?? self.nextTry }
 
     // MARK: Sending
 
@@ -93,6 +100,7 @@ package final class ChannelSocket {
 
     /// Writes what the socket takes. Failures show when reading.
     package func flush() {
+        self.nextTry = nil
         while self.outgoingStart < self.outgoing.count, self.writeFirst() {}
         if self.outgoingStart == self.outgoing.count {
             self.outgoing.removeAll(keepingCapacity: true)
@@ -114,18 +122,15 @@ package final class ChannelSocket {
             switch errno {
             case EINTR: return true
             case EAGAIN: return false
-            case ETOOMANYREFS:
-                self.isCongested = true
+            case ETOOMANYREFS, ENOBUFS, ENOMEM:
+                self.nextTry = Moment.now + Self.pause
                 return false
-            case EBADF where !descriptors.isEmpty:
-                self.lacksDescriptor = true
-                self.outgoingStart = self.outgoing.count
-                return false
-            default:
-                // The peer is gone: what it can no longer hear needs no sending.
-                self.outgoingStart = self.outgoing.count
-                return false
+            // The peer is gone: what it can no longer hear needs no sending.
+            case EPIPE, ECONNRESET, ENOTCONN: break
+            default: self.fail("sendmsg")
             }
+            self.outgoingStart = self.outgoing.count
+            return false
         }
         first.offset += written
         first.descriptors = []
@@ -135,14 +140,13 @@ package final class ChannelSocket {
     }
 
     /// The peer has taken descriptors out of the socket: more may go in.
-    package func peerMadeProgress() {
-        self.isCongested = false
-        self.flush()
-    }
+    package func peerMadeProgress() { self.flush() }
+
+    private func fail(_ call: String) { self.failure = self.failure ?? (SystemCallError(call), Moment.now) }
 
     // MARK: Receiving
 
-    /// Hands over everything that has arrived, in order. After `.violation` or `.ended` nothing follows.
+    /// Hands over everything that has arrived, in order. After anything but a message nothing follows.
     package func receive(_ handle: (consuming Arrival) -> Void) {
         while !self.isOver {
             do throws(WireError) {
@@ -158,7 +162,11 @@ package final class ChannelSocket {
                     if self.isOver { return }
                 }
                 try self.checkUndeclared()
-                guard try self.read() else { return }
+                guard try self.read() else {
+                    guard let failure = self.failure.take() else { return }
+                    self.isOver = true
+                    return handle(.failed(failure.error))
+                }
             } catch {
                 self.isOver = true
                 handle(.violation(error))
@@ -194,7 +202,10 @@ package final class ChannelSocket {
             switch errno {
             case EINTR: return true
             case EAGAIN: return false
-            default: return try self.noteEnd()  // ECONNRESET: the peer closed with data unread
+            case ECONNRESET, ENOTCONN: return try self.noteEnd()  // the peer closed with data unread
+            default:
+                self.fail("recvmsg")
+                return false
             }
         }
         self.arrived.append(takingOwnershipOf: numbers.prefix(received.descriptor_count))

@@ -100,6 +100,9 @@ struct ChannelFuzz {
                 self.violations += 1
                 isOver = true
             case .ended: isOver = true
+            case .failed(let error):
+                problem = "\(error)"
+                isOver = true
             }
         }
         return (problem, isOver)

@@ -14,6 +14,7 @@ enum Heard: Equatable {
     case message(Message, [Descriptor])
     case violation(WireError)
     case ended
+    case failed(SystemCallError)
 
     var message: Message? {
         if case .message(let message, _) = self { message } else { nil }
@@ -37,7 +38,7 @@ extension ChannelSocket {
         while readable(self.descriptor) {
             all += self.hear()
             switch all.last {
-            case .violation, .ended: return all
+            case .violation, .ended, .failed: return all
             default: continue
             }
         }
@@ -58,6 +59,7 @@ extension ChannelSocket {
                 all.append(.message(message, seen))
             case .violation(let error): all.append(.violation(error))
             case .ended: all.append(.ended)
+            case .failed(let error): all.append(.failed(error))
             }
         }
         return all

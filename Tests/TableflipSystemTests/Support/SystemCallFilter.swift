@@ -16,8 +16,10 @@ enum SystemCallFilter {
     enum Call: UInt32 {
         case closeRange = 436
         #if arch(x86_64)
+        case sendMessage = 46
         case unshare = 272
         #else
+        case sendMessage = 211
         case unshare = 97
         #endif
     }

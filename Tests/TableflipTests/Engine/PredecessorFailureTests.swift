@@ -7,6 +7,14 @@ import Testing
 
 @testable import Tableflip
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 /// Handing over, where something goes wrong before the successor was told to go: this process has never stopped serving,
 /// or serves again, and the next upgrade starts afresh.
 @Suite(.timeLimit(.minutes(3))) struct PredecessorFailureTests {
@@ -480,6 +488,27 @@ import Testing
             try await successor.end(.exited(7))
             let error = try await upgrade.failure
             #expect(error.code == .successorExited && error.message.contains("7"))
+        }
+    }
+
+    /// Another part of this program has closed its number, and opened a file that has it now.
+    @Test(arguments: Kernel.allCases)
+    func `a channel that is none any more ends the upgrade in words that name it`(_ kernel: Kernel) async throws {
+        let takeNumber: @Sendable (EngineStep, ChannelSocket?) -> Void = { step, channel in
+            guard step == .predecessor(.pauseReaders), let channel else { return }
+            let file = OwnedDescriptor(takingOwnershipOf: open("/dev/null", O_RDWR | O_CLOEXEC))
+            #expect(dup2(file.borrowed, channel.descriptor) == channel.descriptor)
+        }
+        try await Stage.serving(kernel, atStep: takeNumber) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady()
+            // It may read already, for all that this process knows.
+            #expect(try await successor.fate() == .signalled(ProcessID.killSignal))
+            successor.tell(.signalled(ProcessID.killSignal))
+            let error = try await upgrade.failure
+            #expect(error.code == .system && error.message.contains("sendmsg"))
+            #expect(error.serving == .predecessor)
         }
     }
 

@@ -131,6 +131,7 @@ final class FakePeer: @unchecked Sendable {
                 self.channel?.peerMadeProgress()
             case .violation(let error): self.heard.append(.violation(error))
             case .ended: self.heard.append(.ended)
+            case .failed: self.heard.append(.ended)
             }
         }
     }
