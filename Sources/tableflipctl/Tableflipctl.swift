@@ -53,10 +53,10 @@ enum Outcome: Int32, CaseIterable {
         case .failed: "the upgrade failed, or would; the old process serves"
         case .running: "refused: an upgrade is running"
         case .rolledBack: "rolled back: the old process serves again"
-        case .refused: "refused for another reason, and nothing was started; of watch: the new process cannot be followed"
+        case .refused: "refused otherwise, nothing was started; watch: nobody to follow"
         case .nobodyAnswers: "nobody answers at the control socket"
         case .notPermitted: "not permitted"
-        case .notUnderstood: "the service and this program do not understand each other; nothing was started"
+        case .notUnderstood: "service and command do not understand each other; nothing started"
         case .nobodyServes: "the service is stopping or has ended, or what came of it is not known"
         }
     }

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 import Testing
 
 /// What `tableflipctl upgrade` draws on a terminal, seen by way of tmux(1).
