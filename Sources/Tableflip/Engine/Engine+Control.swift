@@ -221,7 +221,7 @@ extension Engine {
     func tellConnectionsMoved() {
         let total = self.connectionsAnnounced - self.controlClientsReceived
         guard total > 0 else { return }
-        let done = max(0, self.connectionsAdopted - self.controlClientsReceived)
+        let done = max(0, self.arrivals.adopted - self.controlClientsReceived)
         self.tellControl("moving", done, of: total, peer: self.predecessorID, since: self.started)
     }
 

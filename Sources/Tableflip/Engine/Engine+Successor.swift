@@ -379,11 +379,11 @@ extension Engine {
             )
         }
         let (inbox, logger, readers) = (self.context.inbox, self.logger, self.context.readers)
-        let (connections, count) = (arrived, batch.entries.count)
+        let (connections, number) = (arrived, self.arrivals.came(batch.entries.count))
         if connections.count == 1, let (listener, connections) = connections.first,
             let reader = readers.reader(for: listener) as? any PromptReader
         {
-            return reader.adopt(connections) { inbox.send(.adopted(count: count)) }
+            return reader.adopt(connections) { inbox.send(.adopted(batch: number)) }
         }
         Task {
             for (listener, connections) in connections {
@@ -400,7 +400,7 @@ extension Engine {
                     logger.error("connections were lost: \(error)", metadata: ["listener": "\(listener)"])
                 }
             }
-            inbox.send(.adopted(count: count))
+            inbox.send(.adopted(batch: number))
         }
     }
 
@@ -410,9 +410,9 @@ extension Engine {
         (try? DescriptorFacts(of: descriptor.borrowed))?.fits(.connection) ?? false
     }
 
-    func adopted(_ count: Int) {
-        self.connectionsAdopted += count
-        self.upstream?.send(.acknowledgement(.init(.connections, received: UInt32(self.connectionsAdopted))))
+    func adopted(batch number: Int) {
+        guard self.arrivals.adopted(batch: number) else { return }
+        self.upstream?.send(.acknowledgement(.init(.connections, received: UInt32(self.arrivals.adopted))))
         self.tellConnectionsMoved()
     }
 

@@ -88,7 +88,7 @@ final class Engine {
     var handshakeFailure: UpgradeError?
     var connectionsAnnounced = 0
     var connectionsReceived = 0
-    var connectionsAdopted = 0
+    var arrivals = ArrivalOrder()
     /// What the predecessor said that it still serves, and the most that it ever said.
     var connectionsLeft = 0
     var connectionsToDrain = 0
@@ -315,7 +315,7 @@ final class Engine {
         case .exportFinished: self.exportFinished()
         case .announce(let count): self.attempt?.announced += count
         case .export(let connections, let reply): self.export(connections, reply)
-        case .adopted(let count): self.adopted(count)
+        case .adopted(let number): self.adopted(batch: number)
         case .hooksAdded: self.welcomeHooks()
         case .ownershipChanged(let number, let failure): self.ownershipChanged(number, failure)
         case .pidFilePublished(let number, let failure): self.pidFilePublished(number, failure)

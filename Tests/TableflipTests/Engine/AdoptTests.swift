@@ -123,6 +123,34 @@ import Darwin
         }
     }
 
+    /// The predecessor takes the number for the first so many that it sent.
+    @Test(arguments: Kernel.allCases)
+    func `what is adopted before an earlier connection is acknowledged with it, and not in its place`(
+        _ kernel: Kernel
+    ) async throws {
+        let reader = FakeReader()
+        let (gate, isSecondAdopted) = (Latch<Void>(), Latch<Void>())
+        reader.script {
+            $0.adopt = { connection in
+                if connection.unread == [1] { _ = await gate.wait() } else { isSecondAdopted.set(()) }
+            }
+        }
+        try await self.owner(kernel, [reader]) { stage, predecessor in
+            let pair = try Pair()
+            for number: UInt8 in 1...2 { try await self.send([("web", [number], [])], [pair.one], predecessor) }
+            _ = try await isSecondAdopted.value("the second one")
+            try await eventually("its reader has returned") { reader.journal.all.contains("reader: adopted") }
+            try await stage.fence()
+            #expect(try await predecessor.peer.isQuiet)
+            gate.set(())
+            var received: UInt32 = 0
+            while received < 2, case .acknowledgement(let next) = try await predecessor.peer.nextMessage().message {
+                received = next.received
+            }
+            #expect(received == 2)
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `a connection goes to the reader of its listener, else to one of any`(_ kernel: Kernel) async throws {
         let journal = Journal()
