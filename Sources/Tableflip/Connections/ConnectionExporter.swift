@@ -17,7 +17,8 @@ public struct ConnectionExporter: Sendable {
     /// and go on serving the others.
     /// - Parameter connections: the connections; their descriptors are borrowed until this returns or throws.
     /// - Throws: ``UpgradeError`` when the successor has died, is no longer listening, or does not take one of them.
-    ///   Those that have not arrived still have their descriptors: serve them on.
+    ///   Those that have not arrived still have their descriptors: serve them on. One that the successor had begun to
+    ///   serve has none any more, and ends with it.
     public func send(_ connections: [LiveDescriptor]) async throws(UpgradeError) {
         let result = await withCheckedContinuation { continuation in
             self.send(connections) { continuation.resume(returning: $0) }

@@ -596,7 +596,7 @@ extension Engine {
         for connection in connections {
             if let refusal = self.refusal(of: connection, attempt) {
                 departure.ended(refusal)
-            } else if let number = connection.borrowed() {
+            } else if let number = connection.lentToSuccessor() {
                 if !batch.hasRoom(for: connection) { self.send(&batch, attempt) }
                 batch.append(connection, number)
                 attempt.moving.append((connection, departure))
@@ -641,11 +641,25 @@ extension Engine {
         }
     }
 
-    /// What was not acknowledged is still its exporter's.
+    /// What was not acknowledged is still its exporter's, unless the successor has begun to serve it: what it has read
+    /// nobody knows, nor what it has answered. A successor that lives may begin at any time. Such a connection ends with
+    /// the successor's own copy.
     private func failMoving(_ attempt: Attempt) {
         let moving = attempt.moving
         attempt.moving = []
-        for (_, departure) in moving { departure.ended(.successorIsGone) }
+        var served = 0
+        for (connection, departure) in moving {
+            if !attempt.isDead || connection.isServed {
+                _ = connection.takeDescriptor()
+                served += 1
+            }
+            departure.ended(.successorIsGone)
+        }
+        guard served > 0 else { return }
+        self.logger.warning(
+            "connections are the successor's that it has not acknowledged: not taken back",
+            metadata: ["connections": "\(served)"]
+        )
     }
 
     private func sendBye() {

@@ -372,11 +372,7 @@ extension Engine {
                 )
                 continue
             }
-            arrived[entry.listener, default: []].append(
-                LiveDescriptor(
-                    takingOwnershipOf: descriptor, listener: entry.listener, unread: entry.unread, state: entry.state
-                )
-            )
+            arrived[entry.listener, default: []].append(LiveDescriptor(receiving: descriptor, entry))
         }
         let (inbox, logger, readers) = (self.context.inbox, self.logger, self.context.readers)
         let (connections, number) = (arrived, self.arrivals.came(batch.entries.count))

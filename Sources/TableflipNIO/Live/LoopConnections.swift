@@ -210,10 +210,10 @@ final class LoopConnections {
 
     private func sent(_ connections: [LiveDescriptor], _ result: Result<Void, UpgradeError>) {
         if case .failure(let error) = result {
-            self.logger.warning("connections stay: \(error)", metadata: ["connections": "\(connections.count)"])
             if error.code == .successorClosedChannel { self.stopMoving() }
             // What has not arrived is still ours, and ends here in its own time.
-            for connection in connections { self.adopt(connection, stays: true) }
+            let stayed = connections.count { self.adopt($0, stays: true) }
+            self.logger.warning("connections stay: \(error)", metadata: ["connections": "\(stayed)"])
         }
         self.inTransit -= connections.count
         self.schedulePass()
@@ -254,8 +254,10 @@ final class LoopConnections {
         self.loop.assumeIsolated().scheduleTask(in: Self.pause) { self.adoptSome() }
     }
 
-    private func adopt(_ connection: LiveDescriptor, stays: Bool) {
-        guard let descriptor = connection.takeDescriptor() else { return }
+    /// - Returns: whether there was a descriptor left to serve.
+    @discardableResult
+    private func adopt(_ connection: LiveDescriptor, stays: Bool) -> Bool {
+        guard let descriptor = connection.takeDescriptor() else { return false }
         let bound = NIOLoopBound(self, eventLoop: self.loop)
         let logger = self.logger
         ClientBootstrap(group: self.loop)
@@ -268,6 +270,7 @@ final class LoopConnections {
             // (NIOPosix/Bootstrap.swift, `withConnectedSocket`), and closing it again could hit another file.
             .withConnectedSocket(descriptor.release())
             .whenFailure { error in logger.error("a connection that was handed over is lost: \(error)") }
+        return true
     }
 }
 

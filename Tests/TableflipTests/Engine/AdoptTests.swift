@@ -71,6 +71,7 @@ import Darwin
             #expect(connection.state == [0, 1, 255])
             #expect(try connection.descriptor.inode == pair.one.inode)
             #expect(fcntl(connection.descriptor.number, F_GETFD) & FD_CLOEXEC != 0)
+            #expect(ServedMark.isSet(on: pair.one.number), "the predecessor sees that it is served")
             // The predecessor may let go of it only when it is in good hands.
             try await stage.fence()
             #expect(try await predecessor.peer.isQuiet)

@@ -22,6 +22,8 @@ import Darwin
     private final class Connections: Sendable {
         let pairs: [Pair]
         let outcomes = Mutex<[Int: UpgradeError?]>([:])
+        /// Those that can be served on here.
+        let stayed = Mutex<Set<Int>>([])
         let areDone = Latch<Void>()
 
         init(_ count: Int) throws {
@@ -40,12 +42,16 @@ import Darwin
                 for (number, pair) in self.pairs.enumerated() {
                     group.addTask {
                         do throws(UpgradeError) {
-                            try await successor.send([
-                                LiveDescriptor(
-                                    takingOwnershipOf: try pair.duplicate(), listener: "web",
-                                    unread: Self.unread(number), state: Self.state(number)
-                                )
-                            ])
+                            let connection = LiveDescriptor(
+                                takingOwnershipOf: try pair.duplicate(), listener: "web",
+                                unread: Self.unread(number), state: Self.state(number)
+                            )
+                            defer {
+                                if connection.takeDescriptor()?.borrowed != nil {
+                                    _ = self.stayed.withLock { $0.insert(number) }
+                                }
+                            }
+                            try await successor.send([connection])
                             self.outcomes.withLock { $0[number] = .some(nil) }
                         } catch {
                             self.outcomes.withLock { $0[number] = .some(error) }
@@ -172,14 +178,48 @@ import Darwin
             #expect(failed.count == 200)
             #expect(failed.allSatisfy { $0.value.code == .successorClosedChannel })
             #expect(failed.keys.allSatisfy { connections.isOpen($0) })
+            #expect(connections.stayed.withLock { $0 } == Set(failed.keys))
             // It drains, and says that nothing more will move to nobody.
             try await eventually("the export is over") { reader.journal.all.last == "reader: exported" }
             #expect(await stage.upgrader.exit == .replaced(successor: successor.id))
         }
     }
 
+    /// It may have read half a request, or answered one.
     @Test(arguments: Kernel.allCases)
-    func `when the successor breaks the protocol, what it did not acknowledge stays open here`(
+    func `when the successor dies in the middle, what it had begun to serve is not taken back`(
+        _ kernel: Kernel
+    ) async throws {
+        let connections = try Connections(6)
+        // As those that have moved before.
+        for pair in connections.pairs { ServedMark.set(on: pair.one.number) }
+        let reader = FakeReader()
+        reader.script { $0.export = { await connections.export($0) } }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.takeOver()
+            _ = try await upgrade.value
+            var arrived = 0
+            while arrived < 6 {
+                guard case (.connections(let batch), let descriptors) = try await successor.peer.nextMessage() else {
+                    throw TimedOut(what: "connections")
+                }
+                arrived += descriptors.count
+                for (entry, descriptor) in zip(batch.entries, descriptors) {
+                    #expect(!ServedMark.isSet(on: descriptor.number))
+                    if entry.state.count.isMultiple(of: 2) { ServedMark.set(on: descriptor.number) }
+                }
+            }
+            try await successor.end(.signalled(9))
+            try await connections.areDone.value("the exports")
+            #expect(connections.failed.count == 6)
+            #expect(connections.stayed.withLock { $0 } == [1, 3, 5])
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `when the successor breaks the protocol, what it did not acknowledge is left to it`(
         _ kernel: Kernel
     ) async throws {
         for nonsense in [
@@ -199,6 +239,7 @@ import Darwin
                 #expect(connections.succeeded.count == 2)
                 #expect(connections.failed.count == 3)
                 #expect(connections.failed.keys.allSatisfy { connections.isOpen($0) })
+                #expect(connections.stayed.withLock { $0 }.isEmpty)
                 // The successor is in charge, whatever it says: it is not killed.
                 #expect(successor.isAlive)
             }
