@@ -39,6 +39,8 @@ struct HTTP1Cutter: Hashable, Sendable {
     private var searched = 0
     /// Where the phase's scanner will stand when the portion has been delivered.
     private var next: Phase?
+    /// Of the present portion. More than two say no more than two: a connection whose bytes pass as they come has no
+    /// portions that would end, and must not remember all its requests.
     private var heads: [Body] = []
     private var sawEnd = false
 
@@ -48,7 +50,7 @@ struct HTTP1Cutter: Hashable, Sendable {
 
     // MARK: What the decoder said
 
-    mutating func decodedHead(_ body: Body) { self.heads.append(body) }
+    mutating func decodedHead(_ body: Body) { if self.heads.count < 2 { self.heads.append(body) } }
     mutating func decodedEnd() { self.sawEnd = true }
     mutating func giveUp() { self.phase = .opaque }
 

@@ -182,6 +182,19 @@ import Testing
         #expect(bench.unused == 0)
     }
 
+    @Test func `what is never cut remembers no more of ten requests than of two`() {
+        func after(_ count: Int) -> HTTP1Cutter {
+            var cutter = HTTP1Cutter()
+            for _ in 0..<count {
+                cutter.decodedHead(.none)
+                cutter.decodedEnd()
+            }
+            return cutter
+        }
+        #expect(after(10) == after(2))
+        #expect(after(2) != after(1))
+    }
+
     @Test func `random streams in random pieces`() throws {
         var random = SystemRandomNumberGenerator()
         let seed = UInt64.random(in: 0 ... .max, using: &random)
