@@ -175,6 +175,7 @@ let package = Package(
             name: "TableflipNIOTests",
             dependencies: [
                 "Tableflip", "TableflipNIO", "TableflipTesting",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOEmbedded", package: "swift-nio", condition: .when(traits: ["NIO"])),

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 #if NIO
+import Logging
 public import NIOCore
 public import Tableflip
 
@@ -36,10 +37,16 @@ public final class AcceptGate: SocketReader, LoopReader {
                 promise.succeed()
             }
         }
+
+        /// Nothing passes any more.
+        func ended() {
+            self.whenEmpty?.succeed()
+            self.whenEmpty = nil
+        }
     }
 
     /// Takes a channel that does not read yet, on its event loop.
-    init(channel: any Channel, listener: Listener) throws {
+    init(channel: any Channel, listener: Listener, logger: Logger) throws {
         let state = State()
         self.channel = channel
         self.listener = listener
@@ -50,15 +57,27 @@ public final class AcceptGate: SocketReader, LoopReader {
         let pause = AcceptBackoffHandler { _ in Self.backoff }
         try channel.pipeline.syncOperations.addHandlers([entry, pause], position: .first)
         try channel.pipeline.syncOperations.addHandler(Exit(state: state, entry: entry), position: .last)
+        let name = listener.name
+        channel.closeFuture.assumeIsolated().whenComplete { _ in
+            state.ended()
+            guard state.isOpen else { return }
+            // NIO does so when accept(2) fails as it should not (NIOPosix/SocketChannel.swift, `shouldCloseOnReadError`).
+            logger.error(
+                "the server channel has closed, and not by its gate: this process accepts nothing more",
+                metadata: ["listener": "\(name)"]
+            )
+        }
     }
 
     /// The name of the listener that it accepts from.
     public var listenerName: String? { self.listener.name }
 
-    /// Succeeds when every connection accepted before is with its handlers.
+    /// Succeeds when every connection accepted before is with its handlers. A channel that has ended, by an error say,
+    /// accepts nothing anyway; the process that comes next accepts by its own.
     func pausing() -> EventLoopFuture<Void> {
         self.channel.eventLoop.flatSubmit {
             self.state.value.isOpen = false
+            guard self.channel.isActive else { return self.channel.eventLoop.makeSucceededVoidFuture() }
             return self.channel.setOption(.autoRead, value: false).flatMap {
                 let state = self.state.value
                 guard state.initialising > 0 else { return self.channel.eventLoop.makeSucceededVoidFuture() }
@@ -80,7 +99,7 @@ public final class AcceptGate: SocketReader, LoopReader {
     /// holds the socket; without one they end.
     public func close() async throws {
         try await self.pause()
-        try await self.channel.close().get()
+        do { try await self.channel.close().get() } catch ChannelError.alreadyClosed {}
     }
 
     /// First in the pipeline, nearest to the socket.

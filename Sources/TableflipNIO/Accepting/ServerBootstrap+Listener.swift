@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 #if NIO
+import Logging
 import NIOCore
 public import NIOPosix
 public import Tableflip
@@ -28,18 +29,20 @@ extension ServerBootstrap {
     /// - Returns: the gate before the server channel.
     /// - Throws: `UpgradeError` where the listener has been handed on already; else what NIO throws.
     public func bind(to listener: Listener, of upgrader: Upgrader) async throws -> AcceptGate {
-        let gate = try await self.gate(on: listener)
+        let gate = try await self.gate(on: listener, logger: upgrader.logger)
         upgrader.register(gate)
         return gate
     }
 
     /// A gate that nobody has registered yet.
-    func gate(on listener: Listener) async throws -> AcceptGate {
+    func gate(on listener: Listener, logger: Logger) async throws -> AcceptGate {
         let descriptor = try listener.duplicate(as: .listener).release()
         // From here on the channel owns the descriptor; it cannot be told from outside whether a failed bootstrap has
         // closed it already, so it is left alone then.
         let channel = try await self.serverChannelOption(.autoRead, value: false).withBoundSocket(descriptor).get()
-        let gate = try await channel.eventLoop.submit { try AcceptGate(channel: channel, listener: listener) }.get()
+        let gate = try await channel.eventLoop.submit {
+            try AcceptGate(channel: channel, listener: listener, logger: logger)
+        }.get()
         try listener.restoreBacklog()
         return gate
     }

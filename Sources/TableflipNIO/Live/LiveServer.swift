@@ -102,7 +102,7 @@ public final class LiveServer: SocketReader, LoopReader {
                 }
                 return loop.value.initialise(channel)
             }
-        let gate = try await bootstrap.gate(on: listener)
+        let gate = try await bootstrap.gate(on: listener, logger: upgrader.logger)
         let server = LiveServer(gate: gate, loops: loops, counts: counts, upgrader: upgrader)
         upgrader.register(server)
         return server
