@@ -222,11 +222,13 @@ final class LoopConnections {
 
     /// Nobody takes any, now or later. This process is the only one left that can answer their peers, and does so once
     /// more.
-    private func stopMoving() {
+    func stopMoving() {
         guard self.isMoving else { return }
         self.phase = .finishing(now: false)
         self.first.removeAll()
         self.others.removeAll()
+        // At once, whenever each is told to end: what was about to move has not been read from.
+        for head in self.heads { head.thaw() }
         self.finish(self.heads, now: false)
     }
 

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if NIO
+import Logging
+import NIOCore
+import NIOEmbedded
+import NIOHTTP1
+
+@testable import Tableflip
+@testable import TableflipNIO
+
+/// HTTP/1 connections on a loop that only the test turns.
+final class Bench {
+    let loop = EmbeddedEventLoop()
+    let connections: LoopConnections
+
+    /// `spread`: over how much time connections are told to end.
+    init(spread: Duration = .zero, _ setUp: @escaping @Sendable (LiveConnection) throws -> Void) {
+        self.connections = LoopConnections(
+            loop: self.loop, listener: "web", counts: LiveCounts(), spread: spread,
+            logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() }
+        ) { connection in
+            connection.channel.eventLoop.makeCompletedFuture {
+                try connection.channel.pipeline.syncOperations.configureHTTPServerPipeline()
+                try setUp(connection)
+                try connection.channel.pipeline.syncOperations.addHandler(Application())
+            }
+        }
+    }
+
+    func connect() throws -> Client {
+        let channel = EmbeddedChannel(loop: self.loop)
+        try self.connections.initialise(channel).wait()
+        let client = try Client(channel)
+        channel.connect(to: try .init(unixDomainSocketPath: "/client"), promise: nil)
+        self.loop.run()
+        return client
+    }
+
+    /// As when the process has been replaced. Nobody takes what is sent, and nothing is before the time goes on.
+    func move() throws { _ = self.connections.move(to: ConnectionExporter(inbox: try EngineInbox())) }
+
+    func finish(now: Bool = false) { _ = self.connections.finish(now: now) }
+
+    func turn() { self.loop.run() }
+
+    /// What is left of a connection that is closed while its peer may still speak.
+    func linger() { self.loop.advanceTime(by: .seconds(5)) }
+
+    /// Keeps what it is asked until the test answers; what it is asked at `/now` it answers at once.
+    fileprivate final class Application: ChannelInboundHandler {
+        typealias InboundIn = HTTPServerRequestPart
+        typealias OutboundOut = HTTPServerResponsePart
+
+        var asked: [String] = []
+        var context: ChannelHandlerContext?
+
+        func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+        func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            switch self.unwrapInboundIn(data) {
+            case .head(let head): self.asked.append(head.uri)
+            case .body: break
+            case .end: if self.asked.last == "/now" { self.answer(.ok) }
+            }
+        }
+
+        func answer(_ status: HTTPResponseStatus) {
+            guard let context else { return }
+            let headers: HTTPHeaders = status == .ok ? ["Content-Length": "0"] : [:]
+            let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
+            context.write(self.wrapOutboundOut(.head(head)), promise: nil)
+            context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
+        }
+    }
+
+    /// The peer of one connection, and the application behind it.
+    struct Client {
+        let channel: EmbeddedChannel
+        private let application: Application
+        let head: ConnectionHead
+
+        fileprivate init(_ channel: EmbeddedChannel) throws {
+            self.channel = channel
+            self.application = try channel.pipeline.syncOperations.handler(type: Application.self)
+            self.head = try channel.pipeline.syncOperations.handler(type: ConnectionHead.self)
+        }
+
+        var isOpen: Bool { self.channel.isActive }
+        var asked: [String] { self.application.asked }
+
+        func send(_ text: String) throws {
+            try self.channel.writeInbound(ByteBuffer(string: text))
+            self.channel.embeddedEventLoop.run()
+        }
+
+        func ask(_ path: String, _ headers: String...) throws {
+            try self.send("GET \(path) HTTP/1.1\r\n" + headers.map { $0 + "\r\n" }.joined() + "\r\n")
+        }
+
+        func answer(_ status: HTTPResponseStatus = .ok) {
+            self.application.answer(status)
+            self.channel.embeddedEventLoop.run()
+        }
+
+        /// All that has come since it was last asked for.
+        func heard() throws -> String {
+            var words = ""
+            while let next = try self.channel.readOutbound(as: IOData.self) {
+                if case .byteBuffer(let bytes) = next { words += String(buffer: bytes) }
+            }
+            return words.lowercased()
+        }
+    }
+}
+#endif  // NIO
