@@ -33,6 +33,8 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     /// Either side has said that the connection ends with the present answer. That end must be ours: if the connection
     /// moved before, closing it here would tell the peer nothing.
     private var isClosing = false
+    /// The present answer is the one that says so. A request that does may stand behind others, which are answered first.
+    private var saidClose = false
     /// A request asked for another protocol. The decoder reads nothing more behind it, whatever the answer
     /// (NIOHTTP1/HTTPDecoder.swift, `stopParsing`).
     private var asksForUpgrade = false
@@ -118,6 +120,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
                 if self.isTheLast { head.headers.replaceOrAdd(name: "Connection", value: "close") }
                 if head.headers[canonicalForm: "connection"].contains(where: { $0.lowercased() == "close" }) {
                     self.isClosing = true
+                    self.saidClose = true
                 }
                 return context.write(self.wrapOutboundOut(.head(head)), promise: promise)
             }
@@ -129,18 +132,22 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
 
     /// The answer that begins now shall be the last one on this connection in this process.
     private var isTheLast: Bool {
-        if self.asksForUpgrade { return true }
         // Requests that are here already are answered before.
-        guard self.owed <= 1, !self.connection.head.isHolding else { return false }
+        guard self.owed <= 1 else { return false }
+        if self.asksForUpgrade { return true }
+        guard !self.connection.head.isHolding else { return false }
         if self.shallFinish { return true }
         // It was to move, and something has come in between.
         return self.connection.isLeaving && (self.cutter.isOpaque || self.connection.head.sawEnd)
     }
 
+    /// The last answer has been given.
+    private var hasEnded: Bool { self.isClosing && (self.saidClose || self.owed == 0) }
+
     private func endAnswer(_ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext) {
         // An answer that nobody asked for is the error handler's, to what was no request.
         self.owed = max(0, self.owed - 1)
-        guard self.isClosing, self.connection.isLeaving || self.asksForUpgrade else {
+        guard self.hasEnded, self.connection.isLeaving || self.asksForUpgrade else {
             context.write(data, promise: promise)
             return self.connection.settled()
         }
