@@ -35,9 +35,11 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     private var isClosing = false
     /// The present answer is the one that says so. A request that does may stand behind others, which are answered first.
     private var saidClose = false
-    /// A request asked for another protocol. The decoder reads nothing more behind it, whatever the answer
-    /// (NIOHTTP1/HTTPDecoder.swift, `stopParsing`).
+    /// A request asked for another protocol, or to be connected with somebody else. The decoder reads nothing more behind
+    /// it, whatever the answer (NIOHTTP1/HTTPDecoder.swift, `stopParsing`).
     private var asksForUpgrade = false
+    /// The latter.
+    private var asksForTunnel = false
     private var shallFinish = false
 
     init(_ connection: LiveConnection) { self.connection = connection }
@@ -86,7 +88,8 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
             self.cutter.decodedHead(body)
             self.owed += 1
             if !head.isKeepAlive { self.isClosing = true }
-            self.asksForUpgrade = head.method == .CONNECT || head.headers.contains(name: "upgrade")
+            self.asksForTunnel = head.method == .CONNECT
+            self.asksForUpgrade = self.asksForTunnel || head.asksForUpgrade
             context.fireChannelRead(data)
             // Nobody can tell where such a request ends. What the decoder leaves over, it would give to this handler as
             // bytes when it is removed.
@@ -115,7 +118,9 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     public func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         switch self.unwrapOutboundIn(data) {
         case .head(var head):
-            guard head.status != .switchingProtocols else { return self.switchProtocols(data, promise, context) }
+            guard head.status != .switchingProtocols, !self.isTunnel(head) else {
+                return self.switchProtocols(data, promise, context)
+            }
             if head.status.code >= 200 {
                 if self.isTheLast { head.headers.replaceOrAdd(name: "Connection", value: "close") }
                 if head.headers[canonicalForm: "connection"].contains(where: { $0.lowercased() == "close" }) {
@@ -128,6 +133,12 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
         case .body: context.write(data, promise: promise)
         case .end: self.endAnswer(data, promise, context)
         }
+    }
+
+    /// What follows goes from end to end (RFC 9110, 9.3.6). As the protocol of a connection that was switched it is
+    /// nobody's here: it does not move, and ends by itself.
+    private func isTunnel(_ head: HTTPResponseHead) -> Bool {
+        self.asksForTunnel && self.owed <= 1 && (200..<300).contains(head.status.code)
     }
 
     /// The answer that begins now shall be the last one on this connection in this process.
@@ -157,7 +168,8 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
         context.write(data, promise: written)
     }
 
-    /// NIO's upgraders write no end behind this head, and build the new pipeline while it is being written.
+    /// NIO's upgraders write no end behind this head, and build the new pipeline while it is being written. An end that
+    /// does follow passes where this handler was.
     private func switchProtocols(
         _ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext
     ) {
@@ -171,6 +183,15 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     private func resign(_ context: ChannelHandlerContext) {
         self.connection.head.resignProtocol()
         context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+    }
+}
+
+extension HTTPRequestHead {
+    /// `Upgrade` alone is a word between two hops that this one has not sent for (RFC 9110, 7.8): the decoder passes over
+    /// it.
+    fileprivate var asksForUpgrade: Bool {
+        self.headers.contains(name: "upgrade")
+            && self.headers[canonicalForm: "connection"].contains { $0.lowercased() == "upgrade" }
     }
 }
 

@@ -2,14 +2,19 @@
 // Copyright (c) the swift-tableflip authors
 
 #if NIO
+import NIOCore
+import NIOEmbedded
+import NIOHTTP1
 import Tableflip
 import Testing
 
 @testable import TableflipNIO
 
-/// When an answer is the last one.
+/// When an answer is the last one, and when a connection is closed.
 @Suite struct HTTP1Tests {
     private static let closes = "connection: close"
+
+    // MARK: The last answer
 
     @Test func `a request that wants the end does not end what was asked before it`() throws {
         let bench = Bench { try $0.drainsHTTP1() }
@@ -26,6 +31,29 @@ import Testing
         #expect(!client.isOpen)
     }
 
+    // MARK: Other protocols
+
+    @Test(arguments: [["Upgrade: h2c"], ["Upgrade: h2c", "Connection: keep-alive"]])
+    func `a word of another protocol that the decoder passes over costs nothing`(_ headers: [String]) throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        let client = try bench.connect()
+        for _ in 0..<2 {
+            try client.send("GET /now HTTP/1.1\r\n" + headers.map { $0 + "\r\n" }.joined() + "\r\n")
+            #expect(try !client.heard().contains(Self.closes))
+        }
+        #expect(client.isOpen && client.asked == ["/now", "/now"])
+        #expect(client.head.couldMove)
+    }
+
+    @Test func `a request for another protocol that is answered in this one is the last`() throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        let client = try bench.connect()
+        try client.ask("/now", "Upgrade: h2c", "Connection: HTTP2-Settings, upgrade")
+        bench.linger()
+        #expect(try client.heard().contains(Self.closes))
+        #expect(!client.isOpen)
+    }
+
     @Test func `a request for another protocol does not end what was asked before it`() throws {
         let bench = Bench { try $0.drainsHTTP1() }
         let client = try bench.connect()
@@ -34,6 +62,33 @@ import Testing
         #expect(try !client.heard().contains(Self.closes))
         #expect(client.isOpen && client.asked == ["/a", "/b"])
         client.answer()
+        bench.linger()
+        #expect(try client.heard().contains(Self.closes))
+        #expect(!client.isOpen)
+    }
+
+    @Test func `a tunnel stays open, and what goes through it is not held`() throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        let client = try bench.connect()
+        try client.send("CONNECT a:1 HTTP/1.1\r\n\r\n")
+        client.answer(.accepted)
+        // As whoever builds a tunnel does. It would close the connection when the process leaves.
+        let pipelining = try client.channel.pipeline.syncOperations.context(handlerType: HTTPServerPipelineHandler.self)
+        client.channel.pipeline.syncOperations.removeHandler(context: pipelining, promise: nil)
+        #expect(try !client.heard().contains(Self.closes))
+        try client.send("\u{16}\u{3}\u{1}")
+        bench.linger()
+        #expect(client.isOpen && !client.head.isHolding && !client.head.couldMove)
+        bench.finish()
+        bench.linger()
+        #expect(client.isOpen, "it ends by itself")
+    }
+
+    @Test func `a tunnel that is refused ends with the answer`() throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        let client = try bench.connect()
+        try client.send("CONNECT a:1 HTTP/1.1\r\n\r\n")
+        client.answer(.forbidden)
         bench.linger()
         #expect(try client.heard().contains(Self.closes))
         #expect(!client.isOpen)
