@@ -120,7 +120,9 @@ final class LoopConnections {
     }
 
     private func noteIfEmpty() {
-        guard self.heads.isEmpty, self.inTransit == 0, let whenEmpty = self.whenEmpty else { return }
+        guard self.heads.isEmpty, self.arrivals.isEmpty, self.inTransit == 0, let whenEmpty = self.whenEmpty else {
+            return
+        }
         self.whenEmpty = nil
         whenEmpty.succeed()
     }
@@ -251,7 +253,8 @@ final class LoopConnections {
         }
         guard !self.arrivals.isEmpty else {
             self.isAdopting = false
-            return
+            // The last of them may have ended at once.
+            return self.noteIfEmpty()
         }
         self.loop.assumeIsolated().scheduleTask(in: Self.pause) { self.adoptSome() }
     }

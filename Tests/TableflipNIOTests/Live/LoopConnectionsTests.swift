@@ -2,7 +2,12 @@
 // Copyright (c) the swift-tableflip authors
 
 #if NIO
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
 import Tableflip
+import TableflipSystem
 import Testing
 
 @testable import TableflipNIO
@@ -22,6 +27,44 @@ import Testing
         bench.connections.stopMoving()
         bench.turn()
         for client in clients { #expect(client.asked == ["/first", "/second"]) }
+    }
+
+    /// They end as they come, so that there is none at every moment in between.
+    @Test func `a loop is not empty while some of what came waits to be adopted`() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        let peers = try (0..<6).map { _ in try ChannelSocket.pair() }
+        let setUps = SetUps()
+        let adopted = try await loop.flatSubmit {
+            let connections = LoopConnections(
+                loop: loop, listener: "web", counts: LiveCounts(), spread: .zero,
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            ) { connection in
+                setUps.count.add(1, ordering: .relaxed)
+                return connection.channel.eventLoop.makeCompletedFuture {
+                    try connection.channel.pipeline.syncOperations.addHandler(EndsAtOnce())
+                }
+            }
+            _ = connections.adopt(
+                peers.map {
+                    LiveDescriptor(takingOwnershipOf: OwnedDescriptor(takingOwnershipOf: $0.ours), listener: "web")
+                }
+            )
+            return connections.emptied().map { setUps.count.load(ordering: .relaxed) }
+        }.get()
+        #expect(adopted == 6)
+        for pair in peers { OwnedDescriptor(takingOwnershipOf: pair.theirs).close() }
+        try await group.shutdownGracefully()
+    }
+
+    private final class SetUps: Sendable {
+        let count = Atomic<Int>(0)
+    }
+
+    private final class EndsAtOnce: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+
+        func channelActive(context: ChannelHandlerContext) { context.close(promise: nil) }
     }
 }
 #endif  // NIO
