@@ -70,8 +70,11 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     /// Cuts no more.
     public func giveUp() { self.cutter.giveUp() }
 
-    /// The next answer is the last one.
-    public func finish() { self.shallFinish = true }
+    /// The next answer is the last one, if it has not been given already.
+    public func finish() {
+        self.shallFinish = true
+        if self.isClosing, self.owed == 0 { self.connection.channel.close(promise: nil) }
+    }
 
     // MARK: As a handler
 
@@ -160,6 +163,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
         self.owed = max(0, self.owed - 1)
         guard self.hasEnded, self.connection.isLeaving || self.asksForUpgrade else {
             context.write(data, promise: promise)
+            if self.isClosing { self.connection.head.isOver = true }
             return self.connection.settled()
         }
         // Most servers close by themselves; those that do not would keep the process until its deadline.

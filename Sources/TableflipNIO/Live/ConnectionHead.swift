@@ -46,6 +46,8 @@ final class ConnectionHead: ChannelDuplexHandler {
     private var hasPassed = false
     /// It will not move, whatever happens.
     private(set) var stays: Bool
+    /// Its protocol has said its last word, and waits for whoever closes it: it will not be at rest again.
+    var isOver = false
     /// It moves next: nothing more is served here.
     private var isFrozen = false
     private var awaitsFlush = false
@@ -81,7 +83,7 @@ final class ConnectionHead: ChannelDuplexHandler {
     var isLeaving: Bool { self.connections.isLeaving }
 
     /// It may come to a point at which it moves.
-    var couldMove: Bool { self.liveProtocol != nil && !self.stays && !self.sawEnd && !self.isGone }
+    var couldMove: Bool { self.liveProtocol != nil && !self.stays && !self.isOver && !self.sawEnd && !self.isGone }
 
     /// Something waits that the pipeline has not been given.
     var isHolding: Bool { self.held != nil }

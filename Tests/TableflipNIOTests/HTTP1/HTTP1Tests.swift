@@ -31,6 +31,37 @@ import Testing
         #expect(!client.isOpen)
     }
 
+    // MARK: An application that does not close
+
+    @Test(arguments: [false, true])
+    func `what has said that it ends is closed when the process leaves, if nobody has closed it`(_ now: Bool) throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        let (open, over) = (try bench.connect(), try bench.connect())
+        try open.ask("/now")
+        try over.ask("/now", "Connection: close")
+        // That is the application's affair.
+        #expect(over.isOpen)
+        bench.finish(now: now)
+        bench.linger()
+        #expect(!over.isOpen)
+        #expect(open.isOpen != now)
+    }
+
+    @Test func `what has said that it ends is closed when the others move`() throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        let (busy, over) = (try bench.connect(), try bench.connect())
+        try over.ask("/now", "Connection: close")
+        try busy.ask("/later", "Connection: close")
+        try bench.move()
+        bench.linger()
+        #expect(!over.isOpen)
+        #expect(busy.isOpen)
+        busy.answer()
+        bench.linger()
+        #expect(try busy.heard().contains("200 ok"))
+        #expect(!busy.isOpen)
+    }
+
     // MARK: Other protocols
 
     @Test(arguments: [["Upgrade: h2c"], ["Upgrade: h2c", "Connection: keep-alive"]])
