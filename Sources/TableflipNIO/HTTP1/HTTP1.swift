@@ -42,7 +42,11 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     private var asksForTunnel = false
     private var shallFinish = false
 
-    init(_ connection: LiveConnection) { self.connection = connection }
+    init(_ connection: LiveConnection) {
+        self.connection = connection
+        // What it has brought along is answered before anybody says `finish`.
+        self.shallFinish = connection.head.isTakenBack
+    }
 
     // MARK: As a live protocol
 

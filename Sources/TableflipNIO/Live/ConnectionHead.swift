@@ -23,6 +23,8 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     let channel: any Channel
     let resumed: LiveConnection.Resumed?
+    /// From a successor that is not there any more: it ends here.
+    let isTakenBack: Bool
     private let connections: LoopConnections
     /// Where it stands among them; nil when it does not.
     var index: Int?
@@ -44,8 +46,8 @@ final class ConnectionHead: ChannelDuplexHandler {
     private var isBetweenProtocols = false
     /// Bytes went down that no protocol has counted.
     private var hasPassed = false
-    /// It will not move, whatever happens.
-    private(set) var stays: Bool
+    /// It will not move, whatever happens, and what comes goes down as it comes.
+    private(set) var stays = false
     /// Its protocol has said its last word, and waits for whoever closes it: it will not be at rest again.
     var isOver = false
     /// It moves next: nothing more is served here.
@@ -71,19 +73,21 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     init(
         channel: any Channel, connections: LoopConnections, unread: [UInt8], resumed: LiveConnection.Resumed?,
-        stays: Bool
+        isTakenBack: Bool
     ) {
         self.channel = channel
         self.connections = connections
         self.resumed = resumed
-        self.stays = stays
+        self.isTakenBack = isTakenBack
         if !unread.isEmpty { self.held = ByteBuffer(bytes: unread) }
     }
 
     var isLeaving: Bool { self.connections.isLeaving }
 
     /// It may come to a point at which it moves.
-    var couldMove: Bool { self.liveProtocol != nil && !self.stays && !self.isOver && !self.sawEnd && !self.isGone }
+    var couldMove: Bool {
+        self.liveProtocol != nil && !self.isTakenBack && !self.stays && !self.isOver && !self.sawEnd && !self.isGone
+    }
 
     /// Something waits that the pipeline has not been given.
     var isHolding: Bool { self.held != nil }

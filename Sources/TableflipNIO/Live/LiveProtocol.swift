@@ -12,14 +12,17 @@ public import NIOCore
 ///
 /// There is one object for each connection, used on its event loop only: usually the channel handler that sees each
 /// message begin, end and be answered. ``HTTP1`` and ``WebSocketFrames`` are such protocols; a line protocol takes
-/// twenty lines:
+/// twenty-five lines:
 ///
 /// ```swift
 /// final class Lines: ChannelInboundHandler, LiveProtocol {
 ///     typealias InboundIn = ByteBuffer
+///     typealias OutboundOut = ByteBuffer
 ///     static let name = "lines"
-///     var connection: LiveConnection?                                      // for `connection?.settled()`
+///     private let connection: LiveConnection
 ///     private var owed = 0
+///
+///     init(_ connection: LiveConnection) { self.connection = connection }
 ///
 ///     var isAtRest: Bool { self.owed == 0 }
 ///     func portion(of unread: ByteBuffer) -> LivePortion {
@@ -28,10 +31,17 @@ public import NIOCore
 ///         return line.map { .bytes($0 + 1 - unread.readerIndex) } ?? .incomplete
 ///     }
 ///     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-///         self.owed += 1                                                   // … answer, then:
+///         self.owed += 1
+///         context.writeAndFlush(data, promise: nil)                        // its answer, now or later; then:
 ///         self.owed -= 1
-///         self.connection?.settled()
+///         self.connection.settled()
 ///     }
+/// }
+///
+/// let server = try await LiveServer.start(on: listener, of: upgrader) { connection in
+///     let lines = Lines(connection)
+///     try connection.channel.pipeline.syncOperations.addHandler(lines)
+///     connection.moves(as: lines)
 /// }
 /// ```
 public protocol LiveProtocol: AnyObject {

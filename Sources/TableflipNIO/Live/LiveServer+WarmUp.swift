@@ -17,6 +17,9 @@ extension LiveServer {
     ///
     /// The request comes over a connection from the loopback address 127.0.0.1, by way of a socket that nobody else knows
     /// and that is closed afterwards. The application's handlers see it like any other.
+    ///
+    /// What is sent is sent as it is. A server that speaks TLS does not take that for a request: there this throws, whatever
+    /// the request.
     /// - Parameters:
     ///   - request: what is sent.
     ///   - limit: how long the first bytes of the answer may take.

@@ -76,10 +76,12 @@ final class LoopConnections {
 
     /// Builds the pipeline of a connection, whether it was accepted or adopted.
     func initialise(
-        _ channel: any Channel, unread: [UInt8] = [], resumed: LiveConnection.Resumed? = nil, stays: Bool = false
+        _ channel: any Channel, unread: [UInt8] = [], resumed: LiveConnection.Resumed? = nil,
+        isTakenBack: Bool = false
     ) -> EventLoopFuture<Void> {
         let head = ConnectionHead(
-            channel: channel, connections: self, unread: unread, resumed: resumed, stays: stays)
+            channel: channel, connections: self, unread: unread, resumed: resumed, isTakenBack: isTakenBack
+        )
         do {
             try channel.pipeline.syncOperations.addHandler(head, position: .first)
         } catch {
@@ -214,7 +216,7 @@ final class LoopConnections {
         if case .failure(let error) = result {
             if error.code == .successorClosedChannel { self.stopMoving() }
             // What has not arrived is still ours, and ends here in its own time.
-            let stayed = connections.count { self.adopt($0, stays: true) }
+            let stayed = connections.count { self.adopt($0, isTakenBack: true) }
             self.logger.warning("connections stay: \(error)", metadata: ["connections": "\(stayed)"])
         }
         self.inTransit -= connections.count
@@ -248,7 +250,7 @@ final class LoopConnections {
         self.isAdopting = true
         for _ in 0..<Self.slice {
             guard let (connection, arrival) = self.arrivals.popFirst() else { break }
-            self.adopt(connection, stays: false)
+            self.adopt(connection, isTakenBack: false)
             arrival.countDown()
         }
         guard !self.arrivals.isEmpty else {
@@ -261,14 +263,15 @@ final class LoopConnections {
 
     /// - Returns: whether there was a descriptor left to serve.
     @discardableResult
-    private func adopt(_ connection: LiveDescriptor, stays: Bool) -> Bool {
+    private func adopt(_ connection: LiveDescriptor, isTakenBack: Bool) -> Bool {
         guard let descriptor = connection.takeDescriptor() else { return false }
         let bound = NIOLoopBound(self, eventLoop: self.loop)
         let logger = self.logger
         ClientBootstrap(group: self.loop)
             .channelInitializer { channel in
                 bound.value.initialise(
-                    channel, unread: connection.unread, resumed: LiveConnection.Resumed(connection.state), stays: stays
+                    channel, unread: connection.unread, resumed: LiveConnection.Resumed(connection.state),
+                    isTakenBack: isTakenBack
                 )
             }
             // From here on the channel owns the descriptor. If the pipeline cannot be built, NIO has closed it already

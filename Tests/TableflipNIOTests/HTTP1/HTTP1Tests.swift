@@ -31,6 +31,28 @@ import Testing
         #expect(!client.isOpen)
     }
 
+    @Test func `a connection that was taken back says with its first answer that it is the last`() throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        bench.finish()
+        let client = try bench.connect(unread: "GET /now HTTP/1.1\r\n\r\n", isTakenBack: true)
+        bench.linger()
+        #expect(client.asked == ["/now"])
+        #expect(try client.heard().contains(Self.closes))
+        #expect(!client.isOpen)
+    }
+
+    @Test func `all that a connection has brought back is answered before its end`() throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        bench.finish()
+        let request = "GET /now HTTP/1.1\r\n\r\n"
+        let client = try bench.connect(unread: request + request + request, isTakenBack: true)
+        bench.linger()
+        let heard = try client.heard()
+        #expect(heard.components("http/1.1 200 ok") == 3)
+        #expect(heard.components(Self.closes) == 1)
+        #expect(!client.isOpen)
+    }
+
     // MARK: An application that does not close
 
     @Test(arguments: [false, true])
@@ -124,5 +146,10 @@ import Testing
         #expect(try client.heard().contains(Self.closes))
         #expect(!client.isOpen)
     }
+}
+
+extension String {
+    /// How often something stands in it.
+    fileprivate func components(_ part: String) -> Int { self.ranges(of: part).count }
 }
 #endif  // NIO

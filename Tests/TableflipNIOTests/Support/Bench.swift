@@ -29,9 +29,10 @@ final class Bench {
         }
     }
 
-    func connect() throws -> Client {
+    /// `unread` is what it has brought along; taken back are those whose successor has died.
+    func connect(unread: String = "", isTakenBack: Bool = false) throws -> Client {
         let channel = EmbeddedChannel(loop: self.loop)
-        try self.connections.initialise(channel).wait()
+        try self.connections.initialise(channel, unread: Array(unread.utf8), isTakenBack: isTakenBack).wait()
         let client = try Client(channel)
         channel.connect(to: try .init(unixDomainSocketPath: "/client"), promise: nil)
         self.loop.run()
