@@ -101,6 +101,8 @@ package final class ChannelSocket {
     /// Writes what the socket takes. Failures show when reading.
     package func flush() {
         self.nextTry = nil
+        // Nothing may follow what was not sent before that has been told.
+        if self.failure != nil { self.outgoingStart = self.outgoing.count }
         while self.outgoingStart < self.outgoing.count, self.writeFirst() {}
         if self.outgoingStart == self.outgoing.count {
             self.outgoing.removeAll(keepingCapacity: true)
