@@ -47,11 +47,15 @@ extension Server {
         try await self.log.wait(for: "an answer from \(process)") { $0.answers[process, default: 0] > count ? () : nil }
     }
 
-    /// Waits for something that no line tells of: looks again after every answer to the client.
+    /// Waits for something that nothing tells of, neither a line nor an event of the kernel: looks again and again.
     /// - Returns: whether it came.
     func eventually(_ condition: @escaping @Sendable () -> Bool) async -> Bool {
-        let seen: Void? = try? await self.log.wait(for: "", within: .seconds(30)) { _ in condition() ? () : nil }
-        return seen != nil
+        let end = ContinuousClock.now + .seconds(30)
+        while !condition() {
+            if ContinuousClock.now >= end { return false }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        return true
     }
 
     func facts(of process: CInt) -> ProcessFacts {
