@@ -24,6 +24,8 @@ from demo_client import HOST, PATIENCE, PORT, Load, Request, check, get, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAMS = "/srv/hello/current"
+# Where a service sees it: the units have a /tmp of their own.
+FILTER = "/srv/hello/forbid.py"
 HELLO = PROGRAMS + "/hello"
 DEMO = PROGRAMS + "/tableflip-demo"
 FAULTS = PROGRAMS + "/faults"
@@ -73,9 +75,9 @@ KINDS = {
     # As the guide has it for those without a control socket on an older systemd.
     "notify with kill": Kind("hello.service", "ExecReload=\nExecReload=/bin/kill -HUP $MAINPID", waits=False),
     # Where CLONE_PARENT is refused, successors are adopted by systemd.
-    "notify, adopted": Kind("hello.service", through=f"{sys.executable} {HERE}/forbid.py CLONE_PARENT "),
+    "notify, adopted": Kind("hello.service", through=f"{sys.executable} {FILTER} CLONE_PARENT "),
     "notify-reload, adopted": Kind(
-        "hello-reload.service", through=f"{sys.executable} {HERE}/forbid.py CLONE_PARENT ", version=253),
+        "hello-reload.service", through=f"{sys.executable} {FILTER} CLONE_PARENT ", version=253),
 }
 
 
@@ -578,6 +580,7 @@ def main():
     # Copies of its own, which can be moved away.
     for name in ("tableflip-demo", "tableflipctl", "tableflip-probe"):
         shutil.copy(os.path.join(os.path.dirname(demo), name), PROGRAMS)
+    shutil.copy(f"{HERE}/forbid.py", FILTER)
     cases = [(test, kind) for test, kinds in TESTS.items() for kind in kinds if KINDS[kind].version <= version]
     cases = [(test, kind) for test, kind in cases
              if not wanted or any(word in f"{test.__name__}, {kind}" for word in wanted)]
