@@ -234,7 +234,8 @@ extension SuccessorMachine {
     }
 
     private mutating func giveUp(_ failure: UpgradeError) -> [Action] {
-        self.go(.leaving, .sendAbort(failure), .reportFailure(failure), .closeListeners, .leave(.failed(failure)))
+        // Whoever hears of it may end the process at once: what it has made is gone before.
+        self.go(.leaving, .sendAbort(failure), .closeListeners, .reportFailure(failure), .leave(.failed(failure)))
     }
 }
 
@@ -339,9 +340,9 @@ extension SuccessorMachine {
         // Only now may the application know: one that hears of it returns, and until bye it may be needed. The service
         // goes on, also where this process alone was told to stop: its connections end as after any rollback.
         case .byeReceived, .deadlinePassed:
-            self.go(.leaving, .reportFailure(failure), .closeListeners, .leave(.handedBack(failure)))
+            self.go(.leaving, .closeListeners, .reportFailure(failure), .leave(.handedBack(failure)))
         case .abortReceived(let reason) where reason.code == .stopping:
-            self.go(.leaving, .reportFailure(failure), .closeListeners, .leave(.stopped))
+            self.go(.leaving, .closeListeners, .reportFailure(failure), .leave(.stopped))
         default: []
         }
     }

@@ -32,8 +32,8 @@ extension Mutation {
         ),
         (
             "leaves without saying why",
-            "self.go(.leaving, .sendAbort(failure), .reportFailure(failure), .closeListeners",
-            "self.go(.leaving, .reportFailure(failure), .closeListeners"
+            "self.go(.leaving, .sendAbort(failure), .closeListeners, .reportFailure(failure)",
+            "self.go(.leaving, .closeListeners, .reportFailure(failure)"
         ),
         (
             "reads before go",
@@ -196,12 +196,12 @@ extension Mutation {
         (
             "does not hear that nobody serves on",
             "case .abortReceived(let reason) where reason.code == .stopping:\n"
-                + "            self.go(.leaving, .reportFailure(failure), .closeListeners, .leave(.stopped))", ""
+                + "            self.go(.leaving, .closeListeners, .reportFailure(failure), .leave(.stopped))", ""
         ),
         (
             "takes its own stop for the service's",
-            ".reportFailure(failure), .closeListeners, .leave(.handedBack(failure)))",
-            ".reportFailure(failure), .closeListeners, .leave(self.isStopping ? .stopped : .handedBack(failure)))"
+            ".closeListeners, .reportFailure(failure), .leave(.handedBack(failure)))",
+            ".closeListeners, .reportFailure(failure), .leave(self.isStopping ? .stopped : .handedBack(failure)))"
         ),
         (
             "serves again though it was stopped",

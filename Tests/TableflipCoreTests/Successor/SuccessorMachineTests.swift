@@ -86,13 +86,13 @@ private let takingCharge: [Action] = [
     .settle, .sendCommitted, .reportServing, .becomeOwner,
 ]
 private func givingUp(_ failure: UpgradeError) -> [Action] {
-    [.sendAbort(failure), .reportFailure(failure), .closeListeners, .leave(.failed(failure))]
+    [.sendAbort(failure), .closeListeners, .reportFailure(failure), .leave(.failed(failure))]
 }
 private func failing(_ failure: UpgradeError) -> [Action] {
     [.sendAbort(failure), .reportFailure(failure)]
 }
 private func leavingAfterwards(_ failure: UpgradeError, _ leaving: SuccessorMachine.Leaving? = nil) -> [Action] {
-    [.reportFailure(failure), .closeListeners, .leave(leaving ?? .handedBack(failure))]
+    [.closeListeners, .reportFailure(failure), .leave(leaving ?? .handedBack(failure))]
 }
 
 private let takingOver: [Story<SuccessorMachine>] = [

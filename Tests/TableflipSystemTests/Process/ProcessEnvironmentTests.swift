@@ -75,7 +75,7 @@ import Darwin
             let file = open("/dev/null", O_RDONLY)
             for (value, words) in [
                 ("\(pair.theirs):\(inode + 1)", "another socket by now"), ("\(pair.ours):\(inode)", "another socket"),
-                ("\(file):\(inode)", "no socket"), ("4000:\(inode)", "Bad file descriptor"),
+                ("\(file):\(inode)", "no socket"), ("\(CInt.max - 1):\(inode)", "Bad file descriptor"),
             ] {
                 setenv(ProcessEnvironment.channelVariable, value, 1)
                 let taken = takenChannel()
