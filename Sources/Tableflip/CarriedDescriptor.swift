@@ -36,12 +36,7 @@ public final class CarriedDescriptor: Sendable {
         /// at yet.
         var inode: UInt64?
 
-        var number: CInt? {
-            switch self.descriptor {
-            case .some(let open): open.borrowed
-            case .none: nil
-            }
-        }
+        var number: CInt? { self.descriptor.borrowed }
     }
 
     /// Where it is inherited the kernel has only just given us the number: what that stands for is looked at before this

@@ -79,12 +79,3 @@ public final class LiveDescriptor: Sendable {
     /// The successor has taken it out, and may have read from it and answered.
     var isServed: Bool { self.borrowed().map { ServedMark.isSet(on: $0) } ?? false }
 }
-
-extension OwnedDescriptor? {
-    fileprivate var borrowed: CInt? {
-        switch self {
-        case .some(let open): open.borrowed
-        case .none: nil
-        }
-    }
-}

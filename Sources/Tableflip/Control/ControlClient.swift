@@ -32,12 +32,7 @@ final class ControlClient {
         self.decoder.append(unread[...])
     }
 
-    var number: CInt? {
-        switch self.socket {
-        case .some(let open): open.borrowed
-        case .none: nil
-        }
-    }
+    var number: CInt? { self.socket.borrowed }
 
     /// What poll(2) should wake up for. Whoever has been told everything has nothing more to say.
     var interest: Int16 {

@@ -18,7 +18,7 @@ final class Attempt {
     /// How to start it.
     let start: Upgrader.Successor
     /// What is handed over, in the order in which `ready` speaks of it. Nothing once the upgrade has failed.
-    private(set) var inventory: [CarriedDescriptor]
+    var inventory: [CarriedDescriptor] { self.offering.inventory }
     /// nil once it is closed.
     var channel: ChannelSocket?
     /// The successor's end of the channel, until it has been given away.
@@ -37,7 +37,6 @@ final class Attempt {
 
     /// The inventory as it is sent.
     var offering: Offering
-    private let capabilities: Capabilities
     /// The final states, once this upgrade's pause has come to them.
     var collected: Latch<[CarriedDescriptor]>?
     /// Sent before go, and kept until they have arrived.
@@ -81,8 +80,6 @@ final class Attempt {
         self.began = began
         self.timings = timings
         self.start = start
-        self.inventory = inventory
-        self.capabilities = capabilities
         self.offering = Offering(inventory, capabilities)
         self.channel = channel
     }
@@ -96,19 +93,8 @@ final class Attempt {
         for reply in replies { reply(result) }
     }
 
-    /// What is carried no further from here on is to be closed.
-    func letGoOfInventory() {
-        self.inventory = []
-        self.offering = Offering([], self.capabilities)
-    }
-
     /// Whether everything that was this successor has ended.
     var isDead: Bool { self.childIsGone && self.lifeNumber == nil }
 
-    var lifeNumber: CInt? {
-        switch self.life {
-        case .some(let life): life.borrowed
-        case .none: nil
-        }
-    }
+    var lifeNumber: CInt? { self.life.borrowed }
 }

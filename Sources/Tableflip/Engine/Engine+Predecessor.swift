@@ -334,7 +334,7 @@ extension Engine {
         guard ready.probationMilliseconds <= WireLimit.probationMilliseconds else {
             return self.successorMisbehaved("wants a probation of \(ready.probationMilliseconds) ms")
         }
-        let digest = attempt.offering.digest(of: ready.claimed)
+        let agrees = attempt.offering.digest(of: ready.claimed) == ready.digest
         attempt.probation = .milliseconds(Int64(ready.probationMilliseconds))
         if let terms = attempt.terms, ready.probationMilliseconds != terms.probationMilliseconds {
             return self.feed(PredecessorMachine.Event.rollbackOrdered(.termsNotTaken))
@@ -344,13 +344,11 @@ extension Engine {
                 attempt.unclaimed.insert(socket.name)
             }
         }
-        if digest != ready.digest, let lost = attempt.offering.lost() {
-            return self.feed(PredecessorMachine.Event.violated(lost))
-        }
-        if digest == ready.digest, let rehearsal = attempt.rehearsal {
+        if !agrees, let lost = attempt.offering.lost() { return self.feed(PredecessorMachine.Event.violated(lost)) }
+        if agrees, let rehearsal = attempt.rehearsal {
             return self.endRehearsal(rehearsal, ready, attempt)
         }
-        self.feed(PredecessorMachine.Event.reportedReady(agreed: digest == ready.digest, ready.probation))
+        self.feed(PredecessorMachine.Event.reportedReady(agreed: agrees, ready.probation))
     }
 
     private func heard(_ acknowledgement: Message.Acknowledgement, _ attempt: Attempt) {
@@ -500,7 +498,7 @@ extension Engine {
 
     private func reportFailure(_ failure: UpgradeError) {
         guard let attempt else { return }
-        attempt.letGoOfInventory()
+        attempt.offering.letGo()
         self.context.sockets.thaw()
         self.takeControlHistoryBack()
         // A successor that was killed could not remove what it had prepared.

@@ -7,12 +7,7 @@ import TableflipSystem
 
 /// Taking over: what the successor machine wants done, and what the predecessor says.
 extension Engine {
-    var predecessorLifeNumber: CInt? {
-        switch self.predecessorLife {
-        case .some(let life): life.borrowed
-        case .none: nil
-        }
-    }
+    var predecessorLifeNumber: CInt? { self.predecessorLife.borrowed }
 
     func perform(_ action: SuccessorMachine.Action) {
         switch action {

@@ -15,7 +15,7 @@ struct Offering {
         let descriptors: [CInt]
     }
 
-    private let inventory: [CarriedDescriptor]
+    let inventory: [CarriedDescriptor]
     private let capabilities: Capabilities
     private var waiting: [Batch] = []
     private var taken = 0
@@ -61,6 +61,9 @@ struct Offering {
         self.offered += batch.descriptors.count
         return batch
     }
+
+    /// Nothing more is to be sent: what is carried no further from here on is to be closed.
+    mutating func letGo() { self = Offering([], self.capabilities) }
 
     /// What a successor that claimed these must have said.
     func digest(of claimed: [Bool]) -> UInt64 {

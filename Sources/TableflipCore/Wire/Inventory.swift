@@ -47,7 +47,7 @@ package struct InventoryDigest: Hashable, Sendable {
     /// Adds an entry.
     /// - Parameters:
     ///   - entry: the words.
-    ///   - identity: what the system knows the open description by (see `DescriptorIdentity`).
+    ///   - identity: what the system knows the open file by: its inode.
     package mutating func combine(_ entry: InventoryEntry, identity: UInt64) {
         self.combine(text: entry.name)
         self.combine(byte: entry.kind.rawValue)

@@ -70,5 +70,15 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     }
 }
 
+extension OwnedDescriptor? {
+    /// The number, for as long as there is an owner; nil where there is none.
+    package var borrowed: CInt? {
+        switch self {
+        case .some(let open): open.borrowed
+        case .none: nil
+        }
+    }
+}
+
 /// close(2), out of the reach of methods of that name.
 private func closeDescriptor(_ number: CInt) -> CInt { close(number) }

@@ -76,6 +76,15 @@ import Darwin
         }
     }
 
+    /// One that has taken over.
+    private func successor(in stage: Stage) async throws -> FakeSuccessor {
+        let upgrade = stage.requestUpgrade()
+        let successor = try await stage.spawner.next()
+        _ = try await successor.takeOver()
+        _ = try await upgrade.value
+        return successor
+    }
+
     /// Takes connections and acknowledges them in steps.
     /// - Returns: which connection came when.
     private func take(
@@ -113,10 +122,7 @@ import Darwin
         let reader = FakeReader()
         reader.script { $0.export = { await connections.export($0) } }
         try await Stage.serving(kernel, reader: reader) { stage in
-            let upgrade = stage.requestUpgrade()
-            let successor = try await stage.spawner.next()
-            _ = try await successor.takeOver()
-            _ = try await upgrade.value
+            let successor = try await self.successor(in: stage)
             let order = try await self.take(300, successor, connections, acknowledging: 7)
             #expect(order.sorted() == Array(0..<300))
             try await connections.areDone.value("the exports")
@@ -135,10 +141,7 @@ import Darwin
         let reader = FakeReader()
         reader.script { $0.export = { await connections.export($0) } }
         try await Stage.serving(kernel, reader: reader) { stage in
-            let upgrade = stage.requestUpgrade()
-            let successor = try await stage.spawner.next()
-            _ = try await successor.takeOver()
-            _ = try await upgrade.value
+            let successor = try await self.successor(in: stage)
             var order: [Int] = []
             while order.count < 3 {
                 guard case .connections(let batch) = try await successor.peer.nextMessage().message else {
@@ -166,10 +169,7 @@ import Darwin
         let reader = FakeReader()
         reader.script { $0.export = { await connections.export($0) } }
         try await Stage.serving(kernel, reader: reader) { stage in
-            let upgrade = stage.requestUpgrade()
-            let successor = try await stage.spawner.next()
-            _ = try await successor.takeOver()
-            _ = try await upgrade.value
+            let successor = try await self.successor(in: stage)
             let order = try await self.take(100, successor, connections, acknowledging: 10)
             try await successor.end(.signalled(9))
             try await connections.areDone.value("the exports")
@@ -196,10 +196,7 @@ import Darwin
         let reader = FakeReader()
         reader.script { $0.export = { await connections.export($0) } }
         try await Stage.serving(kernel, reader: reader) { stage in
-            let upgrade = stage.requestUpgrade()
-            let successor = try await stage.spawner.next()
-            _ = try await successor.takeOver()
-            _ = try await upgrade.value
+            let successor = try await self.successor(in: stage)
             var arrived = 0
             while arrived < 6 {
                 guard case (.connections(let batch), let descriptors) = try await successor.peer.nextMessage() else {
@@ -229,10 +226,7 @@ import Darwin
             let reader = FakeReader()
             reader.script { $0.export = { await connections.export($0) } }
             try await Stage.serving(kernel, reader: reader) { stage in
-                let upgrade = stage.requestUpgrade()
-                let successor = try await stage.spawner.next()
-                _ = try await successor.takeOver()
-                _ = try await upgrade.value
+                let successor = try await self.successor(in: stage)
                 _ = try await self.take(2, successor, connections, acknowledging: 2)
                 try await successor.peer.sayRaw(nonsense)
                 try await connections.areDone.value("the exports")
@@ -297,10 +291,7 @@ import Darwin
             }
         }
         try await Stage.serving(kernel, reader: reader) { stage in
-            let upgrade = stage.requestUpgrade()
-            let successor = try await stage.spawner.next()
-            _ = try await successor.takeOver()
-            _ = try await upgrade.value
+            let successor = try await self.successor(in: stage)
             guard case .connections(let batch) = try await successor.peer.nextMessage().message else {
                 throw TimedOut(what: "the connection that fits")
             }
@@ -323,10 +314,7 @@ import Darwin
             stage.upgrader.register(unwilling)
             stage.upgrader.register(willing)
             try await stage.upgrader.ready()
-            let upgrade = stage.requestUpgrade()
-            let successor = try await stage.spawner.next()
-            _ = try await successor.takeOver()
-            _ = try await upgrade.value
+            let successor = try await self.successor(in: stage)
             try await successor.peer.expect(.bye(.init()))
             #expect(journal.all.contains("willing: exported"))
         }

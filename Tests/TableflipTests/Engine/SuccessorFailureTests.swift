@@ -460,10 +460,8 @@ import Darwin
         }
     }
 
-    /// A reader that does not notice that its task was cancelled is asked for nothing else meanwhile.
-    @Test(arguments: Kernel.allCases)
-    func `a change of the readers waits for the one before it`(_ kernel: Kernel) async throws {
-        let predecessor = try FakePredecessor(kernel)
+    /// One that does not notice that its task was cancelled: when it is asked to read, and when it may answer.
+    private static func stubbornReader() -> (FakeReader, isAsked: Latch<Void>, mayAnswer: Latch<Void>) {
         let reader = FakeReader()
         let (isAsked, mayAnswer) = (Latch<Void>(), Latch<Void>())
         reader.script {
@@ -472,6 +470,14 @@ import Darwin
                 await Task { _ = await mayAnswer.wait() }.value
             }
         }
+        return (reader, isAsked, mayAnswer)
+    }
+
+    /// It is asked for nothing else meanwhile.
+    @Test(arguments: Kernel.allCases)
+    func `a change of the readers waits for the one before it`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        let (reader, isAsked, mayAnswer) = Self.stubbornReader()
         var patience = Patience()
         patience.overtaking = .seconds(600)
         try await Stage.successor(kernel, of: predecessor, { $0.probation = .none }, patience: patience) { stage in
@@ -495,14 +501,7 @@ import Darwin
     @Test(arguments: Kernel.allCases)
     func `a change of the readers does not wait for ever for the one before it`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
-        let reader = FakeReader()
-        let (isAsked, mayAnswer) = (Latch<Void>(), Latch<Void>())
-        reader.script {
-            $0.resume = {
-                isAsked.set(())
-                await Task { _ = await mayAnswer.wait() }.value
-            }
-        }
+        let (reader, isAsked, mayAnswer) = Self.stubbornReader()
         var patience = Patience()
         patience.overtaking = .milliseconds(50)
         try await Stage.successor(kernel, of: predecessor, patience: patience) { stage in
