@@ -18,7 +18,7 @@ for sanitizer; do
         --scratch-path ".build-$sanitizer" --filter '^(TableflipCoreTests|TableflipSystemTests|TableflipTests)\.' \
         >"$log" 2>&1 || status=$?
     if [ "$status" != 0 ] || grep -qE 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer' "$log"; then
-        grep -A30 -E 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer|error:|✘' "$log" | head -200 || true
+        grep -A70 -E 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer|error:|✘' "$log" | head -200 || true
         echo "$sanitizer: failed (status $status)"
         exit 1
     fi

@@ -67,7 +67,9 @@ package struct DescriptorFacts: Hashable, Sendable {
 
     /// The inodes behind many numbers, in their order.
     package static func inodes(of descriptors: [CInt]) -> [UInt64] {
-        [UInt64](unsafeUninitializedCapacity: descriptors.count) { inodes, count in
+        // An array of no elements is one object for the whole process, and filling it writes its count.
+        if descriptors.isEmpty { return [] }
+        return [UInt64](unsafeUninitializedCapacity: descriptors.count) { inodes, count in
             // SAFETY: both have room for as many, and the call writes each one.
             tf_inodes(descriptors, descriptors.count, inodes.baseAddress)
             count = descriptors.count
