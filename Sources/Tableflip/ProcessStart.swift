@@ -26,7 +26,7 @@ struct ProcessStart: Sendable {
         self.arguments = CStrings(copying: UnsafePointer(CommandLine.unsafeArgv))
     }
 
-    func absolute(_ path: String) -> String { path.hasPrefix("/") ? path : self.directory + "/" + path }
+    func absolute(_ path: String) -> String { path.absolutePath(from: self.directory) }
 }
 
 /// There is one upgrader in a process: descriptors, signals and the environment variable are the process's own.

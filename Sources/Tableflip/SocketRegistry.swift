@@ -358,8 +358,7 @@ final class SocketRegistry: Sendable {
 
 extension InventoryEntry {
     func unixPath(from directory: String) -> String? {
-        guard let path = SocketAddress(self.address)?.unixPath else { return nil }
-        return path.hasPrefix("/") ? path : directory + "/" + path
+        SocketAddress(self.address)?.unixPath?.absolutePath(from: directory)
     }
 }
 

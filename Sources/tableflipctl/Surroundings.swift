@@ -24,7 +24,7 @@ enum Surroundings {
         guard !path.hasPrefix("/"), let directory = getcwd(nil, 0) else { return path }
         defer { free(directory) }
         // SAFETY: getcwd(NULL) returns a string of its own, freed above.
-        return String(cString: directory) + "/" + path
+        return path.absolutePath(from: String(cString: directory))
     }
 
     /// A program as execvp(3) would find it: what has no slash is looked for in the service's own PATH.

@@ -52,7 +52,7 @@ extension Upgrader.ControlSocket {
 
     /// The socket, inherited or bound. To be called when the inventory is here.
     func claim(_ context: EngineContext) throws(UpgradeError) -> CarriedDescriptor {
-        let path = self.path.hasPrefix("/") ? self.path : context.directory + "/" + self.path
+        let path = self.path.absolutePath(from: context.directory)
         let address = SocketAddress.unix(path: path)
         let options = ListenOptions(unixMode: self.mode)
         let entry = try Upgrader.entry(Self.namePrefix + path, .listener, address: address.description)

@@ -208,7 +208,7 @@ extension Engine {
     /// - Returns: whether the connection was one of a client of the control socket.
     func adoptControlClient(_ entry: Message.ConnectionBatch.Entry, _ socket: inout OwnedDescriptor?) -> Bool {
         guard entry.listener.hasPrefix(Upgrader.ControlSocket.namePrefix) else { return false }
-        self.controlClientsReceived += 1
+        self.takeover.controlClients += 1
         guard let control, entry.listener == control.listener.name, let client = socket.take() else {
             self.logger.warning("control: a client was handed over, and this process has no control socket: closed")
             return true
@@ -219,10 +219,10 @@ extension Engine {
 
     /// Of the connections that the application serves.
     func tellConnectionsMoved() {
-        let total = self.connectionsAnnounced - self.controlClientsReceived
+        let total = self.takeover.announced - self.takeover.controlClients
         guard total > 0 else { return }
-        let done = max(0, self.arrivals.adopted - self.controlClientsReceived)
-        self.tellControl("moving", done, of: total, peer: self.predecessorID, since: self.started)
+        let done = max(0, self.takeover.arrivals.adopted - self.takeover.controlClients)
+        self.tellControl("moving", done, of: total, peer: self.takeover.predecessor, since: self.started)
     }
 
     // MARK: Status
@@ -231,7 +231,7 @@ extension Engine {
         let facts = self.context.facts.current
         let sockets = self.context.sockets.carried.filter { $0.kind == .listener || $0.kind == .datagram }
         return ControlStatus(
-            generation: facts.generation, process: ProcessID.current, predecessor: self.predecessorID,
+            generation: facts.generation, process: ProcessID.current, predecessor: self.takeover.predecessor,
             successor: self.isUpgradeRunning ? self.attempt?.successor ?? 0 : 0, state: self.controlState,
             since: self.startedAt, time: WallClock.now, version: self.context.configuration.version,
             program: (try? self.context.program(self.context.configuration.successor).executable.path) ?? "",

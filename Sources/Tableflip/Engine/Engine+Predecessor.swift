@@ -121,14 +121,15 @@ extension Engine {
         self.waitingUpgrade = WaitingUpgrade(
             request: upgrade, deadline: waits ? nil : Moment.now + self.timings.farewell)
         self.logger.info(
-            "the upgrade waits for the previous process to leave", metadata: ["pid": "\(self.predecessorID)"]
+            "the upgrade waits for the previous process to leave", metadata: ["pid": "\(self.takeover.predecessor)"]
         )
         self.emit(.waiting)
     }
 
     private var alreadyWaiting: UpgradeError {
         UpgradeError(
-            .upgradeRunning, "an upgrade waits already for the previous process (PID \(self.predecessorID)) to leave",
+            .upgradeRunning,
+            "an upgrade waits already for the previous process (PID \(self.takeover.predecessor)) to leave",
             cure: "Wait for its outcome; drainTimeout bounds it."
         )
     }
@@ -162,7 +163,7 @@ extension Engine {
             UpgradeError(code, "this process does not own the service yet", cure: "Upgrade after ready() has returned.")
         case .predecessorAlive:
             UpgradeError(
-                code, "the previous process (PID \(self.predecessorID)) is still draining",
+                code, "the previous process (PID \(self.takeover.predecessor)) is still draining",
                 cure: "Wait for it (waitForPredecessor(), or overlap: .wait); drainTimeout bounds it.",
                 serving: .successor
             )

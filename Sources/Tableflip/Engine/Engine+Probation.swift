@@ -17,7 +17,7 @@ extension Engine {
 
     /// Without a check time alone decides, and the predecessor has the watch.
     func startCheck() {
-        guard let check = self.probation.check, self.probation.kind == .checked else { return }
+        guard let check = self.takeover.probation.check, self.takeover.probation.kind == .checked else { return }
         let inbox = self.context.inbox
         let task = Task {
             do {
@@ -35,18 +35,18 @@ extension Engine {
             }
         }
         // Also when every thread of Swift's pool is blocked: the engine has its own.
-        self.check = Check(task: task, deadline: Moment.now + self.probation.duration)
+        self.takeover.check = Check(task: task, deadline: Moment.now + self.takeover.probation.duration)
     }
 
     func checkReturned(_ failure: UpgradeError?) {
-        guard self.check != nil else { return }
+        guard self.takeover.check != nil else { return }
         self.endCheck()
         self.feed(failure.map { SuccessorMachine.Event.checkFailed($0) } ?? .checkPassed)
     }
 
     /// Its result means nothing any more.
     func endCheck() {
-        guard let check = self.check.take() else { return }
+        guard let check = self.takeover.check.take() else { return }
         check.task.cancel()
     }
 

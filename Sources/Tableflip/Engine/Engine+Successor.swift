@@ -7,27 +7,25 @@ import TableflipSystem
 
 /// Taking over: what the successor machine wants done, and what the predecessor says.
 extension Engine {
-    var predecessorLifeNumber: CInt? { self.predecessorLife.borrowed }
-
     func perform(_ action: SuccessorMachine.Action) {
         switch action {
         case .sendHello:
-            self.upstream?.send(.hello(self.hello), descriptors: [self.context.lifeline.descriptor])
+            self.takeover.channel?.send(.hello(self.hello), descriptors: [self.context.lifeline.descriptor])
         case .sendReady: self.sendReady()
         case .closeUnclaimed: self.closeUnclaimed()
         case .resumeReaders:
             let states = self.context.finalStates
             var change = ReaderChange(.resume)
-            self.hasResumed = true
+            self.takeover.hasResumed = true
             if states.hasWork { change.before = { try await states.restore() } }
             self.changeReaders(for: .successor, change)
         case .pauseReaders: self.changeReaders(for: .successor, ReaderChange(.pause))
         case .reportServing: self.reportServing()
         case .reportFailure(let failure): self.reportFailure(failure)
         case .startCheck: self.startCheck()
-        case .sendCommit: self.upstream?.send(.commit)
+        case .sendCommit: self.takeover.channel?.send(.commit)
         case .takeOwnership: self.changeOwnership(.taking)
-        case .sendCommitted: self.upstream?.send(.committed)
+        case .sendCommitted: self.takeover.channel?.send(.committed)
         case .settle:
             self.context.sockets.answersToNobody()
             for (name, problem) in self.context.sockets.adjust() {
@@ -36,8 +34,8 @@ extension Engine {
                     metadata: ["socket": "\(name)", "problem": "\(problem)"]
                 )
             }
-            for path in self.unclaimedPaths { path.remove() }
-            self.unclaimedPaths = []
+            for path in self.takeover.unclaimedPaths { path.remove() }
+            self.takeover.unclaimedPaths = []
         case .becomeOwner:
             self.makeSureOfOwnership()
             self.emit(.owner)
@@ -47,13 +45,13 @@ extension Engine {
         case .forwardStop: self.feed(PredecessorMachine.Event.stopRequested)
         case .sendAbort(let failure):
             self.context.pidFile?.discard()
-            self.upstream?.send(.abort(Message.Abort(failure)))
+            self.takeover.channel?.send(.abort(Message.Abort(failure)))
         case .closeListeners:
             self.context.sockets.unlinkMade()
             self.context.sockets.close()
         case .closeChannel:
-            self.upstream?.stopReading()
-            self.upstream = nil
+            self.takeover.channel?.stopReading()
+            self.takeover.channel = nil
         case .leave(let leaving): self.leave(leaving)
         case .exitNow:
             self.exitStatus = 1
@@ -71,7 +69,7 @@ extension Engine {
             return reply(.success(()))
         }
         guard self.successor.phase == .initialising, isFirst else { return reply(.failure(self.tooLateForReady)) }
-        self.readyReply = reply
+        self.takeover.readyReply = reply
         do {
             // Everything about the PID file that can fail for want of rights or room fails here, before go.
             try self.context.pidFile?.prepare()
@@ -93,7 +91,7 @@ extension Engine {
         if case .pausing = self.successor.phase {
             self.feed(failure == nil ? SuccessorMachine.Event.readersPaused : .readersFailedToPause)
         } else if var failure {
-            self.hasResumed = false
+            self.takeover.hasResumed = false
             if failure.code == .pauseFailed { failure.code = .resumeFailed }
             self.feed(SuccessorMachine.Event.readersFailedToResume(failure))
         } else {
@@ -104,18 +102,18 @@ extension Engine {
     // MARK: What the predecessor says
 
     func readUpstream() {
-        self.upstream?.flush()
-        self.upstream?.receive { arrival in
+        self.takeover.channel?.flush()
+        self.takeover.channel?.receive { arrival in
             switch consume arrival {
             case .message(let message, let descriptors): self.heard(message, descriptors)
             // One that dies while it writes leaves half a frame.
             case .violation(.endedInsideFrame): self.upstreamEnded()
             case .failed(let error):
-                self.upstreamIsOver = true
+                self.takeover.channelIsOver = true
                 self.logger.error("\(error): the channel to the predecessor")
                 self.feed(SuccessorMachine.Event.violated(.channelFailed(error)))
             case .violation(let error):
-                self.upstreamIsOver = true
+                self.takeover.channelIsOver = true
                 self.feed(
                     SuccessorMachine.Event.violated(
                         UpgradeError(.predecessorMisbehaved, "the predecessor sent \(error)", cure: error.cure)
@@ -124,12 +122,12 @@ extension Engine {
             case .ended: self.upstreamEnded()
             }
         }
-        if self.acknowledged < self.received { self.acknowledgeOffers() }
-        if self.successor.link != .open { self.upstream?.flush() }
+        if self.takeover.acknowledged < self.takeover.received { self.acknowledgeOffers() }
+        if self.successor.link != .open { self.takeover.channel?.flush() }
     }
 
     private func upstreamEnded() {
-        self.upstreamIsOver = true
+        self.takeover.channelIsOver = true
         self.feed(SuccessorMachine.Event.channelEnded)
     }
 
@@ -153,11 +151,11 @@ extension Engine {
                 "predecessor says bye",
                 metadata: ["moved": "\(bye.moved)", "drained": "\(bye.drained)", "cut": "\(bye.cut)"]
             )
-            self.connectionsAnnounced = self.connectionsReceived
+            self.takeover.announced = self.takeover.connections
             self.feed(SuccessorMachine.Event.byeReceived)
         case .connections(let batch): self.adopt(batch, descriptors)
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
-        case .ping: self.upstream?.send(.pong)
+        case .ping: self.takeover.channel?.send(.pong)
         case .draining(let draining): self.heard(draining)
         case .ready, .committed, .acknowledgement, .pong: self.predecessorMisbehaved("sent \(message.name)")
         }
@@ -165,7 +163,7 @@ extension Engine {
 
     /// What failed is no affair of the machine's: this process is still being made. The predecessor, if there is one, learns
     /// why it ends.
-    func refuse(_ failure: UpgradeError) { self.upstream?.send(.abort(Message.Abort(failure))) }
+    func refuse(_ failure: UpgradeError) { self.takeover.channel?.send(.abort(Message.Abort(failure))) }
 
     private func predecessorMisbehaved(_ what: String) {
         self.feed(
@@ -182,8 +180,8 @@ extension Engine {
                 )
             )
         }
-        self.predecessorLife = life
-        self.predecessorID = hello.process
+        self.takeover.life = life
+        self.takeover.predecessor = hello.process
         WakeUp.markSignals(of: hello.process)
         self.context.facts.update {
             $0.generation = Int(hello.generation) + 1
@@ -195,21 +193,22 @@ extension Engine {
     }
 
     private func heard(_ terms: Message.Terms) {
-        guard self.successor.phase == .receiving, self.received == 0 else {
+        guard self.successor.phase == .receiving, self.takeover.received == 0 else {
             return self.predecessorMisbehaved("sent terms out of order")
         }
         guard terms.probationMilliseconds <= WireLimit.probationMilliseconds else {
             return self.predecessorMisbehaved("wants a probation of \(terms.probationMilliseconds) ms")
         }
-        self.probation.duration = .milliseconds(Int64(terms.probationMilliseconds))
+        self.takeover.probation.duration = .milliseconds(Int64(terms.probationMilliseconds))
     }
 
     private func heard(_ offer: Message.Offer, _ descriptors: consuming DescriptorBatch) {
         guard case .initial = offer.stage else { return self.heardFinal(offer, descriptors) }
-        guard self.successor.phase == .receiving, Int(offer.first) == self.received else {
+        let takeover = self.takeover
+        guard self.successor.phase == .receiving, Int(offer.first) == takeover.received else {
             return self.predecessorMisbehaved("offered descriptors out of order")
         }
-        if self.received == 0 {
+        if takeover.received == 0 {
             ResourceLimits.allowDescriptors(Int(offer.total))
             self.context.sockets.reserve(Int(offer.total))
         }
@@ -218,26 +217,28 @@ extension Engine {
         } catch {
             return self.feed(SuccessorMachine.Event.violated(error))
         }
-        self.received += offer.entries.count
-        let isComplete = self.received == offer.total
+        takeover.received += offer.entries.count
+        let isComplete = takeover.received == offer.total
         // Each wakes the predecessor. It has more on their way already, if there is more.
-        if isComplete || self.received - self.acknowledged >= self.context.capabilities.descriptorsInFlight / 4 {
+        if isComplete || takeover.received - takeover.acknowledged >= self.context.capabilities.descriptorsInFlight / 4
+        {
             self.acknowledgeOffers()
         }
         if isComplete {
-            self.logger.debug("inherited", metadata: ["descriptors": "\(self.received)"])
+            self.logger.debug("inherited", metadata: ["descriptors": "\(takeover.received)"])
             self.emit(.inherited)
             self.feed(SuccessorMachine.Event.inventoryComplete)
         }
     }
 
     private func acknowledgeOffers() {
-        self.acknowledged = self.received
-        self.upstream?.send(.acknowledgement(.init(.initialOffer, received: UInt32(self.received))))
+        self.takeover.acknowledged = self.takeover.received
+        self.takeover.channel?.send(
+            .acknowledgement(.init(.initialOffer, received: UInt32(self.takeover.received))))
     }
 
     private func heardFinal(_ offer: Message.Offer, _ descriptors: consuming DescriptorBatch) {
-        guard self.successor.phase == .awaitingGo, Int(offer.first) == self.receivedFinal else {
+        guard self.successor.phase == .awaitingGo, Int(offer.first) == self.takeover.receivedFinal else {
             return self.predecessorMisbehaved("offered final states out of order")
         }
         do {
@@ -245,14 +246,15 @@ extension Engine {
         } catch {
             return self.feed(SuccessorMachine.Event.violated(error))
         }
-        self.receivedFinal += offer.entries.count
-        self.upstream?.send(.acknowledgement(.init(.finalOffer, received: UInt32(self.receivedFinal))))
+        self.takeover.receivedFinal += offer.entries.count
+        self.takeover.channel?.send(
+            .acknowledgement(.init(.finalOffer, received: UInt32(self.takeover.receivedFinal))))
     }
 
     func predecessorDied() {
         // What it had still said comes first.
         self.readUpstream()
-        self.predecessorLife = nil
+        self.takeover.life = nil
         self.feed(SuccessorMachine.Event.predecessorDied)
     }
 
@@ -260,12 +262,12 @@ extension Engine {
 
     private func sendReady() {
         let claims = self.context.sockets.claims()
-        self.upstream?.send(
+        self.takeover.channel?.send(
             .ready(
                 Message.Ready(
                     digest: claims.digest, claimed: claims.claimed, fresh: UInt32(claims.fresh),
-                    probation: self.probation.kind,
-                    probationMilliseconds: UInt64(self.probation.duration.inMilliseconds.rounded(.up))
+                    probation: self.takeover.probation.kind,
+                    probationMilliseconds: UInt64(self.takeover.probation.duration.inMilliseconds.rounded(.up))
                 )
             )
         )
@@ -273,15 +275,15 @@ extension Engine {
 
     private func closeUnclaimed() {
         let (names, paths) = self.context.sockets.closeUnclaimed()
-        self.unclaimedPaths = paths
+        self.takeover.unclaimedPaths = paths
         for name in names {
             self.logger.warning("inherited and not claimed: closed here", metadata: ["socket": "\(name)"])
         }
     }
 
     private func reportServing() {
-        guard let reply = self.readyReply else { return }
-        self.readyReply = nil
+        guard let reply = self.takeover.readyReply else { return }
+        self.takeover.readyReply = nil
         self.context.facts.update { $0.isServing = true }
         self.emit(.serving)
         self.logger.info("serving", metadata: ["pid": "\(ProcessID.current)"])
@@ -292,16 +294,16 @@ extension Engine {
         let failure = failure.whileServing(self.whoServesInstead)
         self.exitStatus = 1
         self.context.pidFile?.discard()
-        if self.successor.phase == .finished { self.handshakeFailure = failure }
+        if self.successor.phase == .finished { self.takeover.failure = failure }
         self.logger.log(
             level: self.successor.isStopping ? .info : .error, "this process does not take over: \(failure)")
         // Where readers have read, the application has connections to finish: it goes through to its end, as at any exit.
-        let mayHaveAccepted = self.hasResumed && failure.serving == .predecessor
+        let mayHaveAccepted = self.takeover.hasResumed && failure.serving == .predecessor
         self.answerReady(self.successor.isStopping || mayHaveAccepted ? .success(()) : .failure(failure))
     }
 
     private func answerReady(_ result: Result<Void, UpgradeError>) {
-        guard let reply = self.readyReply.take() else { return }
+        guard let reply = self.takeover.readyReply.take() else { return }
         reply(result)
     }
 
@@ -315,9 +317,9 @@ extension Engine {
     private func noteDeparture() {
         guard self.context.predecessorLeft.current == nil else { return }
         self.noteLostConnections()
-        self.logger.info("the predecessor has left", metadata: ["pid": "\(self.predecessorID)"])
+        self.logger.info("the predecessor has left", metadata: ["pid": "\(self.takeover.predecessor)"])
         self.emit(.predecessorLeft)
-        self.predecessorID = 0
+        self.takeover.predecessor = 0
         WakeUp.markSignals(of: nil)
         self.context.predecessorLeft.set(())
         self.feed(PredecessorMachine.Event.predecessorLeft)
@@ -344,18 +346,18 @@ extension Engine {
 
     private func heard(_ draining: Message.Draining) {
         guard self.successor.phase == .owner else { return self.predecessorMisbehaved("spoke of its drain too early") }
-        self.connectionsLeft = Int(draining.left)
-        self.connectionsToDrain = max(self.connectionsToDrain, self.connectionsLeft)
+        self.takeover.left = Int(draining.left)
+        self.takeover.toDrain = max(self.takeover.toDrain, self.takeover.left)
         self.tellControl(
-            "draining", self.connectionsToDrain - self.connectionsLeft, of: self.connectionsToDrain,
-            peer: self.predecessorID, since: self.started
+            "draining", self.takeover.toDrain - self.takeover.left, of: self.takeover.toDrain,
+            peer: self.takeover.predecessor, since: self.started
         )
     }
 
     private func adopt(_ batch: Message.ConnectionBatch, _ descriptors: consuming DescriptorBatch) {
         guard self.successor.phase == .owner else { return self.predecessorMisbehaved("sent connections too early") }
-        self.connectionsAnnounced = max(self.connectionsAnnounced, Int(batch.announced))
-        self.connectionsReceived += batch.entries.count
+        self.takeover.announced = max(self.takeover.announced, Int(batch.announced))
+        self.takeover.connections += batch.entries.count
         var descriptors = descriptors
         var arrived: [String: [LiveDescriptor]] = [:]
         for entry in batch.entries {
@@ -370,7 +372,7 @@ extension Engine {
             arrived[entry.listener, default: []].append(LiveDescriptor(receiving: descriptor, entry))
         }
         let (inbox, logger, readers) = (self.context.inbox, self.logger, self.context.readers)
-        let (connections, number) = (arrived, self.arrivals.came(batch.entries.count))
+        let (connections, number) = (arrived, self.takeover.arrivals.came(batch.entries.count))
         if connections.count == 1, let (listener, connections) = connections.first,
             let reader = readers.reader(for: listener) as? any PromptReader
         {
@@ -402,18 +404,19 @@ extension Engine {
     }
 
     func adopted(batch number: Int) {
-        guard self.arrivals.adopted(batch: number) else { return }
-        self.upstream?.send(.acknowledgement(.init(.connections, received: UInt32(self.arrivals.adopted))))
+        guard self.takeover.arrivals.adopted(batch: number) else { return }
+        self.takeover.channel?.send(
+            .acknowledgement(.init(.connections, received: UInt32(self.takeover.arrivals.adopted))))
         self.tellConnectionsMoved()
     }
 
     /// The predecessor has said how many could move, and is gone without saying that the last one has.
     private func noteLostConnections() {
-        let lost = self.connectionsAnnounced - self.connectionsReceived
+        let lost = self.takeover.announced - self.takeover.connections
         guard lost > 0 else { return }
         self.logger.warning(
             "the predecessor ended before its connections had moved: those still open are lost",
-            metadata: ["atMost": "\(lost)", "moved": "\(self.connectionsReceived - self.controlClientsReceived)"]
+            metadata: ["atMost": "\(lost)", "moved": "\(self.takeover.connections - self.takeover.controlClients)"]
         )
     }
 }

@@ -34,15 +34,17 @@ final class Engine {
         case control(Int)
     }
 
+    /// The first order to stop.
+    private struct StopOrder {
+        /// There was another process of this service beside this one.
+        let isBesideAnother: Bool
+        /// It was passed on by the predecessor.
+        var cameByPredecessor = false
+    }
+
     struct Armed<Deadline: Equatable> {
         var deadline: Deadline
         var at: Moment
-    }
-
-    /// To whom a change of the readers is reported.
-    enum Role {
-        case predecessor
-        case successor
     }
 
     let context: EngineContext
@@ -60,42 +62,15 @@ final class Engine {
     var serving: Reply<Void>?
     private var successorDeadline: Armed<SuccessorMachine.Deadline>?
     private var predecessorDeadline: Armed<PredecessorMachine.Deadline>?
-    /// A stop has been asked for.
-    private var isStopping = false
-    /// And was passed on by the predecessor.
-    private var stopCameByPredecessor = false
-    /// Then there was another process of this service beside this one.
-    private var stopsBesideAnother = false
+    /// Once one has been asked for.
+    private var stopOrder: StopOrder?
     var isOver = false
     /// The application has been told to leave, or is about to be.
     var isLeaving = false
     var exitStatus: CInt = 0
 
     // As a successor.
-    var upstream: ChannelSocket?
-    /// Nothing more is to be read from it.
-    var upstreamIsOver = false
-    var predecessorLife: OwnedDescriptor?
-    var predecessorID: CInt = 0
-    var received = 0
-    var acknowledged = 0
-    /// The same of the final states.
-    var receivedFinal = 0
-    var unclaimedPaths: [UnixPath] = []
-    var readyReply: Reply<Void>?
-    /// The readers have been asked to read, and have not said that they cannot.
-    var hasResumed = false
-    var handshakeFailure: UpgradeError?
-    var connectionsAnnounced = 0
-    var connectionsReceived = 0
-    var arrivals = ArrivalOrder()
-    /// What the predecessor said that it still serves, and the most that it ever said.
-    var connectionsLeft = 0
-    var connectionsToDrain = 0
-
-    /// Of this process, while it serves and is not the owner yet.
-    var probation: Upgrader.Configuration.Probation
-    var check: Check?
+    let takeover: Takeover
 
     // As a predecessor.
     var attempt: Attempt?
@@ -115,32 +90,23 @@ final class Engine {
     var eventsBeforeControl: [UpgradeEvent] = []
     /// While an upgrade runs.
     var controlHistory: CarriedDescriptor?
-    /// Of the connections received.
-    var controlClientsReceived = 0
     /// Milliseconds since 1970.
     let startedAt = WallClock.now
 
-    // The readers.
-    private var readersNumber = 0
-    private var readersRole = Role.successor
-    private var readersTask: Task<Void, Never>?
-    /// They have not answered yet.
-    private var readersAreBusy = false
-    /// What they are asked when they have answered, or at this moment.
-    private var nextReaderChange: (role: Role, change: ReaderChange, deadline: Moment)?
+    var readerChanges = ReaderChanges()
 
     init(context: EngineContext, upstream: consuming OwnedDescriptor?, signals: WakeUp) {
         self.context = context
         self.timings = Timings(context.configuration, context.trial.patience)
         self.logger = context.logger
         self.started = .now
-        self.probation = context.configuration.probation
+        self.takeover = Takeover(context.configuration.probation)
         self.signals = signals
         let hasPredecessor: Bool
         if let upstream = upstream.take() {
             // The first batch arrives before it is known how many there will be.
             ResourceLimits.allowDescriptors(FrameHeader.maximumDescriptors)
-            self.upstream = ChannelSocket(takingOwnershipOf: upstream, capabilities: context.capabilities)
+            self.takeover.channel = ChannelSocket(takingOwnershipOf: upstream, capabilities: context.capabilities)
             hasPredecessor = true
         } else {
             hasPredecessor = false
@@ -159,7 +125,7 @@ final class Engine {
     /// Runs until the whole inventory is here.
     func receiveInventory() throws(UpgradeError) {
         while self.successor.phase == .greeting || self.successor.phase == .receiving { self.turn() }
-        if let handshakeFailure { throw handshakeFailure }
+        if let failure = self.takeover.failure { throw failure }
     }
 
     /// Waits once, and handles everything that has happened.
@@ -222,7 +188,7 @@ final class Engine {
             self.logger.trace("phase", metadata: ["from": "\(before)", "to": "\(self.successor.phase)"])
         }
         for action in actions {
-            self.context.trial.atStep?(.successor(action.name), self.upstream)
+            self.context.trial.atStep?(.successor(action.name), self.takeover.channel)
             self.perform(action)
         }
         if self.successor.phase != .probation { self.endCheck() }
@@ -233,8 +199,10 @@ final class Engine {
         var poll = Poll<Source>()
         // The other process first: this one may have been stopped for a while, and what it is told to do depends on who owns
         // the service by now. A channel that has ended polls readable for ever.
-        if let upstream, !self.upstreamIsOver { poll.add(.upstream, upstream.descriptor, upstream.interest) }
-        if let number = self.predecessorLifeNumber { poll.add(.predecessorLife, number, Poll<Source>.readable) }
+        if let channel = self.takeover.channel, !self.takeover.channelIsOver {
+            poll.add(.upstream, channel.descriptor, channel.interest)
+        }
+        if let number = self.takeover.lifeNumber { poll.add(.predecessorLife, number, Poll<Source>.readable) }
         if let attempt {
             if let channel = attempt.channel, !attempt.channelIsOver {
                 poll.add(.downstream, channel.descriptor, channel.interest)
@@ -288,14 +256,14 @@ final class Engine {
     /// The second one means now. A signal to the whole service reaches us twice, once by way of our predecessor, and not
     /// always in this order; that is one. Nor does what a service manager sends once more count.
     private func isNewStop(_ signal: WakeUp.Signal) -> Bool {
-        guard self.isStopping else {
+        guard let order = self.stopOrder else {
             self.noteWhoStops()
-            self.stopCameByPredecessor = signal.isMarked
+            self.stopOrder?.cameByPredecessor = signal.isMarked
             return true
         }
-        if signal.isMarked || signal.isOfParent && self.stopsBesideAnother { return false }
-        defer { self.stopCameByPredecessor = false }
-        return !self.stopCameByPredecessor
+        if signal.isMarked || signal.isOfParent && order.isBesideAnother { return false }
+        self.stopOrder?.cameByPredecessor = false
+        return !order.cameByPredecessor
     }
 
     private func take(_ input: EngineInput) {
@@ -327,10 +295,11 @@ final class Engine {
     /// successor whose predecessor has gone, or to a predecessor that the manager does not take for the main process any
     /// more. It has SIGKILL for those who take too long.
     private func noteWhoStops() {
-        guard !self.isStopping else { return }
-        self.isStopping = true
+        guard self.stopOrder == nil else { return }
         let isReplaced = if case .draining = self.predecessor.state { true } else { false }
-        self.stopsBesideAnother = self.predecessorID != 0 || isReplaced && self.service != nil
+        self.stopOrder = StopOrder(
+            isBesideAnother: self.takeover.predecessor != 0 || isReplaced && self.service != nil
+        )
     }
 
     /// Until this process is in charge, stopping is the affair of taking over; from then on, of handing over.
@@ -358,7 +327,7 @@ final class Engine {
         let now = Moment.now
         if self.successor.deadline != self.successorDeadline?.deadline {
             self.successorDeadline = self.successor.deadline.map {
-                let probation = self.probation.duration
+                let probation = self.takeover.probation.duration
                 return Armed(deadline: $0, at: now + self.timings.duration(of: $0, probation: probation))
             }
         }
@@ -379,13 +348,13 @@ final class Engine {
         }
         consider(self.successorDeadline?.at)
         consider(self.predecessorDeadline?.at)
-        consider(self.upstream?.deadline)
+        consider(self.takeover.channel?.deadline)
         consider(self.attempt?.channel?.deadline)
-        consider(self.nextReaderChange?.deadline)
+        consider(self.readerChanges.next?.deadline)
         consider(self.ownership.leaveDeadline)
         consider(self.vetting?.deadline)
         consider(self.waitingUpgrade?.deadline)
-        consider(self.check?.deadline)
+        consider(self.takeover.check?.deadline)
         consider(self.attempt?.pulse?.deadline)
         consider(self.attempt?.drainReport?.deadline)
         consider(self.service?.nextPing)
@@ -414,60 +383,19 @@ final class Engine {
                 self.feed(SuccessorMachine.Event.deadlinePassed)
             }
         }
-        if let deadline = self.upstream?.deadline, deadline <= now { self.readUpstream() }
+        if let deadline = self.takeover.channel?.deadline, deadline <= now { self.readUpstream() }
         if let deadline = self.attempt?.channel?.deadline, deadline <= now { self.readDownstream() }
-        if let next = self.nextReaderChange, next.deadline <= now {
+        if let next = self.readerChanges.next, next.deadline <= now {
             self.beginReaderChange(for: next.role, next.change)
         }
         if let deadline = self.ownership.leaveDeadline, deadline <= now { self.leaveNow() }
         if let vetting, vetting.deadline <= now { self.vetoesOverran(vetting) }
         if let deadline = self.waitingUpgrade?.deadline, deadline <= now { self.waitingUpgradeOverran() }
-        if let check, check.deadline <= now { self.checkReturned(.probationOverran) }
+        if let check = self.takeover.check, check.deadline <= now { self.checkReturned(.probationOverran) }
         if let pulse = self.attempt?.pulse, pulse.deadline <= now { self.feelPulse() }
         if let report = self.attempt?.drainReport, report.deadline <= now { self.reportDrain() }
         self.service?.ping(now, isWell: self.context.facts.current.isWell, self.logger)
         self.control?.passDeadlines()
-    }
-
-    // MARK: Readers
-
-    /// Asks all readers at once. The answer comes as `.readersFinished`, at the latest when the machine's deadline ends
-    /// the wait. What they were asked before is cancelled; they are not asked for two things at a time, unless they take
-    /// long to notice.
-    func changeReaders(for role: Role, _ change: ReaderChange) {
-        self.readersTask?.cancel()
-        guard self.readersAreBusy else { return self.beginReaderChange(for: role, change) }
-        let deadline = self.nextReaderChange?.deadline ?? Moment.now + self.timings.overtaking
-        self.nextReaderChange = (role, change, deadline)
-    }
-
-    private func beginReaderChange(for role: Role, _ change: ReaderChange) {
-        self.nextReaderChange = nil
-        self.readersAreBusy = false
-        self.readersTask = nil
-        self.readersNumber += 1
-        self.readersRole = role
-        let number = self.readersNumber
-        let (readers, inbox) = (self.context.readers, self.context.inbox)
-        guard !readers.all.isEmpty || change.hasMore else {
-            self.feed(EngineInput.readersFinished(number: number, nil))
-            return
-        }
-        self.readersAreBusy = true
-        self.readersTask = change.make(of: readers) { inbox.send(.readersFinished(number: number, $0)) }
-    }
-
-    private func readersFinished(_ number: Int, _ failure: UpgradeError?) {
-        // Of a change that was not waited for any longer.
-        guard number == self.readersNumber else { return }
-        self.readersAreBusy = false
-        self.readersTask = nil
-        // Overtaken by a later change: its result says nothing about now.
-        if let next = self.nextReaderChange { return self.beginReaderChange(for: next.role, next.change) }
-        switch self.readersRole {
-        case .predecessor: self.predecessorReadersFinished(failure)
-        case .successor: self.successorReadersFinished(failure)
-        }
     }
 
     // MARK: Telling
@@ -485,7 +413,7 @@ final class Engine {
         isRehearsal: Bool = false
     ) {
         let event = UpgradeEvent(
-            phase: phase, generation: self.context.facts.current.generation, peer: peer ?? self.predecessorID,
+            phase: phase, generation: self.context.facts.current.generation, peer: peer ?? self.takeover.predecessor,
             elapsed: elapsed ?? self.started.duration(to: Moment.now), error: error, isRehearsal: isRehearsal
         )
         self.context.metrics.record(event)

@@ -34,7 +34,7 @@ package struct ExecutablePath: Hashable, Sendable {
         }
         let folders = (ProcessEnvironment.value(of: "PATH") ?? "/usr/local/bin:/bin:/usr/bin")
             .split(separator: ":", omittingEmptySubsequences: false)
-            .map { $0.isEmpty ? directory : $0.hasPrefix("/") ? String($0) : directory + "/" + $0 }
+            .map { $0.isEmpty ? directory : String($0).absolutePath(from: directory) }
         // As execvp(3): what may not be executed, directories among it, is passed over.
         guard let path = folders.lazy.map({ Array($0.utf8) + [slash] + name }).first(where: Self.isProgram) else {
             throw UpgradeError(

@@ -20,7 +20,7 @@ extension BoundSocket {
         case .tcp(let host, let port, let family), .udp(let host, let port, let family):
             return port > 0 && self.names(host, port, family).contains(name)
         case .unix(let path, _):
-            return name == .unix(Array((path.hasPrefix("/") ? path : directory + "/" + path).utf8))
+            return name == .unix(Array(path.absolutePath(from: directory).utf8))
         case .abstract(let words, _): return name == .unix([0] + Array(words.utf8))
         case .vsock: return false
         }

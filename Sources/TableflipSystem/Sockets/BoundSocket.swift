@@ -230,7 +230,7 @@ package enum BoundSocket {
         _ words: String, _ kind: SocketAddress.UnixKind, from directory: String, _ address: SocketAddress,
         _ options: ListenOptions
     ) throws(UpgradeError) -> OwnedDescriptor {
-        let path = words.isEmpty || words.hasPrefix("/") ? words : directory + "/" + words
+        let path = words.isEmpty ? words : words.absolutePath(from: directory)
         guard let socketAddress = UnixAddress(path) else {
             throw UpgradeError(
                 .invalidAddress,

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+
+/// What the readers of all sockets are asked to do, one thing after the other.
+extension Engine {
+    /// To whom a change of the readers is reported.
+    enum Role {
+        case predecessor
+        case successor
+    }
+
+    /// The change that the readers were asked for, and the one after it. On the engine's thread only.
+    struct ReaderChanges {
+        var number = 0
+        var role = Role.successor
+        var task: Task<Void, Never>?
+        /// They have not answered yet.
+        var isRunning = false
+        /// What they are asked when they have answered, or at this moment.
+        var next: (role: Role, change: ReaderChange, deadline: Moment)?
+    }
+
+    /// Asks all readers at once. The answer comes as `.readersFinished`, at the latest when the machine's deadline ends
+    /// the wait. What they were asked before is cancelled; they are not asked for two things at a time, unless they take
+    /// long to notice.
+    func changeReaders(for role: Role, _ change: ReaderChange) {
+        self.readerChanges.task?.cancel()
+        guard self.readerChanges.isRunning else { return self.beginReaderChange(for: role, change) }
+        let deadline = self.readerChanges.next?.deadline ?? Moment.now + self.timings.overtaking
+        self.readerChanges.next = (role, change, deadline)
+    }
+
+    func beginReaderChange(for role: Role, _ change: ReaderChange) {
+        let number = self.readerChanges.number + 1
+        self.readerChanges = ReaderChanges(number: number, role: role)
+        let (readers, inbox) = (self.context.readers, self.context.inbox)
+        guard !readers.all.isEmpty || change.hasMore else {
+            self.feed(EngineInput.readersFinished(number: number, nil))
+            return
+        }
+        self.readerChanges.isRunning = true
+        self.readerChanges.task = change.make(of: readers) { inbox.send(.readersFinished(number: number, $0)) }
+    }
+
+    func readersFinished(_ number: Int, _ failure: UpgradeError?) {
+        // Of a change that was not waited for any longer.
+        guard number == self.readerChanges.number else { return }
+        self.readerChanges.isRunning = false
+        self.readerChanges.task = nil
+        // Overtaken by a later change: its result says nothing about now.
+        if let next = self.readerChanges.next { return self.beginReaderChange(for: next.role, next.change) }
+        switch self.readerChanges.role {
+        case .predecessor: self.predecessorReadersFinished(failure)
+        case .successor: self.successorReadersFinished(failure)
+        }
+    }
+}
