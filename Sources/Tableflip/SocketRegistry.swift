@@ -255,8 +255,8 @@ final class SocketRegistry: Sendable {
         return isFirst
     }
 
-    /// For each inherited entry whether it was claimed, the digest over those that were, and how many are new.
-    func claims() -> (claimed: [Bool], digest: UInt64, fresh: Int) {
+    /// For each inherited entry whether it was claimed, the digest over those that were, and what is new.
+    func claims() -> (claimed: [Bool], digest: UInt64, fresh: [InventoryEntry]) {
         self.state.withLock { state in
             let inodes = DescriptorFacts.inodes(
                 of: state.inherited.map { $0.isClaimed ? $0.descriptor?.withDescriptor { $0 } ?? -1 : -1 })
@@ -269,7 +269,7 @@ final class SocketRegistry: Sendable {
             }
             state.isAnsweredFor = true
             state.dropForgotten()
-            let fresh = state.carried.count { !$0.isInherited }
+            let fresh = state.carried.filter { !$0.isInherited }.map(\.entry)
             return (state.inherited.map(\.isClaimed), digest.value, fresh)
         }
     }

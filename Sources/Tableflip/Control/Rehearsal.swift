@@ -38,8 +38,15 @@ extension Engine {
             rehearsal.found(
                 .init("inherited", isGood: true, "and \(attempt.inventory.count - Self.mostFindings) more"))
         }
-        if ready.fresh > 0 {
-            rehearsal.found(.init("new", isGood: true, "\(ready.fresh) that this process does not have"))
+        for entry in attempt.fresh {
+            let address = entry.address.isEmpty || entry.address == entry.name ? "" : " at \(entry.address)"
+            rehearsal.found(.init("new", isGood: true, "\(entry.kind) \(entry.name)\(address)"))
+        }
+        let untold = Int(ready.fresh) - attempt.fresh.count
+        if untold > 0 {
+            // A successor whose library is older tells only how many there are.
+            let words = attempt.fresh.isEmpty ? "\(untold) that this process does not have" : "and \(untold) more"
+            rehearsal.found(.init("new", isGood: true, words))
         }
         self.feed(PredecessorMachine.Event.rollbackOrdered(.rehearsed))
     }

@@ -13,6 +13,8 @@ final class Attempt {
     let terms: Message.Terms?
     /// It goes as far as ready, and back.
     let rehearsal: Rehearsal?
+    /// What the successor has made anew, as far as it has told.
+    var fresh: [InventoryEntry] = []
     /// Whoever asked for the upgrade, and whoever else wants to know how it ends. Emptied when they are told.
     private var replies: [Reply<UpgradeReport>]
     /// How to start it.

@@ -287,6 +287,7 @@ extension Engine {
         case .hello(let hello): self.heard(hello, descriptors.takeFirst(), attempt)
         case .acknowledgement(let acknowledgement): self.heard(acknowledgement, attempt)
         case .ready(let ready): self.heard(ready, attempt)
+        case .fresh(let fresh): self.heard(fresh, attempt)
         case .commit: self.feed(PredecessorMachine.Event.checkPassed)
         case .committed: self.feed(PredecessorMachine.Event.reportedCommitted)
         case .abort(let abort):
@@ -325,6 +326,13 @@ extension Engine {
             attempt.life = life
         }
         self.feed(PredecessorMachine.Event.greeted)
+    }
+
+    private func heard(_ fresh: Message.Fresh, _ attempt: Attempt) {
+        guard attempt.rehearsal != nil, attempt.saidHello, attempt.fresh.isEmpty else {
+            return self.successorMisbehaved("told unasked what it has made anew")
+        }
+        attempt.fresh = fresh.entries
     }
 
     private func heard(_ ready: Message.Ready, _ attempt: Attempt) {
@@ -415,7 +423,10 @@ extension Engine {
     // MARK: Actions
 
     private func sendHello() {
-        self.attempt?.channel?.send(.hello(self.hello), descriptors: [self.context.lifeline.descriptor])
+        guard let attempt else { return }
+        var hello = self.hello
+        if attempt.rehearsal != nil { hello.features |= Message.Hello.hearsFresh }
+        attempt.channel?.send(.hello(hello), descriptors: [self.context.lifeline.descriptor])
     }
 
     private func offerInventory() {

@@ -157,7 +157,7 @@ extension Engine {
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
         case .ping: self.takeover.channel?.send(.pong)
         case .draining(let draining): self.heard(draining)
-        case .ready, .committed, .acknowledgement, .pong: self.predecessorMisbehaved("sent \(message.name)")
+        case .ready, .committed, .acknowledgement, .pong, .fresh: self.predecessorMisbehaved("sent \(message.name)")
         }
     }
 
@@ -182,6 +182,7 @@ extension Engine {
         }
         self.takeover.life = life
         self.takeover.predecessor = hello.process
+        self.takeover.hearsFresh = hello.features & Message.Hello.hearsFresh != 0
         WakeUp.markSignals(of: hello.process)
         self.context.facts.update {
             $0.generation = Int(hello.generation) + 1
@@ -262,10 +263,13 @@ extension Engine {
 
     private func sendReady() {
         let claims = self.context.sockets.claims()
+        if self.takeover.hearsFresh, !claims.fresh.isEmpty {
+            self.takeover.channel?.send(.fresh(.init(entries: Array(claims.fresh.prefix(WireLimit.fresh)))))
+        }
         self.takeover.channel?.send(
             .ready(
                 Message.Ready(
-                    digest: claims.digest, claimed: claims.claimed, fresh: UInt32(claims.fresh),
+                    digest: claims.digest, claimed: claims.claimed, fresh: UInt32(claims.fresh.count),
                     probation: self.takeover.probation.kind,
                     probationMilliseconds: UInt64(self.takeover.probation.duration.inMilliseconds.rounded(.up))
                 )

@@ -15,6 +15,8 @@ final class Takeover {
     var predecessor: CInt = 0
     /// Tells of its end.
     var life: OwnedDescriptor?
+    /// It wants to know what this process makes anew.
+    var hearsFresh = false
 
     /// How much of the inventory is here, and how much of that it knows of.
     var received = 0

@@ -21,6 +21,8 @@ package enum Message: Hashable, Sendable {
     case pong
     /// How far the predecessor is with its drain: for those who watch, to a peer that has said that it hears it.
     case draining(Draining)
+    /// What the successor has made anew, right before ready: to a peer that has said that it wants to know.
+    case fresh(Fresh)
     /// From a newer peer, marked as something that may be passed over.
     case unknown(kind: UInt8)
 
@@ -39,6 +41,7 @@ package enum Message: Hashable, Sendable {
         case ping = 12
         case pong = 13
         case draining = 14
+        case fresh = 15
     }
 
     /// The first message from either side, in a layout that no version changes. One descriptor travels with it, which
@@ -49,10 +52,11 @@ package enum Message: Hashable, Sendable {
         package var generation: UInt32
         /// For people to read. No signal is ever sent on the strength of it.
         package var process: Int32
-        /// Bits for what a sender can beyond its version: ``answersPings``, ``hearsDraining``.
+        /// Bits for what a sender can beyond its version: ``answersPings``, ``hearsDraining``, ``hearsFresh``.
         package var features: UInt64
         package static let answersPings: UInt64 = 1
         package static let hearsDraining: UInt64 = 2
+        package static let hearsFresh: UInt64 = 4
         /// Name and version of the sender's library, for people.
         package var label: String
 
@@ -200,6 +204,13 @@ package enum Message: Hashable, Sendable {
         package init(left: UInt32) { self.left = left }
     }
 
+    /// What the predecessor does not have, by name: as many as are told of, of those that ready counts.
+    package struct Fresh: Hashable, Sendable {
+        package var entries: [InventoryEntry]
+
+        package init(entries: [InventoryEntry]) { self.entries = entries }
+    }
+
     /// How many descriptors travel with it; nil where any number may.
     package var descriptorCount: Int? {
         switch self {
@@ -207,14 +218,16 @@ package enum Message: Hashable, Sendable {
         case .offer(let offer): offer.entries.count
         case .connections(let batch): batch.entries.count
         case .unknown: nil
-        case .terms, .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye, .ping, .pong, .draining: 0
+        case .terms, .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye, .ping, .pong, .draining,
+            .fresh:
+            0
         }
     }
 
     /// Whether a receiver that does not know it may pass over it.
     package var isOptional: Bool {
         switch self {
-        case .terms, .ping, .pong, .draining, .unknown: true
+        case .terms, .ping, .pong, .draining, .fresh, .unknown: true
         default: false
         }
     }
@@ -236,6 +249,7 @@ package enum Message: Hashable, Sendable {
         case .ping: "ping"
         case .pong: "pong"
         case .draining: "draining"
+        case .fresh: "fresh"
         case .unknown(let kind): "message \(kind)"
         }
     }

@@ -8,6 +8,8 @@ package enum WireLimit {
     package static let words = 4096
     package static let label = 128
     package static let inventory = 1 << 18
+    /// Entries of what is made anew that are told of.
+    package static let fresh = 253
     package static let connectionState = 1 << 18
     /// A day.
     package static let probationMilliseconds = 86_400_000
@@ -30,6 +32,7 @@ extension Message {
         case .ping: Kind.ping.rawValue
         case .pong: Kind.pong.rawValue
         case .draining: Kind.draining.rawValue
+        case .fresh: Kind.fresh.rawValue
         case .unknown(let kind): kind
         }
     }
@@ -61,13 +64,7 @@ extension Message {
             writer.write(offer.stage.rawValue)
             writer.write(offer.first)
             writer.write(offer.total)
-            writer.write(UInt16(offer.entries.count))
-            for entry in offer.entries {
-                writer.write(entry.kind.rawValue)
-                writer.write(entry.version)
-                writer.write(entry.name.utf8, countedBy: UInt16.self)
-                writer.write(entry.address.utf8, countedBy: UInt16.self)
-            }
+            Self.write(offer.entries, to: &writer)
         case .acknowledgement(let acknowledgement):
             writer.write(acknowledgement.subject.rawValue)
             writer.write(acknowledgement.received)
@@ -103,7 +100,18 @@ extension Message {
             writer.write(bye.drained)
             writer.write(bye.cut)
         case .draining(let draining): writer.write(draining.left)
+        case .fresh(let fresh): Self.write(fresh.entries, to: &writer)
         case .go, .commit, .committed, .ping, .pong, .unknown: break
+        }
+    }
+
+    private static func write(_ entries: [InventoryEntry], to writer: inout ByteWriter) {
+        writer.write(UInt16(entries.count))
+        for entry in entries {
+            writer.write(entry.kind.rawValue)
+            writer.write(entry.version)
+            writer.write(entry.name.utf8, countedBy: UInt16.self)
+            writer.write(entry.address.utf8, countedBy: UInt16.self)
         }
     }
 
@@ -129,6 +137,7 @@ extension Message {
             case .ping: .ping
             case .pong: .pong
             case .draining: .draining(Draining(left: try reader.read()))
+            case .fresh: .fresh(try Fresh(from: &reader))
             case .abort: .abort(try Abort(from: &reader))
             case .bye: .bye(Bye(moved: try reader.read(), drained: try reader.read(), cut: try reader.read()))
             }
@@ -183,14 +192,26 @@ extension Message.Offer {
         try reader.require(UInt64(self.first) + UInt64(count) <= UInt64(self.total), "index")
         // A batch without entries says only that there is nothing at all; else the sender could send for ever.
         try reader.require(count > 0 || self.total == 0, "count")
-        var entries: [InventoryEntry] = []
-        entries.reserveCapacity(Int(count))
-        for _ in 0..<count { entries.append(try InventoryEntry(from: &reader)) }
-        self.entries = entries
+        self.entries = try InventoryEntry.read(Int(count), from: &reader)
+    }
+}
+
+extension Message.Fresh {
+    fileprivate init(from reader: inout ByteReader) throws(WireError) {
+        let count: UInt16 = try reader.read()
+        try reader.require(count <= WireLimit.fresh, "count")
+        self.entries = try InventoryEntry.read(Int(count), from: &reader)
     }
 }
 
 extension InventoryEntry {
+    fileprivate static func read(_ count: Int, from reader: inout ByteReader) throws(WireError) -> [InventoryEntry] {
+        var entries: [InventoryEntry] = []
+        entries.reserveCapacity(count)
+        for _ in 0..<count { entries.append(try InventoryEntry(from: &reader)) }
+        return entries
+    }
+
     fileprivate init(from reader: inout ByteReader) throws(WireError) {
         self.kind = try reader.readValue(DescriptorKind.self, "descriptor kind")
         self.version = try reader.read()

@@ -12,7 +12,7 @@ struct CheckCommand: ParsableCommand {
             The program and what kind of file it is, its arguments and environment, its directory, the PID file, and \
             which sockets would be inherited. Nothing is started. Exits with 1 when an upgrade would fail.
 
-            Whether the new program comes to serve, which sockets it claims and how many it binds anew, only it knows. \
+            Whether the new program comes to serve, which sockets it claims and which it binds anew, only it knows. \
             With --start it is started and handed everything, as in an upgrade, and ended when it says that it is ready. \
             The old process serves all the while. What the new program does before it is ready, it does.
 

@@ -75,6 +75,17 @@ extension Sample {
         Sample("ping", .ping),
         Sample("pong", .pong),
         Sample("draining", .draining(.init(left: 7))),
+        Sample(
+            "fresh",
+            .fresh(
+                .init(
+                    entries: [
+                        .init(name: "admin", kind: .listener, address: "unix:/run/admin.sock"),
+                        .init(name: "cache", kind: .state, address: "", version: 3),
+                    ]
+                )
+            )
+        ),
         Sample("go", .go),
         Sample("commit", .commit),
         Sample("committed", .committed),
@@ -161,6 +172,8 @@ extension Sample {
             Sample("the longest terms", .terms(.init(probationMilliseconds: .max))),
             Sample("a bye of nothing", .bye(.init())),
             Sample("the longest drain", .draining(.init(left: .max))),
+            Sample("the most anew", .fresh(.init(entries: Array(repeating: longest, count: WireLimit.fresh)))),
+            Sample("nothing anew", .fresh(.init(entries: []))),
         ]
     }()
 }

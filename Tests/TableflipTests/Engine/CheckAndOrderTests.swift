@@ -302,32 +302,6 @@ import Testing
         }
     }
 
-    @Test(arguments: Kernel.allCases, [true, false])
-    func `a rehearsal ends as one, whether its successor becomes ready or not`(
-        _ kernel: Kernel, _ becomesReady: Bool
-    ) async throws {
-        try await Stage.serving(kernel) { stage in
-            let outcome = Latch<Result<UpgradeReport, UpgradeError>>()
-            stage.context.inbox.send(.upgrade(.init(reply: { outcome.set($0) }, rehearsal: Rehearsal(known: []))))
-            let successor = try await stage.spawner.next()
-            if becomesReady {
-                _ = try await successor.becomeReady()
-                try await successor.peer.expectAbort(.rehearsed)
-            } else {
-                _ = try await successor.greet()
-            }
-            try await successor.end(.exited(1))
-            let event = try await stage.events.first(.failed)
-            #expect(event.isRehearsal)
-            #expect(event.error?.code == (becomesReady ? .rehearsed : .successorExited))
-            // What comes next is an upgrade again.
-            stage.spawner.plan { $0.failure = UpgradeError(.spawnFailed, "no room") }
-            _ = try await stage.requestUpgrade().failure
-            try await eventually("another failure") { stage.events.all.count { $0.phase == .failed } == 2 }
-            #expect(stage.events.all.last { $0.phase == .failed }?.isRehearsal == false)
-        }
-    }
-
     @Test(arguments: Kernel.allCases)
     func `an order to go back that comes after commit says so`(_ kernel: Kernel) async throws {
         try await Stage.serving(kernel) { stage in

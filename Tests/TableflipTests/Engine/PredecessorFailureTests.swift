@@ -276,6 +276,7 @@ import Darwin
         Misbehaviour("committed while its predecessor pauses", .whilePausing, says: .committed),
         Misbehaviour("go", .afterInventory, says: .go),
         Misbehaviour("bye", .afterInventory, says: .bye(.init())),
+        Misbehaviour("what is new, unasked", .afterInventory, says: .fresh(.init(entries: []))),
         Misbehaviour(
             "an offer", .afterInventory, says: .offer(.init(stage: .initial, first: 0, total: 0, entries: []))
         ),

@@ -70,8 +70,8 @@ final class FakePredecessor: Sendable {
     }
 
     /// Everything that comes before the successor initialises.
-    func handOver(_ inventory: Inventory) async throws {
-        try await self.sayHello()
+    func handOver(_ inventory: Inventory, _ change: (inout Message.Hello) -> Void = { _ in }) async throws {
+        try await self.sayHello(change)
         try await self.offer(inventory)
         try await self.hearHello()
         let received = UInt32(inventory.entries.count)

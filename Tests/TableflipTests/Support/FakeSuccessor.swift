@@ -180,13 +180,14 @@ final class FakeSuccessor: Sendable {
 
     /// Says that it is ready, and claims everything.
     func sayReady(
-        _ inventory: Inventory, probation: Probation = .none, milliseconds: UInt64 = 0, digest: UInt64? = nil
+        _ inventory: Inventory, probation: Probation = .none, milliseconds: UInt64 = 0, digest: UInt64? = nil,
+        fresh: UInt32 = 0
     ) async throws {
         try await self.peer.say(
             .ready(
                 .init(
                     digest: try digest ?? inventory.digest(),
-                    claimed: Array(repeating: true, count: inventory.entries.count), fresh: 0, probation: probation,
+                    claimed: Array(repeating: true, count: inventory.entries.count), fresh: fresh, probation: probation,
                     probationMilliseconds: milliseconds
                 )
             )
