@@ -12,10 +12,11 @@ final class FinalStates: Sendable {
 
     private struct State {
         var provided: [(name: String, version: UInt16, provide: Provide)] = []
-        var restored: [(name: String, versions: ClosedRange<UInt16>, restore: Restore)] = []
+        var handlers: [(name: String, versions: ClosedRange<UInt16>, restore: Restore)] = []
         /// As successor, by name.
         var received: [String: CarriedDescriptor] = [:]
-        var isRestored = false
+        /// Set when the handlers have returned; nil before they are called.
+        var restored: Latch<Void>?
     }
 
     private let state = Mutex(State())
@@ -34,13 +35,13 @@ final class FinalStates: Sendable {
         _ name: String, versions: ClosedRange<UInt16>, _ restore: @escaping Restore
     ) throws(UpgradeError) {
         try self.state.withLock { state throws(UpgradeError) in
-            if state.restored.contains(where: { $0.name == name }) { throw .duplicateState(name) }
-            state.restored.append((name, versions, restore))
+            if state.handlers.contains(where: { $0.name == name }) { throw .duplicateState(name) }
+            state.handlers.append((name, versions, restore))
         }
     }
 
     var hasProviders: Bool { self.state.withLock { !$0.provided.isEmpty } }
-    var hasWork: Bool { self.state.withLock { !$0.restored.isEmpty || !$0.received.isEmpty } }
+    var hasWork: Bool { self.state.withLock { !$0.handlers.isEmpty || !$0.received.isEmpty } }
 
     // MARK: As a predecessor
 
@@ -76,15 +77,22 @@ final class FinalStates: Sendable {
         }
     }
 
-    /// Before the readers of this process first read; what nobody restores is closed. A second time there is nothing to do.
+    /// Before the readers of this process first read; what nobody restores is closed. A second time there is nothing to do
+    /// but to wait until the first has ended.
     func restore() async throws {
-        let (handlers, received) = self.state.withLock { state in
+        let restored = Latch<Void>()
+        let (before, handlers, received) = self.state.withLock { state in
             defer {
-                state.isRestored = true
+                state.restored = state.restored ?? restored
                 state.received = [:]
             }
-            return (state.isRestored ? [] : state.restored, state.received)
+            return (state.restored, state.handlers, state.received)
         }
+        if let before {
+            _ = await before.wait()
+            return
+        }
+        defer { restored.set(()) }
         for (name, versions, restore) in handlers {
             let found = received[name]
             if let found { try HandedState.check(found.entry, versions) }

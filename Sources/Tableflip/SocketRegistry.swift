@@ -251,7 +251,10 @@ final class SocketRegistry: Sendable {
             defer { state.isSealed = true }
             return (!state.isSealed, state.isClosed ? state.carried : [])
         }
-        for descriptor in late { descriptor.close() }
+        for descriptor in late {
+            if !descriptor.isInherited { descriptor.unixPath?.remove() }
+            descriptor.close()
+        }
         return isFirst
     }
 

@@ -122,6 +122,7 @@ extension Engine {
     /// Tells the application to drain and return when its hooks have returned, or have had their time.
     func tellToLeave(_ reason: ExitReason) {
         self.isLeaving = true
+        self.withdrawResumption()
         // The application may end the process as soon as it hears of it.
         self.control?.answerTickets()
         self.ownership.leaving = reason

@@ -17,8 +17,8 @@ extension Engine {
         var number = 0
         var role = Role.successor
         var task: Task<Void, Never>?
-        /// They have not answered yet.
-        var isRunning = false
+        /// What they have not answered yet.
+        var running: ReaderChange.Kind?
         /// What they are asked when they have answered, or at this moment.
         var next: (role: Role, change: ReaderChange, deadline: Moment)?
     }
@@ -28,7 +28,7 @@ extension Engine {
     /// long to notice.
     func changeReaders(for role: Role, _ change: ReaderChange) {
         self.readerChanges.task?.cancel()
-        guard self.readerChanges.isRunning else { return self.beginReaderChange(for: role, change) }
+        guard self.readerChanges.running != nil else { return self.beginReaderChange(for: role, change) }
         let deadline = self.readerChanges.next?.deadline ?? Moment.now + self.timings.overtaking
         self.readerChanges.next = (role, change, deadline)
     }
@@ -41,14 +41,20 @@ extension Engine {
             self.feed(EngineInput.readersFinished(number: number, nil))
             return
         }
-        self.readerChanges.isRunning = true
+        self.readerChanges.running = change.kind
         self.readerChanges.task = change.make(of: readers) { inbox.send(.readersFinished(number: number, $0)) }
+    }
+
+    /// A process that leaves reads nothing any more.
+    func withdrawResumption() {
+        if self.readerChanges.running == .resume { self.readerChanges.task?.cancel() }
+        if self.readerChanges.next?.change.kind == .resume { self.readerChanges.next = nil }
     }
 
     func readersFinished(_ number: Int, _ failure: UpgradeError?) {
         // Of a change that was not waited for any longer.
         guard number == self.readerChanges.number else { return }
-        self.readerChanges.isRunning = false
+        self.readerChanges.running = nil
         self.readerChanges.task = nil
         // Overtaken by a later change: its result says nothing about now.
         if let next = self.readerChanges.next { return self.beginReaderChange(for: next.role, next.change) }

@@ -55,7 +55,10 @@ struct ReaderChange: Sendable {
                     do {
                         switch kind {
                         case .pause: try await reader.pause()
-                        case .resume: try await reader.resume()
+                        case .resume:
+                            // What was asked for later may have been done already.
+                            try Task.checkCancellation()
+                            try await reader.resume()
                         }
                         return nil
                     } catch {

@@ -111,6 +111,37 @@ import Darwin
         }
     }
 
+    @Test(arguments: Kernel.allCases)
+    func `a process that is told to stop before its readers read again leaves them as they are`(
+        _ kernel: Kernel
+    ) async throws {
+        let reader = FakeReader()
+        let (pausing, gate) = (Latch<Void>(), Latch<Void>())
+        reader.script {
+            $0.pause = {
+                pausing.set(())
+                await Task { _ = await gate.wait() }.value
+            }
+        }
+        var patience = Patience()
+        patience.overtaking = .seconds(600)
+        try await Stage.serving(kernel, reader: reader, patience: patience) { stage in
+            let before = reader.journal.all
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady()
+            try await pausing.value("pause")
+            try await successor.end(.signalled(11))
+            stage.upgrader.stop()
+            _ = await stage.upgrader.exit
+            gate.set(())
+            _ = try await upgrade.failure
+            try await eventually("the late pause") { reader.journal.all.last == "reader: paused" }
+            try await stage.fence()
+            #expect(reader.journal.all == before + ["reader: pause", "reader: paused"])
+        }
+    }
+
     // MARK: The two do not agree
 
     @Test(arguments: Kernel.allCases)

@@ -522,6 +522,54 @@ import Darwin
         }
     }
 
+    /// What it restores comes before it reads, also where it must serve after all.
+    @Test(arguments: Kernel.allCases)
+    func `a successor that is called back while it restores reads nothing until it has`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        let reader = FakeReader()
+        let (isAsked, mayAnswer) = (Latch<Void>(), Latch<Void>())
+        var patience = Patience()
+        patience.overtaking = .milliseconds(50)
+        try await Stage.successor(kernel, of: predecessor, patience: patience) { stage in
+            stage.upgrader.register(reader)
+            try stage.upgrader.restoreFinalState("cache", versions: 1...1) { [journal = reader.journal] _ in
+                isAsked.set(())
+                await Task { _ = await mayAnswer.wait() }.value
+                journal.note("restored")
+            }
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go)
+            try await isAsked.value("the state to be asked for")
+            try await predecessor.peer.say(.abort(.init(code: "rolledBack", message: "", cure: "")))
+            try await predecessor.peer.expectAbort(.predecessorAborted)
+            try await predecessor.die()
+            try await stage.fence()
+            #expect(reader.journal.all == ["reader: pause", "reader: paused"])
+            mayAnswer.set(())
+            _ = try await stage.events.first(.owner)
+            try await ready.value
+            // Once: the reading that was taken back does not begin.
+            #expect(
+                reader.journal.all
+                    == ["reader: pause", "reader: paused", "restored", "reader: resume", "reader: resumed"])
+        }
+    }
+
+    /// It may have bound them before it looked at what had become of the upgrade.
+    @Test(arguments: Kernel.allCases)
+    func `a path that is bound after the successor was sent home does not stay`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        let directory = try TemporaryDirectory()
+        try await Stage.successor(kernel, of: predecessor) { stage in
+            try await predecessor.peer.say(.abort(.init(code: "rolledBack", message: "", cure: "")))
+            guard case .failed = await stage.upgrader.exit else { throw TimedOut(what: "the end of the upgrade") }
+            _ = try stage.upgrader.listen(on: .unix(path: directory("late.sock")))
+            _ = try await stage.requestReady().failure
+            #expect(!directory.names.contains("late.sock"))
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `a successor that cannot pause ends rather than to say that it has`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
