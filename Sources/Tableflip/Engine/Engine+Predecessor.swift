@@ -467,7 +467,7 @@ extension Engine {
 
     private func signalSuccessor(_ signal: CInt) {
         guard let attempt else { return }
-        // Both are certain to be what we mean: our child is not reaped yet, and the other one's life is watched.
+        // Neither number can be another's yet: the end of each is watched, and has not been seen.
         if let process = attempt.process, !attempt.childIsGone { self.context.signal(process.id, signal) }
         if attempt.lifeNumber != nil { self.context.signal(attempt.successor, signal) }
     }

@@ -11,7 +11,7 @@ final class Takeover {
     var channel: ChannelSocket?
     /// Nothing more is to be read from it.
     var channelIsOver = false
-    /// By the kernel's word; 0 until it has said hello, and when it has left.
+    /// As its hello says, and nothing is signalled on the strength of that; 0 before, and when it has left.
     var predecessor: CInt = 0
     /// Tells of its end.
     var life: OwnedDescriptor?

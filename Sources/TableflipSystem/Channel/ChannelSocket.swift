@@ -205,6 +205,8 @@ package final class ChannelSocket {
             case EINTR: return true
             case EAGAIN: return false
             case ECONNRESET, ENOTCONN: return try self.noteEnd()  // the peer closed with data unread
+            // Darwin's way to say that there is no room for the descriptors.
+            case EMSGSIZE, EMFILE: throw .descriptorsDropped
             default:
                 self.fail("recvmsg")
                 return false

@@ -45,8 +45,7 @@ package struct NotifySocket: Hashable, Sendable {
             takingOwnershipOf: try check("socket") { tf_socket(AF_UNIX, Platform.datagram, 0) })
         let number = socket.borrowed
         try target.connect(number)
-        let clock = SuspendingClock()
-        let deadline = clock.now + patience
+        let deadline = Moment.now + patience
         while true {
             // SAFETY: both buffers live through the call, which reads no more than the lengths given.
             let sent = bytes.withUnsafeBytes { bytes in
@@ -57,7 +56,7 @@ package struct NotifySocket: Hashable, Sendable {
             if sent >= 0 { return }
             let failure = SystemCallError("sendmsg")
             if failure.number == EINTR { continue }
-            let left = clock.now.duration(to: deadline)
+            let left = Moment.now.duration(to: deadline)
             guard failure.number == EAGAIN, left > .zero else { throw failure }
             var poll = Poll<Void>()
             poll.add((), number, Int16(POLLOUT))
@@ -75,13 +74,12 @@ package struct NotifySocket: Hashable, Sendable {
         try self.send(["BARRIER=1"], descriptors: [writing.borrowed], within: patience)
         writing.close()
         // The manager closes its copy when it comes to the message: that was the last one.
-        let clock = SuspendingClock()
-        let deadline = clock.now + patience
+        let deadline = Moment.now + patience
         while true {
             var poll = Poll<Void>()
             poll.add((), reading.borrowed, Poll<Void>.readable)
-            if !poll.wait(max(.zero, clock.now.duration(to: deadline))).isEmpty { return true }
-            if clock.now >= deadline { return false }
+            if !poll.wait(max(.zero, Moment.now.duration(to: deadline))).isEmpty { return true }
+            if deadline <= Moment.now { return false }
         }
     }
 
