@@ -32,16 +32,12 @@ public final class AcceptGate: SocketReader, LoopReader {
 
         func countOut() {
             self.initialising -= 1
-            if self.initialising == 0, let promise = self.whenEmpty {
-                self.whenEmpty = nil
-                promise.succeed()
-            }
+            if self.initialising == 0 { self.ended() }
         }
 
         /// Nothing passes any more.
         func ended() {
-            self.whenEmpty?.succeed()
-            self.whenEmpty = nil
+            self.whenEmpty.take()?.succeed()
         }
     }
 

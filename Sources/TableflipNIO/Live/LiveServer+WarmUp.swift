@@ -19,7 +19,8 @@ extension LiveServer {
     /// and that is closed afterwards. The application's handlers see it like any other.
     ///
     /// What is sent is sent as it is. A server that speaks TLS does not take that for a request: there this throws, whatever
-    /// the request.
+    /// the request. Nor does one that hands its connections to the program as a sequence, before the program iterates over
+    /// it.
     /// - Parameters:
     ///   - request: what is sent.
     ///   - limit: how long the first bytes of the answer may take.

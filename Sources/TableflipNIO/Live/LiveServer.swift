@@ -54,7 +54,8 @@ public final class LiveServer: SocketReader, LoopReader {
     ///   - upgrader: where the server registers as a reader.
     ///   - group: the event loops; connections are spread over all of them, also those that come from a predecessor.
     ///   - spread: over how much time those connections are told to end that cannot move; zero: at once.
-    ///   - configure: changes the bootstrap, for options of the server channel. Its child settings are not used.
+    ///   - configure: changes the bootstrap, for options of the server channel. What connections need belongs into `setUp`:
+    ///     its child options would not reach those that come from a predecessor, and its child initialiser is not used.
     ///   - setUp: builds the pipeline, on the connection's event loop. If it throws, the connection is closed.
     /// - Returns: the server.
     /// - Throws: `UpgradeError` where the listener has been handed on already; else what NIO throws.
@@ -154,6 +155,9 @@ public final class LiveServer: SocketReader, LoopReader {
     ///
     /// After a stop, connections at rest are closed at once, and the others when they have been answered. After a
     /// rollback they stay until their peers have been told, as nobody takes them.
+    ///
+    /// A stop reaches a server when it is asked this. Several are asked at the same time (`async let`), for one that is
+    /// asked after another has drained would accept until then.
     /// - Throws: what NIO throws when the server channel cannot be closed.
     public func drained() async throws {
         let reason = await self.upgrader.exit

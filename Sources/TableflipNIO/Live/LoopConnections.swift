@@ -29,7 +29,7 @@ final class LoopConnections {
         case finishing(now: Bool)
     }
 
-    enum Departure {
+    enum Leaving {
         case ended
         case parked
     }
@@ -96,7 +96,7 @@ final class LoopConnections {
         self.counts.opened()
     }
 
-    func leave(_ head: ConnectionHead, as departure: Departure) {
+    func leave(_ head: ConnectionHead, as leaving: Leaving) {
         guard let index = head.index else { return }
         head.index = nil
         let last = self.heads.removeLast()
@@ -105,8 +105,8 @@ final class LoopConnections {
             last.index = index
         }
         // Counted as on its way before it is no longer counted here: nobody may see a moment without it.
-        if departure == .parked { self.inTransit += 1 }
-        self.counts.left(drained: departure == .ended && self.isLeaving)
+        if leaving == .parked { self.inTransit += 1 }
+        self.counts.left(drained: leaving == .ended && self.isLeaving)
         self.noteIfEmpty()
     }
 
