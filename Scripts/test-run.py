@@ -327,6 +327,38 @@ def notifications(is_init):
         manager.close()
 
 
+def strangers_are_not_heard(_):
+    """The kernel has no id for a sender outside the runner's namespace, and the socket's name is there for all to read."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, tempfile.TemporaryFile("w+") as errors:
+        manager.bind(f"\0tableflip-test-{os.getpid()}-stranger")
+        manager.setblocking(False)
+        script = "trap 'exit 7' TERM; sleep 60 & echo $NOTIFY_SOCKET $!; while :; do wait; done"
+        process = subprocess.Popen(
+            [*NAMESPACES, RUNNER, "--wait", "1", "--", "sh", "-c", script], stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=dict(os.environ, NOTIFY_SOCKET="@" + manager.getsockname()[1:].decode()))
+        try:
+            name, other = process.stdout.readline().split()
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
+                for _ in range(3):
+                    stranger.sendto(f"MAINPID={other}\nSTATUS=mine".encode(), name.replace("@", "\0", 1))
+
+            def said():
+                errors.seek(0)
+                return errors.read()
+
+            until("a word about the stranger", lambda: "outside this PID namespace" in said())
+            os.kill(Container._child(process.pid), signal.SIGTERM)
+            check(process.wait(PATIENCE) == 7, "the signal reached another process: status", process.returncode, said())
+            check(said().count("\n") == 1, said())
+            try:
+                check(False, "the manager was told", manager.recv(4096))
+            except BlockingIOError:
+                return "who is outside its namespace names no process, and tells its manager nothing"
+        finally:
+            process.kill()
+            process.wait(PATIENCE)
+
+
 def mistakes(_):
     cases = {
         (): 64, ("--nonsense",): 64, ("program",): 64, ("--",): 64, ("--wait", "soon", "--", "true"): 64,
@@ -369,6 +401,7 @@ TESTS = {
     unknown_end: [False],
     signals_reach_the_program: [False],
     notifications: [True, False],
+    strangers_are_not_heard: [True],
 }
 
 

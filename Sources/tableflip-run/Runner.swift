@@ -33,6 +33,7 @@ struct Runner {
     /// When the process in charge has ended: how long the others have.
     private var deadline: SuspendingClock.Instant?
     private var managerFailed = false
+    private var hasIgnoredStranger = false
     private let clock = SuspendingClock()
 
     init(_ plan: Arguments.Plan) throws(UpgradeError) {
@@ -130,7 +131,11 @@ struct Runner {
 
     private mutating func readNotifications() {
         while let arrival = self.listener.receive() {
-            if let sender = arrival.sender, !self.believes(sender.process, sender.user) { continue }
+            guard let sender = arrival.sender else {
+                self.ignoreStranger()
+                continue
+            }
+            guard self.believes(sender.process, sender.user) else { continue }
             let notification = Notification(arrival.bytes)
             if let main = notification.main { self.follow(main) }
             self.passOn(notification.rest, arrival.descriptors.map(\.borrowed))
@@ -143,6 +148,12 @@ struct Runner {
         if process == self.lineage.current { return true }
         guard self.descent.includes(process) else { return false }
         return user == 0 || user == getuid() || user == Self.user(of: self.lineage.current)
+    }
+
+    /// Where the kernel has no id for a sender, it is none of ours: whatever the program starts has one here.
+    private mutating func ignoreStranger() {
+        if !self.hasIgnoredStranger { Run.say("a notification from outside this PID namespace is ignored") }
+        self.hasIgnoredStranger = true
     }
 
     private static func user(of process: CInt) -> UInt32? {

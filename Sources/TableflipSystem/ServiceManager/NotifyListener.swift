@@ -19,7 +19,7 @@ package final class NotifyListener: Sendable {
         package var bytes: [UInt8]
         /// Closed with their last reference.
         package var descriptors: [OwnedNumber]
-        /// By the kernel's word; nil where it does not say.
+        /// By the kernel's word; nil where it does not say, as on Linux of a process outside this one's PID namespace.
         package var sender: (process: CInt, user: UInt32)?
     }
 
