@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import traceback
 
@@ -359,6 +360,43 @@ def strangers_are_not_heard(_):
             process.wait(PATIENCE)
 
 
+def a_flood_delays_nothing(_):
+    """What strangers send keeps no signal from the program, however much of it there is."""
+    limit = "/proc/sys/net/unix/max_dgram_qlen"  # of this network
+    usual = text(limit)
+    with open(limit, "w") as file:
+        file.write("4000")
+    process = subprocess.Popen(
+        [RUNNER, "--", "sh", "-c", "trap 'echo heard; exit 7' TERM; echo $NOTIFY_SOCKET; while :; do sleep 0.1; done"],
+        stdout=subprocess.PIPE, text=True)
+    try:
+        name = process.stdout.readline().strip().replace("@", "\0", 1)
+        process.send_signal(signal.SIGSTOP)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
+            stranger.setsockopt(socket.SOL_SOCKET, 32, 1 << 26)  # SO_SNDBUFFORCE
+            stranger.settimeout(PATIENCE)
+
+            def unread():
+                return struct.unpack("i", fcntl.ioctl(stranger, termios.TIOCOUTQ, bytes(4)))[0]
+
+            for _ in range(3000):
+                stranger.sendto(b"STATUS=mine", name)
+            whole = unread()
+            process.send_signal(signal.SIGCONT)
+            until("the first to be read", lambda: unread() < whole)
+            process.send_signal(signal.SIGTERM)
+            check(process.stdout.readline() == "heard\n", "the program did not hear of it")
+            left = unread() / whole
+            check(left > 0, "the program heard of it when everything had been read")
+        check(process.wait(PATIENCE) == 7, "status", process.returncode)
+        return f"the program heard of SIGTERM when {left:.0%} of 3000 notifications were unread"
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+        with open(limit, "w") as file:
+            file.write(usual)
+
+
 def mistakes(_):
     cases = {
         (): 64, ("--nonsense",): 64, ("program",): 64, ("--",): 64, ("--wait", "soon", "--", "true"): 64,
@@ -402,6 +440,7 @@ TESTS = {
     signals_reach_the_program: [False],
     notifications: [True, False],
     strangers_are_not_heard: [True],
+    a_flood_delays_nothing: [False],
 }
 
 

@@ -86,7 +86,7 @@ struct Runner {
         while true {
             for source in self.wait() {
                 switch source {
-                case .notifications: self.readNotifications()
+                case .notifications: self.readNotifications(atMost: Self.notificationsPerTurn)
                 case .signals: self.readSignals()
                 case .mainProcess: self.mainProcessEnded()
                 }
@@ -129,8 +129,15 @@ struct Runner {
 
     // MARK: Notifications
 
-    private mutating func readNotifications() {
-        while let arrival = self.listener.receive() {
+    /// A flood lets the signals have their turn.
+    private static let notificationsPerTurn = 64
+    /// More than the socket's queue holds (net.unix.max_dgram_qlen: 10, or 512 where systemd has set it): what a process
+    /// said before it ended is among them.
+    private static let notificationsPerEnd = 1024
+
+    private mutating func readNotifications(atMost limit: Int) {
+        for _ in 0..<limit {
+            guard let arrival = self.listener.receive() else { return }
             guard let sender = arrival.sender else {
                 self.ignoreStranger()
                 continue
@@ -146,8 +153,9 @@ struct Runner {
     /// well send signals to the process in charge.
     private func believes(_ process: CInt, _ user: UInt32) -> Bool {
         if process == self.lineage.current { return true }
-        guard self.descent.includes(process) else { return false }
-        return user == 0 || user == getuid() || user == Self.user(of: self.lineage.current)
+        // In this order: to look for a process among the descendants takes longer, for which strangers could make it do.
+        guard user == 0 || user == getuid() || user == Self.user(of: self.lineage.current) else { return false }
+        return self.descent.includes(process)
     }
 
     /// Where the kernel has no id for a sender, it is none of ours: whatever the program starts has one here.
@@ -192,7 +200,7 @@ struct Runner {
             let process = tf_dead_child()
             if process == 0 { return true }
             // What it said last comes first: it may have named the next one.
-            self.readNotifications()
+            self.readNotifications(atMost: Self.notificationsPerEnd)
             guard process > 0 else { return self.watch != nil && self.lineage.ending == nil }
             var end = tf_exit()
             guard tf_reap(process, false, &end) == 0, end.reaped else { continue }
