@@ -47,8 +47,9 @@ fi
 trap 'rmdir "$lock"' EXIT
 
 # A link is replaced by rename(2): at no time is it missing. GNU and BSD call "do not follow the link" differently.
+# One that is left over, because this was killed between the two, is replaced, and not followed into the release.
 flip() {
-    ln -s "$1" "$lock.link"
+    ln -sfn "$1" "$lock.link"
     mv -Tf "$lock.link" "$link" 2>/dev/null || mv -fh "$lock.link" "$link"
 }
 

@@ -66,16 +66,40 @@ struct ReleaseFlipTests {
     /// The upgrade goes on without the command that asked for it.
     @Test(arguments: [SIGTERM, SIGKILL, SIGPIPE])
     func `A command that is killed leaves the link at the new release`(_ signal: CInt) async throws {
+        try await Self.withReleases("kill -\(signal) $$") { directory, flip in
+            let result = try await flip(["2"], [])
+            #expect(result.status == 128 + signal && result.errors.contains("it is not known what serves"), "\(result)")
+            #expect(try Self.target(directory) == "releases/2")
+        }
+    }
+
+    /// Releases 1 and 2, of which 1 runs, and a command that does this.
+    private static func withReleases(
+        _ command: String,
+        _ body: (URL, _ flip: ([String], _ launcher: [String]) async throws -> Ctl.Result) async throws -> Void
+    ) async throws {
         try await TemporaryDirectory.with("releases", "releases/1", "releases/2") { directory in
             try FileManager.default.createSymbolicLink(
                 atPath: directory.appending(path: "current").path, withDestinationPath: "releases/1")
-            let command = directory.appending(path: "ctl")
-            try Script.write("kill -\(signal) $$", to: command)
-            let result = try await Ctl(
-                [directory.path, "2"], program: Self.script, environment: ["TABLEFLIPCTL": command.path]
-            ).result()
-            #expect(result.status == 128 + signal && result.errors.contains("it is not known what serves"), "\(result)")
+            let program = directory.appending(path: "ctl")
+            try Script.write(command, to: program)
+            try await body(directory) { arguments, launcher in
+                try await Ctl(
+                    [directory.path] + arguments, program: Self.script, launcher: launcher,
+                    environment: ["TABLEFLIPCTL": program.path]
+                ).result()
+            }
+        }
+    }
+
+    @Test func `What a flip that was killed has left does not decide the next one`() async throws {
+        try await Self.withReleases("exit 0") { directory, flip in
+            try FileManager.default.createSymbolicLink(
+                atPath: directory.appending(path: ".release-flip.link").path, withDestinationPath: "releases/1")
+            let result = try await flip(["2"], [])
+            #expect(result.status == 0, "\(result)")
             #expect(try Self.target(directory) == "releases/2")
+            #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path + "/releases/1").isEmpty)
         }
     }
 }
