@@ -25,7 +25,11 @@ extension Engine {
         case .startCheck: self.startCheck()
         case .sendCommit: self.takeover.channel?.send(.commit)
         case .takeOwnership: self.changeOwnership(.taking)
-        case .sendCommitted: self.takeover.channel?.send(.committed)
+        case .sendCommitted:
+            guard let channel = self.takeover.channel else { break }
+            // Connections come next, the first of them before it is known how many there will be.
+            self.makeRoom(forConnections: FrameHeader.maximumDescriptors)
+            channel.send(.committed)
         case .settle:
             self.context.sockets.answersToNobody()
             for (name, problem) in self.context.sockets.adjust() {
@@ -360,7 +364,10 @@ extension Engine {
 
     private func adopt(_ batch: Message.ConnectionBatch, _ descriptors: consuming DescriptorBatch) {
         guard self.successor.phase == .owner else { return self.predecessorMisbehaved("sent connections too early") }
-        self.takeover.announced = max(self.takeover.announced, Int(batch.announced))
+        if Int(batch.announced) > self.takeover.announced {
+            self.takeover.announced = Int(batch.announced)
+            self.makeRoom(forConnections: self.takeover.announced)
+        }
         self.takeover.connections += batch.entries.count
         var descriptors = descriptors
         var arrived: [String: [LiveDescriptor]] = [:]
@@ -399,6 +406,13 @@ extension Engine {
             }
             inbox.send(.adopted(batch: number))
         }
+    }
+
+    /// Beside what was inherited, and what this process has accepted by itself. The kernel drops what has no room, and the
+    /// channel would end: nobody would serve the connections that are on their way.
+    private func makeRoom(forConnections count: Int) {
+        let own = max(0, self.context.readers.connectionCounts.open)
+        ResourceLimits.allowDescriptors(self.takeover.received + own + count)
     }
 
     /// A bad one would stop a framework that adopts it.

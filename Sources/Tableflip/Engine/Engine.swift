@@ -184,6 +184,10 @@ final class Engine {
         }
         let before = self.successor.phase
         let actions = self.successor.handle(event)
+        // It goes on, and nobody else would say why nothing comes any more.
+        if case .violated(let failure) = event, before == .owner {
+            self.logger.error("no more connections come from the predecessor: \(failure)")
+        }
         if before != self.successor.phase {
             self.logger.trace("phase", metadata: ["from": "\(before)", "to": "\(self.successor.phase)"])
         }

@@ -124,6 +124,46 @@ import Darwin
         }
     }
 
+    /// How many it has accepted by itself does not matter.
+    @Test(arguments: [0, 700])
+    func `a limit on open files that is too low for what comes is raised`(_ own: Int) async {
+        await #expect(processExitsWith: .success) { [own] in
+            let reader = FakeReader()
+            let (count, step) = (1000 - own, 100)
+            let accepted = Mutex<[Held]>([])
+            let kept = Mutex<[FakeReader.Adopted]>([])
+            reader.script {
+                $0.counts.open = own
+                $0.resume = {
+                    let connections = try (0..<own).map { _ in Held(try OwnedDescriptor(duplicating: 2)) }
+                    accepted.withLock { $0 = connections }
+                }
+                $0.adopt = { connection in kept.withLock { $0.append(connection) } }
+            }
+            // As much as a successor has in any case.
+            try setDescriptorLimit(soft: FrameHeader.maximumDescriptors + 512)
+            try await AdoptTests().owner(.current, [reader]) { _, predecessor in
+                let pair = try Pair()
+                let entries = Array(
+                    repeating: Message.ConnectionBatch.Entry(listener: "web", unread: [], state: []), count: step)
+                for _ in 0..<count / step {
+                    try await predecessor.peer.say(
+                        .connections(.init(announced: UInt32(count), entries: entries)),
+                        with: Array(repeating: pair.one.number, count: step)
+                    )
+                }
+                var received: UInt32 = 0
+                while received < count,
+                    case .acknowledgement(let next) = try await predecessor.peer.nextMessage().message
+                {
+                    received = next.received
+                }
+                #expect(received == count)
+                #expect(kept.withLock { $0.count } == count)
+            }
+        }
+    }
+
     /// The predecessor takes the number for the first so many that it sent.
     @Test(arguments: Kernel.allCases)
     func `what is adopted before an earlier connection is acknowledged with it, and not in its place`(
@@ -252,6 +292,18 @@ import Darwin
             _ = try await stage.events.first(.predecessorLeft)
         }
     }
+}
+
+private func setDescriptorLimit(soft: Int) throws {
+    var limit = rlimit()
+    #if canImport(Glibc)
+    let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    #else
+    let resource = RLIMIT_NOFILE
+    #endif
+    try check("getrlimit") { getrlimit(resource, &limit) }
+    limit.rlim_cur = rlim_t(soft)
+    try check("setrlimit") { setrlimit(resource, &limit) }
 }
 
 /// A reader that knows of nothing but pausing.
