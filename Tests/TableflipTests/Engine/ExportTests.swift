@@ -227,7 +227,10 @@ import Darwin
             reader.script { $0.export = { await connections.export($0) } }
             try await Stage.serving(kernel, reader: reader) { stage in
                 let successor = try await self.successor(in: stage)
-                _ = try await self.take(2, successor, connections, acknowledging: 2)
+                // All have been sent.
+                var arrived = 0
+                while arrived < 5 { arrived += try await successor.peer.nextMessage().descriptors.count }
+                try await successor.peer.say(.acknowledgement(.init(.connections, received: 2)))
                 try await successor.peer.sayRaw(nonsense)
                 try await connections.areDone.value("the exports")
                 #expect(connections.succeeded.count == 2)
