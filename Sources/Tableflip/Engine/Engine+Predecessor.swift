@@ -652,14 +652,15 @@ extension Engine {
     }
 
     /// What was not acknowledged is still its exporter's, unless the successor has begun to serve it: what it has read
-    /// nobody knows, nor what it has answered. A successor that lives may begin at any time. Such a connection ends with
-    /// the successor's own copy.
+    /// nobody knows, nor what it has answered. A successor that lives may begin at any time, with all that has left this
+    /// process. Such a connection ends with the successor's own copy.
     private func failMoving(_ attempt: Attempt) {
         let moving = attempt.moving
         attempt.moving = []
+        let sent = moving.count - (attempt.channel?.unsentDescriptors ?? 0)
         var served = 0
-        for (connection, departure) in moving {
-            if !attempt.isDead || connection.isServed {
+        for (number, (connection, departure)) in moving.enumerated() {
+            if number < sent, !attempt.isDead || connection.isServed {
                 _ = connection.takeDescriptor()
                 served += 1
             }

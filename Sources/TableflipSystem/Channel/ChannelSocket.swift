@@ -40,6 +40,7 @@ package final class ChannelSocket {
     private var arrived = DescriptorBatch()
     private var outgoing: [Outgoing] = []
     private var outgoingStart = 0
+    private var droppedDescriptors = 0
     private var isOver = false
     /// Made when something is read. Room for most batches; more would cost a successor the page faults of its first touch.
     private var input: [UInt8] = []
@@ -102,7 +103,7 @@ package final class ChannelSocket {
     package func flush() {
         self.nextTry = nil
         // Nothing may follow what was not sent before that has been told.
-        if self.failure != nil { self.outgoingStart = self.outgoing.count }
+        if self.failure != nil { self.drop() }
         while self.outgoingStart < self.outgoing.count, self.writeFirst() {}
         if self.outgoingStart == self.outgoing.count {
             self.outgoing.removeAll(keepingCapacity: true)
@@ -131,7 +132,7 @@ package final class ChannelSocket {
             case EPIPE, ECONNRESET, ENOTCONN: break
             default: self.fail("sendmsg")
             }
-            self.outgoingStart = self.outgoing.count
+            self.drop()
             return false
         }
         first.offset += written
@@ -139,6 +140,17 @@ package final class ChannelSocket {
         self.outgoing[self.outgoingStart] = first
         if first.offset == first.bytes.count { self.outgoingStart += 1 }
         return true
+    }
+
+    /// What waits is not sent any more.
+    private func drop() {
+        self.droppedDescriptors = self.unsentDescriptors
+        self.outgoingStart = self.outgoing.count
+    }
+
+    /// How many of the descriptors, the last ones, have not left this process: not a byte of their messages has.
+    package var unsentDescriptors: Int {
+        self.outgoing[self.outgoingStart...].reduce(self.droppedDescriptors) { $0 + $1.descriptors.count }
     }
 
     /// The peer has taken descriptors out of the socket: more may go in.

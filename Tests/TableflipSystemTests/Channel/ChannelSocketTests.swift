@@ -58,8 +58,10 @@ import Darwin
         ours.send(.offer(1), descriptors: [-1])
         #expect(try #require(ours.deadline) <= Moment.now)
         // Nor does what comes behind it, until that is known.
+        ours.send(.offer(2), descriptors: [0, 0])
         ours.send(.go)
         #expect(ours.hear() == [.failed(SystemCallError("sendmsg", EBADF))])
+        #expect(ours.unsentDescriptors == 3)
         ours.send(.commit)
         #expect(theirs.hear() == [.message(.commit, []), .message(.commit, [])])
     }
@@ -132,6 +134,8 @@ import Darwin
             ours.send(batch, descriptors: [tracer.descriptor])
             theirs.send(batch, descriptors: [tracer.descriptor])
         }
+        // One has left, the beginning of its message at least.
+        #expect((1..<8).contains(ours.unsentDescriptors))
         // Neither call above has blocked, and neither socket has room for four megabytes.
         #expect(ours.interest & Int16(POLLOUT) != 0)
         #expect(theirs.interest & Int16(POLLOUT) != 0)
@@ -145,6 +149,7 @@ import Darwin
             ours.flush()
         }
         #expect(heard == (8, 8))
+        #expect(ours.unsentDescriptors == 0)
     }
 
     #if os(Linux)
@@ -350,6 +355,19 @@ import Darwin
         #expect(ours.hear() == [])
     }
 
+    @Test func `what was queued behind a message that had begun to leave has not left when the peer is gone`() throws {
+        let pair = try ChannelSocket.pair()
+        let ours = ChannelSocket(takingOwnershipOf: .init(takingOwnershipOf: pair.ours), capabilities: .current)
+        let blob = [UInt8](repeating: 7, count: WireLimit.connectionState)
+        let batch = Message.connections(.init(announced: 1, entries: [.init(listener: "", unread: blob, state: blob)]))
+        for _ in 0..<8 { ours.send(batch, descriptors: [0]) }
+        let unsent = ours.unsentDescriptors
+        #expect((1..<8).contains(unsent))
+        OwnedDescriptor(takingOwnershipOf: pair.theirs).close()
+        ours.send(batch, descriptors: [0])
+        #expect(ours.unsentDescriptors == unsent + 1)
+    }
+
     @Test func `an end with what we said unread is an end as well`() throws {
         let pair = try ChannelSocket.pair()
         let ours = ChannelSocket(takingOwnershipOf: .init(takingOwnershipOf: pair.ours), capabilities: .current)
@@ -367,9 +385,10 @@ import Darwin
         let pair = try ChannelSocket.pair()
         let ours = ChannelSocket(takingOwnershipOf: .init(takingOwnershipOf: pair.ours), capabilities: .current)
         OwnedDescriptor(takingOwnershipOf: pair.theirs).close()
-        for _ in 0..<100 { ours.send(.go) }
+        for _ in 0..<100 { ours.send(.offer(1), descriptors: [0]) }
         #expect(ours.interest & Int16(POLLOUT) == 0)
         #expect(ours.hearToTheEnd() == [.ended])
+        #expect(ours.unsentDescriptors == 100)
     }
 
     @Test func `reading can be stopped from within what is heard`() throws {

@@ -244,6 +244,44 @@ import Darwin
     }
 
     @Test(arguments: Kernel.allCases)
+    func `when the successor breaks the protocol, what has not left this process stays open here`(
+        _ kernel: Kernel
+    ) async throws {
+        // Two of these fill a message, and no socket has room for all.
+        let (count, perMessage) = (40, 2)
+        let pairs = try (0..<count).map { _ in try Pair() }
+        let blob = [UInt8](repeating: 7, count: 200 << 10)
+        let stayed = Latch<[Int]>()
+        let reader = FakeReader()
+        reader.script {
+            $0.export = { successor in
+                let connections = try pairs.map {
+                    LiveDescriptor(takingOwnershipOf: try $0.duplicate(), listener: "web", unread: blob, state: blob)
+                }
+                await #expect(throws: UpgradeError.self) { try await successor.send(connections) }
+                stayed.set(connections.indices.filter { connections[$0].takeDescriptor()?.borrowed != nil })
+            }
+        }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            let successor = try await self.successor(in: stage)
+            try await successor.peer.isSpokenTo()
+            try await successor.peer.sayRaw(Array("nonsense, and no frame".utf8))
+            let here = try await stayed.value("the connections that stay")
+            #expect(successor.isAlive)
+            var left = 0
+            var heard = try await successor.peer.next()
+            while case .message(.connections(let batch), _) = heard {
+                left += batch.entries.count
+                heard = try await successor.peer.next()
+            }
+            // A part of one more.
+            if case .violation(.endedInsideFrame) = heard { left += perMessage }
+            #expect(here == Array(left..<count))
+            #expect(!here.isEmpty)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `without a successor nothing can be sent`(_ kernel: Kernel) async throws {
         try await Stage.serving(kernel) { stage in
             let pair = try Pair()

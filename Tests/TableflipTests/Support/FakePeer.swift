@@ -118,6 +118,13 @@ final class FakePeer: @unchecked Sendable {
         }
     }
 
+    /// Waits until something has arrived, and leaves it in the socket.
+    func isSpokenTo() async throws {
+        try await self.onQueue { peer in
+            guard let channel = peer.channel, readable(channel.descriptor) else { throw TimedOut(what: "a word") }
+        }
+    }
+
     // MARK: -
 
     private func hearAll() {
