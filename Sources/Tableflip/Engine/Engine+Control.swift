@@ -196,7 +196,10 @@ extension Engine {
 
     /// Sends every client to the successor. To be called before the application hears that it should leave.
     func moveControlClients() {
-        guard let control, let attempt, !control.isEmpty else { return }
+        guard let control, let attempt else { return }
+        // The successor knows of no tickets: it would take an order that came too late for one that was carried out.
+        control.answerTickets()
+        guard !control.isEmpty else { return }
         guard !attempt.unclaimed.contains(control.listener.name) else { return control.sayGoodbye() }
         let clients = control.depart()
         attempt.announced += clients.count

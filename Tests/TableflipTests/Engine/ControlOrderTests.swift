@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+import Testing
+
+@testable import Tableflip
+
+/// What clients of the control socket ask for, and what they are told, where everything comes at once.
+@Suite(.timeLimit(.minutes(3))) struct ControlOrderTests {
+    /// An order that comes too late is not done: the old process knows that, and the new one would not.
+    @Test(
+        arguments: Kernel.allCases,
+        [(.rollback, .replaced), (.upgrade(ControlOrder()), .upgradeRunning)] as [(ControlRequest, UpgradeError.Code)]
+    )
+    func `who asks in the turn in which the successor becomes the owner is told the truth`(
+        _ kernel: Kernel, _ order: (request: ControlRequest, code: UpgradeError.Code)
+    ) async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory("control")
+        try await Stage.serving(kernel, { $0.controlSocket = .init(path: path) }) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            // Accepted: from the commit on nobody is.
+            let client = try FakeClient(path)
+            try await stage.fence()
+            _ = try await successor.becomeReady()
+            try await successor.peer.expect(.go)
+            try await successor.peer.expect(.commit)
+            try await stage.whileHeldUp {
+                client.say(order.request)
+                try await successor.peer.say(.committed)
+            }
+            let last = try await client.lastReply()
+            guard case .failed(let failure) = last else { throw TimedOut(what: "a failure, and heard \(last)") }
+            #expect(failure.code == order.code.description)
+            #expect(try await upgrade.value.successor == successor.id)
+        }
+    }
+}
