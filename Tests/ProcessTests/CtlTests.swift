@@ -87,6 +87,22 @@ struct CtlTests {
                 #expect(ContinuousClock.now - began < .seconds(20))
                 // The command may know before the process has written it down.
                 #expect(try await server.outcome(of: server.current, from: mark).phase == "failed")
+                #expect(Self.failures(in: server.errorText) == 1, "\(server.errorText)")
+            }
+        }
+    }
+
+    /// Whoever asked for them.
+    private static func failures(in log: String) -> Int { log.components(separatedBy: "upgrade failed: ").count - 1 }
+
+    @Test func `An upgrade that a signal asks for and that fails is in the log once`() async throws {
+        try await Server.controlled { server in
+            try await server.unharmed {
+                try server.misbehave("exit 3")
+                let mark = server.mark
+                server.requestUpgrade(of: server.current)
+                #expect(try await server.outcome(of: server.current, from: mark).phase == "failed")
+                #expect(Self.failures(in: server.errorText) == 1, "\(server.errorText)")
             }
         }
     }
@@ -310,6 +326,7 @@ struct CtlTests {
                     let hanging = try await rehearse("--timeout", "500ms")
                     #expect(hanging.status == 1 && hanging.errors.contains("was not ready within"), "\(hanging)")
                     try server.misbehave("")
+                    #expect(Self.failures(in: server.errorText) == 0, "no upgrade: \(server.errorText)")
                 }
                 // It has the path now; the next one would leave it.
                 try FileManager.default.removeItem(at: wanted)

@@ -70,6 +70,7 @@ extension Engine {
     func refuseUpgrade(_ refusal: UpgradeError, _ request: UpgradeRequest) {
         self.emit(
             .refused, peer: self.attempt?.successor, error: refusal, isRehearsal: request.rehearsal != nil)
+        if request.isBySignal { self.logFailure(refusal) }
         request.reply(.failure(refusal))
     }
 
@@ -104,6 +105,7 @@ extension Engine {
             )
             self.attempt?.theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
         } catch {
+            if request.rehearsal == nil { self.logFailure(error) }
             self.emit(.failed, error: error, isRehearsal: request.rehearsal != nil)
             return request.reply(.failure(error))
         }
@@ -520,13 +522,20 @@ extension Engine {
         let stops = failure.code == .stopping
         var failure = failure.whileServing(stops ? .nobody : .predecessor)
         failure.isRollback = attempt.wentLive && !stops
-        if failure.isRollback { self.noteRollback(attempt, failure) }
+        if failure.isRollback {
+            self.noteRollback(attempt, failure)
+        } else if attempt.rehearsal == nil {
+            self.logFailure(failure)
+        }
         self.emit(
             failure.isRollback ? .rolledBack : .failed, peer: attempt.successor,
             elapsed: attempt.began.duration(to: Moment.now), error: failure, isRehearsal: attempt.rehearsal != nil
         )
         attempt.answer(.failure(failure))
     }
+
+    /// Whoever asked: an answer is heard by one, and perhaps by nobody.
+    private func logFailure(_ failure: UpgradeError) { self.logger.error("upgrade failed: \(failure)") }
 
     /// Turns what the machine went through into events.
     func noteProgress(from before: PredecessorMachine.State, to now: PredecessorMachine.State) {

@@ -241,14 +241,7 @@ final class Engine {
             let number = signal.number
             if self.context.configuration.signals.upgrade.contains(number) {
                 self.logger.info("upgrade by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])
-                self.feed(
-                    EngineInput.upgrade(
-                        UpgradeRequest { [logger] result in
-                            // Success is logged by the engine itself.
-                            if case .failure(let error) = result { logger.error("upgrade failed: \(error)") }
-                        }
-                    )
-                )
+                self.feed(EngineInput.upgrade(UpgradeRequest(reply: { _ in }, isBySignal: true)))
             } else if self.context.configuration.signals.stop.contains(number) {
                 guard self.isNewStop(signal) else { continue }
                 self.logger.info("stop by signal", metadata: ["signal": "\(ProcessID.name(ofSignal: number))"])

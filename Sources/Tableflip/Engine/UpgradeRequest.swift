@@ -21,6 +21,8 @@ struct UpgradeRequest: Sendable {
     var probation: Duration?
     /// It is to go as far as ready, and back.
     var rehearsal: Rehearsal?
+    /// Nobody hears the answer: that it was refused is to be in the log.
+    var isBySignal = false
 
     /// What is wrong with it, whoever has asked.
     var problem: UpgradeError? {
