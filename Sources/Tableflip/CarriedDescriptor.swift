@@ -14,6 +14,8 @@ public final class CarriedDescriptor: Sendable {
     private let held: Mutex<Held>
     /// What only few have: there may be thousands of others.
     private let binding: Binding?
+    /// Who serves if something fails here; nil: whoever asks for it says so.
+    let facts: EngineFacts?
 
     /// The name it is known by across upgrades.
     public var name: String { self.entry.name }
@@ -43,9 +45,10 @@ public final class CarriedDescriptor: Sendable {
     /// process answers for it; see ``remember(_:)``.
     init(
         _ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor, unixPath: UnixPath? = nil,
-        isInherited: Bool = false
+        isInherited: Bool = false, facts: EngineFacts? = nil
     ) {
         self.entry = entry
+        self.facts = facts
         self.binding = entry.kind == .listener || entry.kind == .datagram ? Binding(unixPath) : nil
         self.isInherited = isInherited
         let inode = isInherited ? nil : DescriptorFacts.inode(of: descriptor.borrowed)
@@ -62,10 +65,16 @@ public final class CarriedDescriptor: Sendable {
     /// - Returns: the descriptor.
     /// - Throws: ``UpgradeError`` with the code `wrongMoment` once it has been handed on.
     public func duplicate() throws(UpgradeError) -> OwnedDescriptor {
+        guard let facts else { return try self.makeDuplicate() }
+        return try facts.telling { () throws(UpgradeError) in try self.makeDuplicate() }
+    }
+
+    private func makeDuplicate() throws(UpgradeError) -> OwnedDescriptor {
         let result = self.withDescriptor { number -> Result<CInt, UpgradeError> in
             guard let number else {
                 return .failure(
-                    UpgradeError(.wrongMoment, "\(self.entry.name) has been handed on and is closed here")
+                    UpgradeError(
+                        .wrongMoment, "\(self.entry.name) has been handed on and is closed here", serving: .successor)
                 )
             }
             do throws(SystemCallError) {

@@ -38,13 +38,19 @@ public final class Listener: Sendable {
     /// A duplicate for those who would take any number and trap on a bad one.
     package func duplicate(as kind: DescriptorKind) throws(UpgradeError) -> OwnedDescriptor {
         let duplicate = try self.duplicate()
-        try Upgrader.check(duplicate, is: kind, self.name)
+        let number = duplicate.borrowed
+        try self.telling { () throws(UpgradeError) in try Upgrader.check(number, is: kind, self.name) }
         return duplicate
     }
 
     /// Calls listen(2) again with the queue that was asked for: some frameworks call it with a short one when they adopt a socket.
     package func restoreBacklog() throws(UpgradeError) {
         let failure = self.socket.withDescriptor { $0.flatMap { BoundSocket.restoreBacklog(of: $0, to: self.backlog) } }
-        if let failure { throw UpgradeError(.listenFailed, "\(self.name): \(failure)") }
+        guard let failure else { return }
+        try self.telling { () throws(UpgradeError) in throw UpgradeError(.listenFailed, "\(self.name): \(failure)") }
+    }
+
+    private func telling(_ call: () throws(UpgradeError) -> Void) throws(UpgradeError) {
+        if let facts = self.socket.facts { try facts.telling(call) } else { try call() }
     }
 }

@@ -75,12 +75,9 @@ final class OwnershipHooks: Sendable {
         timer.cancel()
         return failure.map { error in
             let doing = direction == .begin ? "becameOwner" : "losingOwnership"
-            return UpgradeError(
-                .ownershipFailed,
-                error is CancellationError
-                    ? "\(doing) did not finish within \(limit)" : "\(doing) failed: \(error)",
-                cure: error is CancellationError ? "See hookTimeout." : ""
-            )
+            return error is CancellationError
+                ? UpgradeError(.ownershipFailed, "\(doing) did not finish within \(limit)", cure: "See hookTimeout.")
+                : UpgradeError(.ownershipFailed, "\(doing) failed", becauseOf: error)
         }
     }
 

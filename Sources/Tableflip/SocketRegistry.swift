@@ -74,6 +74,9 @@ final class SocketRegistry: Sendable {
     }
 
     private let state = Mutex(State())
+    private let facts: EngineFacts
+
+    init(_ facts: EngineFacts = EngineFacts()) { self.facts = facts }
 
     // MARK: What the application asks for
 
@@ -83,7 +86,8 @@ final class SocketRegistry: Sendable {
     ) throws(UpgradeError) -> CarriedDescriptor {
         if let found = try self.claim(entry) { return found }
         do throws(UpgradeError) {
-            let made = CarriedDescriptor(entry, try make(), unixPath: unixPath.flatMap { UnixPath($0) })
+            let made = CarriedDescriptor(
+                entry, try make(), unixPath: unixPath.flatMap { UnixPath($0) }, facts: self.facts)
             self.state.withLock { $0.carried.append(made) }
             return made
         } catch {
@@ -117,26 +121,28 @@ final class SocketRegistry: Sendable {
     func add(
         _ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor
     ) throws(UpgradeError) -> CarriedDescriptor {
-        let added = CarriedDescriptor(entry, descriptor)
-        try self.state.withLock { state throws(UpgradeError) in
-            if state.isFrozen || state.isClosed {
-                throw UpgradeError(
-                    .wrongMoment,
-                    "\(entry.name) was added "
-                        + (state.isClosed ? "after the service was handed on" : "during an upgrade"),
-                    cure: state.isClosed
-                        ? "" : "Wait for the upgrade's outcome: it carries what was there when it began.",
-                    serving: state.isClosed ? .successor : .predecessor
-                )
+        let added = CarriedDescriptor(entry, descriptor, facts: self.facts)
+        try self.facts.telling { () throws(UpgradeError) in
+            try self.state.withLock { state throws(UpgradeError) in
+                if state.isFrozen || state.isClosed {
+                    throw UpgradeError(
+                        .wrongMoment,
+                        "\(entry.name) was added "
+                            + (state.isClosed ? "after the service was handed on" : "during an upgrade"),
+                        cure: state.isClosed
+                            ? "" : "Wait for the upgrade's outcome: it carries what was there when it began.",
+                        serving: state.isClosed ? .successor : .predecessor
+                    )
+                }
+                if state.unclaimed(entry.name) != nil {
+                    throw UpgradeError(
+                        .duplicateName, "\(entry.name) was inherited and has not been asked for",
+                        cure: "Ask for it, or give the new one another name.", serving: .nobody
+                    )
+                }
+                try state.take(entry.name)
+                state.carried.append(added)
             }
-            if state.unclaimed(entry.name) != nil {
-                throw UpgradeError(
-                    .duplicateName, "\(entry.name) was inherited and has not been asked for",
-                    cure: "Ask for it, or give the new one another name.", serving: .nobody
-                )
-            }
-            try state.take(entry.name)
-            state.carried.append(added)
         }
         return added
     }
@@ -168,7 +174,7 @@ final class SocketRegistry: Sendable {
             guard !state.isSealed else { throw .afterReady(entry.name) }
             guard let index = state.indexByName[entry.name], let found = state.inherited[index].unclaimed else {
                 try state.take(entry.name)
-                guard let passed = state.passed.claim(entry) else { return nil }
+                guard let passed = state.passed.claim(entry, self.facts) else { return nil }
                 state.carried.append(passed)
                 return passed
             }
@@ -220,7 +226,8 @@ final class SocketRegistry: Sendable {
                 }
                 unixPath = entry.unixPath(from: directory).flatMap { UnixPath($0) }
             }
-            sockets.append(CarriedDescriptor(entry, descriptor, unixPath: unixPath, isInherited: true))
+            sockets.append(
+                CarriedDescriptor(entry, descriptor, unixPath: unixPath, isInherited: true, facts: self.facts))
         }
         try self.state.withLock { state throws(UpgradeError) in
             let before = state.inherited.count

@@ -45,7 +45,7 @@ extension Upgrader {
     ) throws(UpgradeError) -> Listener {
         try self.listen(on: address, name: name, backlog: nil) { () throws(UpgradeError) in
             let made = try binding()
-            try Self.check(made, is: address.descriptorKind, "\(address)")
+            try Self.check(made.borrowed, is: address.descriptorKind, "\(address)")
             return made
         }
     }
@@ -54,10 +54,13 @@ extension Upgrader {
         on address: SocketAddress, name: String?, backlog: Int32?,
         binding: () throws(UpgradeError) -> OwnedDescriptor
     ) throws(UpgradeError) -> Listener {
-        let entry = try Self.entry(name ?? address.description, address.descriptorKind, address: address.description)
-        let path = entry.unixPath(from: self.context.directory)
-        let socket = try self.context.sockets.descriptor(for: entry, unixPath: path, make: binding)
-        return Listener(socket, address: address, backlog: backlog)
+        try self.context.facts.telling { () throws(UpgradeError) in
+            let entry = try Self.entry(
+                name ?? address.description, address.descriptorKind, address: address.description)
+            let path = entry.unixPath(from: self.context.directory)
+            let socket = try self.context.sockets.descriptor(for: entry, unixPath: path, make: binding)
+            return Listener(socket, address: address, backlog: backlog)
+        }
     }
 
     /// The predecessor's socket on this address; never binds one.
@@ -67,8 +70,11 @@ extension Upgrader {
     /// - Returns: the socket, or nil if there was none.
     /// - Throws: ``UpgradeError`` with the code `duplicateName`, or `wrongMoment` after ``ready()``.
     public func inherited(_ address: SocketAddress, name: String? = nil) throws(UpgradeError) -> Listener? {
-        let entry = try Self.entry(name ?? address.description, address.descriptorKind, address: address.description)
-        return try self.context.sockets.inherited(entry).map { Listener($0, address: address, backlog: nil) }
+        try self.context.facts.telling { () throws(UpgradeError) in
+            let entry = try Self.entry(
+                name ?? address.description, address.descriptorKind, address: address.description)
+            return try self.context.sockets.inherited(entry).map { Listener($0, address: address, backlog: nil) }
+        }
     }
 
     // MARK: Everything else with a descriptor
@@ -81,7 +87,9 @@ extension Upgrader {
     /// - Throws: ``UpgradeError`` with the code `duplicateName` (also if it is of another kind), or `wrongMoment` after
     ///   ``ready()``.
     public func inherited(_ kind: DescriptorKind, name: String) throws(UpgradeError) -> CarriedDescriptor? {
-        try self.context.sockets.inherited(try Self.entry(name, kind))
+        try self.context.facts.telling { () throws(UpgradeError) in
+            try self.context.sockets.inherited(try Self.entry(name, kind))
+        }
     }
 
     /// Everything of this kind that was inherited and has not been asked for, in the order in which it was carried.
@@ -89,7 +97,7 @@ extension Upgrader {
     /// - Returns: the descriptors; they count as asked for.
     /// - Throws: ``UpgradeError`` with the code `wrongMoment` after ``ready()``.
     public func allInherited(_ kind: DescriptorKind) throws(UpgradeError) -> [CarriedDescriptor] {
-        try self.context.sockets.allInherited(kind)
+        try self.context.facts.telling { () throws(UpgradeError) in try self.context.sockets.allInherited(kind) }
     }
 
     /// Carries a descriptor to every later generation: a listener or datagram socket made elsewhere, a connection, a
@@ -108,9 +116,13 @@ extension Upgrader {
     public func carry(
         _ descriptor: consuming OwnedDescriptor, as kind: DescriptorKind, name: String
     ) throws(UpgradeError) -> CarriedDescriptor {
-        let entry = try Self.entry(name, kind)
-        try Self.checkIsNoState(kind)
-        try Self.check(descriptor, is: kind, name)
+        let number = descriptor.borrowed
+        let entry = try self.context.facts.telling { () throws(UpgradeError) in
+            let entry = try Self.entry(name, kind)
+            try Self.checkIsNoState(kind)
+            try Self.check(number, is: kind, name)
+            return entry
+        }
         return try self.context.sockets.add(entry, descriptor)
     }
 
@@ -124,12 +136,14 @@ extension Upgrader {
     public func carry(
         _ kind: DescriptorKind, name: String, orMake make: () throws(UpgradeError) -> OwnedDescriptor
     ) throws(UpgradeError) -> CarriedDescriptor {
-        let entry = try Self.entry(name, kind)
-        try Self.checkIsNoState(kind)
-        return try self.context.sockets.descriptor(for: entry, unixPath: nil) { () throws(UpgradeError) in
-            let made = try make()
-            try Self.check(made, is: kind, name)
-            return made
+        try self.context.facts.telling { () throws(UpgradeError) in
+            let entry = try Self.entry(name, kind)
+            try Self.checkIsNoState(kind)
+            return try self.context.sockets.descriptor(for: entry, unixPath: nil) { () throws(UpgradeError) in
+                let made = try make()
+                try Self.check(made.borrowed, is: kind, name)
+                return made
+            }
         }
     }
 
@@ -160,10 +174,7 @@ extension Upgrader {
     }
 
     /// Bad descriptors are refused here: a successor would refuse the whole upgrade because of them.
-    static func check(
-        _ descriptor: borrowing OwnedDescriptor, is kind: DescriptorKind, _ name: String
-    ) throws(UpgradeError) {
-        let number = descriptor.borrowed
+    static func check(_ number: CInt, is kind: DescriptorKind, _ name: String) throws(UpgradeError) {
         let facts = try UpgradeError.wrapping("\(name) is a bad descriptor") { () throws(SystemCallError) in
             try DescriptorFacts(of: number)
         }

@@ -20,13 +20,15 @@ extension Upgrader {
     ///   - version: the layout of the bytes, by the application's own count.
     /// - Throws: ``UpgradeError`` with the code `wrongMoment` during an upgrade and after one, `duplicateName`, `system`.
     public func leaveState(_ bytes: [UInt8], name: String, version: UInt16) throws(UpgradeError) {
-        let capabilities = self.context.capabilities
-        let blob = try UpgradeError.wrapping("the state \(name) cannot be kept") { () throws(SystemCallError) in
-            try Blob.make(bytes, name: name, capabilities)
+        try self.context.facts.telling { () throws(UpgradeError) in
+            let capabilities = self.context.capabilities
+            let blob = try UpgradeError.wrapping("the state \(name) cannot be kept") { () throws(SystemCallError) in
+                try Blob.make(bytes, name: name, capabilities)
+            }
+            var entry = try Self.entry(name, .state)
+            entry.version = version
+            try self.context.sockets.replace(entry, blob)
         }
-        var entry = try Self.entry(name, .state)
-        entry.version = version
-        try self.context.sockets.replace(entry, blob)
     }
 
     /// What the predecessor left under this name.
@@ -36,10 +38,12 @@ extension Upgrader {
     /// - Returns: the state, or nil if there is none.
     /// - Throws: ``UpgradeError`` with the code `stateVersion`, `duplicateName`, or `wrongMoment` after ``ready()``.
     public func inheritedState(_ name: String, versions: ClosedRange<UInt16>) throws(UpgradeError) -> HandedState? {
-        if let left = self.context.sockets.unclaimed(name), left.kind == .state {
-            try HandedState.check(left, versions)
+        try self.context.facts.telling { () throws(UpgradeError) in
+            if let left = self.context.sockets.unclaimed(name), left.kind == .state {
+                try HandedState.check(left, versions)
+            }
+            return try self.inherited(.state, name: name).map { HandedState($0) }
         }
-        return try self.inherited(.state, name: name).map { HandedState($0) }
     }
 
     /// Says what is handed over at the last moment: after every reader has paused, before the successor serves.
@@ -52,8 +56,10 @@ extension Upgrader {
     public func provideFinalState(
         _ name: String, version: UInt16, _ provide: @escaping @Sendable () async throws -> [UInt8]
     ) throws(UpgradeError) {
-        let entry = try Self.entry(name, .state)
-        try self.context.finalStates.provide(entry.name, version: version, provide)
+        try self.context.facts.telling { () throws(UpgradeError) in
+            let entry = try Self.entry(name, .state)
+            try self.context.finalStates.provide(entry.name, version: version, provide)
+        }
     }
 
     /// Says what becomes of a final state. To be called before ``ready()``.
@@ -68,6 +74,8 @@ extension Upgrader {
         _ name: String, versions: ClosedRange<UInt16>,
         _ restore: @escaping @Sendable (HandedState?) async throws -> Void
     ) throws(UpgradeError) {
-        try self.context.finalStates.restore(name, versions: versions, restore)
+        try self.context.facts.telling { () throws(UpgradeError) in
+            try self.context.finalStates.restore(name, versions: versions, restore)
+        }
     }
 }

@@ -57,8 +57,7 @@ public final class Upgrader: Sendable {
                 try WakeUp(receiving: numbers)
             }
         } catch {
-            channel.refuse(error, capabilities)
-            throw error
+            throw channel.refuse(error, capabilities)
         }
         do throws(UpgradeError) {
             try Self.start(self.context, channel, signals)
@@ -145,7 +144,11 @@ public final class Upgrader: Sendable {
             try engine.receiveInventory()
         }
         try engine.openControl()
-        try EngineThread.start(engine)
+        do throws(UpgradeError) {
+            try EngineThread.start(engine)
+        } catch {
+            throw context.facts.telling(error)
+        }
     }
 
     // MARK: Sockets
@@ -174,9 +177,19 @@ public final class Upgrader: Sendable {
     /// it has been told: then end the process.
     ///
     /// To be called instead of ``ready()``; afterwards it means nothing.
-    /// - Parameter words: why, for people, such as the description of an error.
+    /// - Parameter words: why, for people.
     public nonisolated(nonsending) func giveUp(because words: String) async {
-        let failure = UpgradeError(.initialisationFailed, "the application cannot serve: \(words)")
+        await self.giveUpAndWait(UpgradeError(.initialisationFailed, "the application cannot serve: \(words)"))
+    }
+
+    /// The same, in the words of an error. An ``UpgradeError`` gives its message and its cure.
+    /// - Parameter error: why.
+    public nonisolated(nonsending) func giveUp(because error: any Error) async {
+        await self.giveUpAndWait(
+            UpgradeError(.initialisationFailed, "the application cannot serve", becauseOf: error))
+    }
+
+    private nonisolated(nonsending) func giveUpAndWait(_ failure: UpgradeError) async {
         // There is no other answer.
         try? await self.ask { (reply: @escaping Reply<Void>) in .giveUp(failure, reply) }
     }
@@ -285,8 +298,10 @@ public final class Upgrader: Sendable {
 
 extension ProcessEnvironment.Channel {
     /// Tells the predecessor, if there is one, why this process does not come as far as to greet it.
-    fileprivate consuming func refuse(_ error: UpgradeError, _ capabilities: Capabilities) {
-        guard case .open(let upstream) = consume self else { return }
+    /// - Returns: the same, with who serves.
+    fileprivate consuming func refuse(_ error: UpgradeError, _ capabilities: Capabilities) -> UpgradeError {
+        guard case .open(let upstream) = consume self else { return error.whileServing(.nobody) }
         ChannelSocket(takingOwnershipOf: upstream, capabilities: capabilities).send(.abort(Message.Abort(error)))
+        return error.whileServing(.predecessor)
     }
 }

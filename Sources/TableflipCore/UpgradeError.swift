@@ -168,6 +168,13 @@ public struct UpgradeError: Error, Hashable, Sendable {
         self.serving = serving
     }
 
+    /// What something else failed at that says so by an error. One of the library's gives its message, and its cure if there is
+    /// no other: what kind it is and who serves, the new one says.
+    package init(_ code: Code, _ what: String, becauseOf error: any Error, cure: String? = nil) {
+        let inner = error as? UpgradeError
+        self.init(code, "\(what): \(error.quoted)", cure: cure ?? inner?.cure ?? "")
+    }
+
     /// The same failure, with `serving` as who serves now.
     package func whileServing(_ serving: Serving) -> UpgradeError {
         var error = self
@@ -188,4 +195,9 @@ extension UpgradeError: CustomStringConvertible {
         let cure = self.cure.isEmpty ? "" : ". \(self.cure)"
         return "\(self.code): \(self.message)\(cure) (\(now))"
     }
+}
+
+extension Error {
+    /// For the message of another error.
+    package var quoted: String { (self as? UpgradeError)?.message ?? "\(self)" }
 }

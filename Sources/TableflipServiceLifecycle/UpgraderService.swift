@@ -93,7 +93,8 @@ public struct UpgraderService: Service {
             }
         } catch {
             guard self.upgrader.exitReason == nil, !Task.isCancelled else { return }
-            self.upgrader.giveUp(.init(.initialisationFailed, "the application could not prepare to serve: \(error)"))
+            self.upgrader.giveUp(
+                .init(.initialisationFailed, "the application could not prepare to serve", becauseOf: error))
             throw error
         }
     }

@@ -83,6 +83,55 @@ import Darwin
         }
     }
 
+    @Test func `what a call fails at says who serves all the same`() async throws {
+        func failure(_ call: () throws(UpgradeError) -> Void) -> UpgradeError.Serving? {
+            do throws(UpgradeError) {
+                try call()
+                return nil
+            } catch {
+                return error.serving
+            }
+        }
+        func failures(_ upgrader: Upgrader, _ listener: Listener) -> Set<UpgradeError.Serving?> {
+            [
+                failure { () throws(UpgradeError) in _ = try upgrader.listen(on: .unix(path: "/nowhere/socket")) },
+                failure { () throws(UpgradeError) in _ = try upgrader.inherited(.file, name: "") },
+                failure { () throws(UpgradeError) in try upgrader.leaveState([], name: "", version: 1) },
+                failure { () throws(UpgradeError) in _ = try listener.duplicate(as: .datagram) },
+            ]
+        }
+        let address = SocketAddress.tcp(host: "127.0.0.1", port: 0)
+        try await Stage.first(.current) { stage in
+            let listener = try stage.upgrader.listen(on: address)
+            #expect(failures(stage.upgrader, listener) == [.nobody])
+            #expect(try await stage.requestUpgrade().failure.serving == .nobody)
+            try await stage.requestReady().value
+            #expect(failures(stage.upgrader, listener) == [.predecessor])
+        }
+        let predecessor = try FakePredecessor(.current)
+        try await Stage.successor(.current, of: predecessor) { stage in
+            let listener = try stage.upgrader.listen(on: address)
+            #expect(failures(stage.upgrader, listener) == [.predecessor])
+            try await predecessor.die()
+            try await eventually("the end of the predecessor") { failures(stage.upgrader, listener) == [.nobody] }
+        }
+    }
+
+    @Test func `an error that quotes another one says once what kind it is and who serves`() async throws {
+        let predecessor = try FakePredecessor(.current)
+        try await Stage.successor(.current, of: predecessor) { stage in
+            let error = try #require(throws: UpgradeError.self) {
+                _ = try stage.upgrader.listen(on: .unix(path: "/nowhere/socket"))
+            }
+            await stage.upgrader.giveUp(because: error)
+            guard case .abort(let abort) = try await predecessor.peer.nextMessage().message else {
+                throw TimedOut(what: "an abort")
+            }
+            #expect(abort.message == "the application cannot serve: \(error.message)")
+            #expect(abort.cure == "Create its directory first.")
+        }
+    }
+
     @Test func `a socket that cannot be bound leaves its name free`() async throws {
         try await Stage.first(.current) { stage in
             let taken = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0))

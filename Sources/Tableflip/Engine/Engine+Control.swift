@@ -21,10 +21,12 @@ extension Engine {
     func openControl() throws(UpgradeError) {
         guard let configuration = self.context.configuration.controlSocket else { return }
         do throws(UpgradeError) {
-            self.control = ControlServer(
-                configuration, try configuration.claim(self.context),
-                try Upgrader.ControlSocket.claimHistory(self.context), self.logger
-            )
+            self.control = try self.context.facts.telling { () throws(UpgradeError) in
+                ControlServer(
+                    configuration, try configuration.claim(self.context),
+                    try Upgrader.ControlSocket.claimHistory(self.context), self.logger
+                )
+            }
         } catch {
             self.refuse(error)
             throw error

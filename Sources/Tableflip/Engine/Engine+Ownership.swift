@@ -172,7 +172,7 @@ extension Engine {
                 for veto in vetoes { try await veto() }
                 inbox.send(.vetoesHeard(number: number, nil))
             } catch {
-                inbox.send(.vetoesHeard(number: number, "\(error)"))
+                inbox.send(.vetoesHeard(number: number, error.quoted))
             }
         }
         self.vetting = Vetting(

@@ -162,7 +162,10 @@ extension Engine {
         let successor = self.attempt?.successor ?? 0
         return switch code {
         case .notReady:
-            UpgradeError(code, "this process does not own the service yet", cure: "Upgrade after ready() has returned.")
+            UpgradeError(
+                code, "this process does not own the service yet", cure: "Upgrade after ready() has returned.",
+                serving: self.whoServesInstead
+            )
         case .predecessorAlive:
             UpgradeError(
                 code, "the previous process (PID \(self.takeover.predecessor)) is still draining",

@@ -27,7 +27,7 @@ extension Engine {
                 inbox.send(
                     .checked(
                         UpgradeError(
-                            .probationFailed, "the check of its probation failed: \(error)",
+                            .probationFailed, "the check of its probation failed", becauseOf: error,
                             cure: "Mend what it tells of, or the check, and upgrade again."
                         )
                     )

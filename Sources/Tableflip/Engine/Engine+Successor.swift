@@ -191,6 +191,7 @@ extension Engine {
         self.context.facts.update {
             $0.generation = Int(hello.generation) + 1
             $0.hasPredecessor = true
+            $0.predecessorLives = true
         }
         self.logger[metadataKey: "generation"] = "\(hello.generation + 1)"
         // At once: what is offered comes right behind it, and our hello goes before the answer to that.
@@ -260,6 +261,7 @@ extension Engine {
         // What it had still said comes first.
         self.readUpstream()
         self.takeover.life = nil
+        self.context.facts.update { $0.predecessorLives = false }
         self.feed(SuccessorMachine.Event.predecessorDied)
     }
 
@@ -318,7 +320,7 @@ extension Engine {
     /// Nobody else has the Unix paths of a first process.
     private func unlinkIfAlone() { if self.successor.link == .none { self.context.sockets.unlink() } }
 
-    private var whoServesInstead: UpgradeError.Serving {
+    var whoServesInstead: UpgradeError.Serving {
         self.successor.link == .open || self.successor.link == .ended ? .predecessor : .nobody
     }
 

@@ -30,7 +30,7 @@ struct EngineContext: Sendable {
     var directory: String
     let lifeline: Lifeline
     let inbox: EngineInbox
-    let sockets = SocketRegistry()
+    let sockets: SocketRegistry
     let readers = ReaderRegistry()
     let finalStates: FinalStates
     let hooks = OwnershipHooks()
@@ -57,6 +57,7 @@ struct EngineContext: Sendable {
         self.exitNow = exitNow
         self.pidFile = pidFile
         self.directory = directory
+        self.sockets = SocketRegistry(self.facts)
         self.metrics = UpgradeMetrics(factory: factory)
         self.finalStates = FinalStates(capabilities: capabilities)
         (self.lifeline, self.inbox) = try UpgradeError.wrapping("the upgrader cannot start") {

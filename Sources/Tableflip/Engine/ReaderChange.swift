@@ -77,7 +77,7 @@ struct ReaderChange: Sendable {
             try await step?()
             return nil
         } catch {
-            return error as? UpgradeError ?? UpgradeError(.stateFailed, "a final state failed: \(error)")
+            return error as? UpgradeError ?? UpgradeError(.stateFailed, "a final state failed", becauseOf: error)
         }
     }
 }
@@ -109,6 +109,6 @@ private final class Answers: Sendable {
 
 extension UpgradeError {
     fileprivate static func readerFailed(_ error: any Error) -> UpgradeError {
-        UpgradeError(.pauseFailed, "a reader failed: \(error)")
+        UpgradeError(.pauseFailed, "a reader failed", becauseOf: error)
     }
 }

@@ -32,7 +32,7 @@ struct PassedDescriptors {
 
     /// The one that fits best: of this name and address, of this name, of this address. What was stored twice comes newest
     /// first.
-    mutating func claim(_ entry: InventoryEntry) -> CarriedDescriptor? {
+    mutating func claim(_ entry: InventoryEntry, _ facts: EngineFacts) -> CarriedDescriptor? {
         let fitting = self.all.indices.filter {
             self.fits(self.all[$0], entry.kind) && (self.all[$0].stored == nil || self.canBeReached(entry))
         }
@@ -51,11 +51,11 @@ struct PassedDescriptors {
         if let stored = passed.stored {
             entry.version = stored.version
             let path = entry.unixPath(from: self.directory).flatMap { UnixPath($0) }
-            return CarriedDescriptor(entry, descriptor, unixPath: path)
+            return CarriedDescriptor(entry, descriptor, unixPath: path, facts: facts)
         }
         // Without its address no generation takes a Unix path for its own: it is the manager's.
         entry.address = ""
-        return CarriedDescriptor(entry, descriptor)
+        return CarriedDescriptor(entry, descriptor, facts: facts)
     }
 
     /// Closes what nobody asked for.
