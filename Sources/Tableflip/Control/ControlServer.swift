@@ -53,7 +53,8 @@ final class ControlServer {
         if accepts, self.pausedUntil == nil, let number = self.listener.withDescriptor({ $0 }) {
             poll.add(.control(0), number, Poll<Engine.Source>.readable)
         }
-        for (id, client) in self.clients {
+        // Who came first is heard first.
+        for (id, client) in self.clients.sorted(by: { $0.key < $1.key }) {
             if let number = client.number { poll.add(.control(id), number, client.interest) }
         }
     }

@@ -38,4 +38,25 @@ import Testing
             #expect(try await upgrade.value.successor == successor.id)
         }
     }
+
+    @Test(arguments: Kernel.allCases)
+    func `orders that wait together are carried out in the order in which the clients came`(
+        _ kernel: Kernel
+    ) async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory("control")
+        try await Stage.serving(kernel, { $0.controlSocket = .init(path: path) }) { stage in
+            stage.spawner.plan { $0.failure = UpgradeError(.spawnFailed, "no room") }
+            let clients = try (0..<12).map { _ in try FakeClient(path) }
+            try await stage.fence()
+            try await stage.whileHeldUp {
+                for client in clients.reversed() { client.say(.upgrade(ControlOrder())) }
+            }
+            var codes: [String] = []
+            for client in clients {
+                if case .failed(let failure) = try await client.lastReply() { codes.append(failure.code) }
+            }
+            #expect(codes == ["spawnFailed"] + Array(repeating: "upgradeRunning", count: 11))
+        }
+    }
 }
