@@ -167,7 +167,8 @@ public final class Upgrader: Sendable {
     /// readers and says go; then the readers of this process are resumed, and this returns: within milliseconds, and at
     /// most ``Configuration/pauseTimeout``, unless something fails.
     /// - Throws: ``UpgradeError``: `pidFile`, `resumeFailed`, or a successor's `predecessorAborted` and the like. Then
-    ///   exit; ``UpgradeError/serving`` tells who goes on. A second call throws `wrongMoment`.
+    ///   exit; ``UpgradeError/serving`` tells who goes on. `rehearsed` is no failure: the successor was to come no further
+    ///   (`tableflipctl check --start`). A second call throws `wrongMoment`.
     public nonisolated(nonsending) func ready() async throws(UpgradeError) {
         try await self.ask { .ready($0) }
     }

@@ -312,6 +312,9 @@ struct CtlTests {
                     #expect(plain.status == 0 && plain.output.contains("ok    start        ready after"), "\(plain)")
                     #expect(plain.output.contains("inherited    listener tcp://127.0.0.1:0"), "\(plain)")
                     #expect(!plain.output.contains("unclaimed") && !plain.output.contains("new "), "\(plain)")
+                    #expect(server.errorText.contains("it was a rehearsal"), "\(server.errorText)")
+                    let complaints = server.errorText.split(separator: "\n").filter { $0.contains(" error probe") }
+                    #expect(complaints == [], "all went well")
                     try Data().write(to: wanted)
                     let more = try await rehearse("--json")
                     let new = more.objects.filter { $0["name"] as? String == "new" }

@@ -148,7 +148,9 @@ extension Engine {
             // To one that has handed back it is no matter of course who goes on.
             let hasHandedBack = if case .handedBack = self.successor.phase { true } else { false }
             let stops = hasHandedBack && abort.code == UpgradeError.Code.stopping.description
-            let failure = abort.error(stops ? .stopping : .predecessorAborted, by: "the predecessor")
+            let isRehearsal = abort.code == UpgradeError.Code.rehearsed.description
+            let failure = abort.error(
+                stops ? .stopping : isRehearsal ? .rehearsed : .predecessorAborted, by: "the predecessor")
             self.feed(SuccessorMachine.Event.abortReceived(failure))
         case .bye(let bye):
             self.logger.debug(
@@ -305,8 +307,9 @@ extension Engine {
         self.exitStatus = 1
         self.context.pidFile?.discard()
         if self.successor.phase == .finished { self.takeover.failure = failure }
-        self.logger.log(
-            level: self.successor.isStopping ? .info : .error, "this process does not take over: \(failure)")
+        // It was told to stop, or did what was wanted of it.
+        let isExpected = self.successor.isStopping || failure.code == .rehearsed
+        self.logger.log(level: isExpected ? .info : .error, "this process does not take over: \(failure)")
         // Where readers have read, the application has connections to finish: it goes through to its end, as at any exit.
         let mayHaveAccepted = self.takeover.hasResumed && failure.serving == .predecessor
         self.answerReady(self.successor.isStopping || mayHaveAccepted ? .success(()) : .failure(failure))

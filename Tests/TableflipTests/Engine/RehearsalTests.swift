@@ -87,7 +87,8 @@ import Testing
             if asks { try await predecessor.peer.expect(.fresh(.init(entries: [Self.admin]))) }
             #expect(try await predecessor.hearReady().fresh == 1)
             try await predecessor.peer.say(.abort(.init(code: "rehearsed", message: "it was a rehearsal", cure: "")))
-            await #expect(throws: UpgradeError.self) { try await ready.value }
+            let end = try await ready.failure
+            #expect(end.code == .rehearsed && end.serving == .predecessor)
         }
     }
 }
