@@ -17,6 +17,12 @@ package enum FileAccess {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR && access(path, X_OK) == 0
     }
 
+    /// A link, wherever it leads.
+    package static func isSymbolicLink(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+    }
+
     /// Something that is there and no socket.
     package static func isOtherThanSocket(_ path: String) -> Bool {
         var status = stat()

@@ -363,6 +363,12 @@ struct UnixAddress {
 extension UpgradeError {
     fileprivate static func listen(_ address: SocketAddress, _ error: SystemCallError) -> UpgradeError {
         switch error.number {
+        // bind(2) follows none, also where nobody listens behind it.
+        case EADDRINUSE where address.unixPath.map(FileAccess.isSymbolicLink) == true:
+            UpgradeError(
+                .addressInUse, "\(address) is taken: \(error)",
+                cure: "What is there is a symbolic link: name what it leads to, or remove the link.", serving: .nobody
+            )
         case EADDRINUSE where address.unixPath.map(FileAccess.isOtherThanSocket) == true:
             UpgradeError(
                 .addressInUse, "\(address) is taken: \(error)",

@@ -226,6 +226,21 @@ import Darwin
         #expect(text(of: path) == "precious")
     }
 
+    @Test(arguments: ["nowhere", "stale", "live"])
+    func `a symbolic link is left alone, wherever it leads`(_ target: String) throws {
+        let path = self.directory("link")
+        let other = self.directory(target)
+        try check("symlink") { symlink(other, path) }
+        var listener: OwnedDescriptor?
+        if target != "nowhere" { listener = try BoundSocket.bind(.unix(path: other)) }
+        if target == "stale" { listener = nil }
+        let error = try #require(throws: UpgradeError.self) { _ = try BoundSocket.bind(.unix(path: path)) }
+        #expect(error.code == .addressInUse)
+        #expect(error.cure.contains("is a symbolic link"))
+        #expect(FileAccess.isSymbolicLink(path))
+        _ = consume listener
+    }
+
     @Test(arguments: [0, 1, 107, 108, 109, 300])
     func `a path is as long as the system has room for, and never cut`(_ size: Int) throws {
         var path = self.directory.path + "/" + String(repeating: "x", count: 300)
