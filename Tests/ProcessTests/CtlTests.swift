@@ -183,6 +183,20 @@ struct CtlTests {
         }
     }
 
+    @Test func `What somebody else is refused is not among the events of one's own upgrade`() async throws {
+        try await Server.controlled { server in
+            let upgrade = try Ctl(server, "upgrade", "--json", "--probation", "50s")
+            try await upgrade.output(containing: "\"probation\"")
+            #expect(try await Ctl.run(server, "upgrade", "--json").status == 2)
+            #expect(try await Ctl.run(server, "commit").status == 0)
+            let result = try await upgrade.result()
+            let phases = result.objects.compactMap { $0["phase"] as? String }
+            #expect(result.status == 0 && phases.contains("committed"), "\(result)")
+            #expect(!phases.contains("refused"), "\(result)")
+            try await server.follow(to: try await server.successor(of: server.first), from: server.first)
+        }
+    }
+
     // MARK: Probation
 
     @Test func `A probation ends by commit`() async throws {

@@ -104,6 +104,8 @@ struct UpgradeCommand: ParsableCommand {
             }
             switch reply {
             case nil: picture.tick()
+            // What somebody else was told, who asked meanwhile: why one's own request was refused, the answer says.
+            case .event(let event) where event.phase == "refused": continue
             case .event(let event):
                 if self.common.json { Report.line(event.json) } else { picture.show(event) }
                 if self.common.json { picture.note(event) }

@@ -39,8 +39,7 @@ struct UpgradePicture {
         self.probationEnds =
             event.phase == "probation" ? self.clock.now + .milliseconds(event.total ?? 0) : nil
         // The new process's own story of what the old one has told already, and what only tells how far something is.
-        // And what somebody else was told, who asked meanwhile: why one's own request was refused, the answer says.
-        let isPast = ["inherited", "serving", "refused"].contains(event.phase)
+        let isPast = ["inherited", "serving"].contains(event.phase)
         if event.done != nil {
             self.showProgress(event)
         } else if !isPast {
