@@ -76,8 +76,7 @@ package struct ControlDecoder {
         }
         guard self.buffer.count >= FrameHeader.size else { return nil }
         var reader = ByteReader(self.buffer[..<FrameHeader.size])
-        let header = try FrameHeader(from: &reader)
-        guard header.length <= self.limit else { throw .tooLong(kind: header.kind, length: header.length) }
+        let header = try FrameHeader(from: &reader, limit: self.limit)
         guard header.descriptors == 0 else { throw .tooManyDescriptors(Int(header.descriptors)) }
         let end = FrameHeader.size + Int(header.length)
         guard self.buffer.count >= end else { return nil }

@@ -33,7 +33,8 @@ package struct FrameHeader: Hashable, Sendable {
         writer.write(self.length)
     }
 
-    package init(from reader: inout ByteReader) throws(WireError) {
+    /// One whose payload would be longer than `limit` is refused.
+    package init(from reader: inout ByteReader, limit: UInt32 = Self.maximumLength) throws(WireError) {
         let magic: UInt16 = try reader.read()
         guard magic == Self.magic else { throw .notAFrame(magic) }
         self.kind = try reader.read()
@@ -43,7 +44,7 @@ package struct FrameHeader: Hashable, Sendable {
         let reserved: UInt16 = try reader.read()
         self.length = try reader.read()
         guard flags & ~Self.optionalFlag == 0, reserved == 0 else { throw .reservedBitsSet }
-        guard self.length <= Self.maximumLength else { throw .tooLong(kind: self.kind, length: self.length) }
+        guard self.length <= limit else { throw .tooLong(kind: self.kind, length: self.length, limit: limit) }
         guard self.descriptors <= Self.maximumDescriptors else { throw .tooManyDescriptors(Int(self.descriptors)) }
     }
 }

@@ -5,7 +5,7 @@
 package enum WireError: Error, Hashable, Sendable, CustomStringConvertible {
     case notAFrame(UInt16)
     case reservedBitsSet
-    case tooLong(kind: UInt8, length: UInt32)
+    case tooLong(kind: UInt8, length: UInt32, limit: UInt32 = FrameHeader.maximumLength)
     case tooManyDescriptors(Int)
     case unknownRequired(kind: UInt8)
     case truncated(kind: UInt8)
@@ -20,8 +20,8 @@ package enum WireError: Error, Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .notAFrame(let magic): "bytes that are no frame (they begin with 0x\(String(magic, radix: 16)))"
         case .reservedBitsSet: "a frame with reserved bits set"
-        case .tooLong(let kind, let length):
-            "a frame of kind \(kind) that claims \(length) bytes; the limit is \(FrameHeader.maximumLength)"
+        case .tooLong(let kind, let length, let limit):
+            "a frame of kind \(kind) that claims \(length) bytes; the limit is \(limit)"
         case .tooManyDescriptors(let count): "a frame that claims \(count) descriptors"
         case .unknownRequired(let kind): "a required message of the unknown kind \(kind)"
         case .truncated(let kind): "a frame of kind \(kind) that ends inside a field"

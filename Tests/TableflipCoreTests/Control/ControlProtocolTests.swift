@@ -46,15 +46,18 @@ import Testing
         #expect(throws: WireError.self) { try decoder.next() }
     }
 
-    @Test func `a request that claims to be long is refused before it has come`() {
+    /// Also beyond what any frame may have.
+    @Test(arguments: [ControlLimit.request + 1, .max])
+    func `a request that claims to be long is refused before it has come`(_ length: UInt32) throws {
         var writer = ByteWriter()
         FrameHeader(
-            kind: ControlRequest.Kind.upgrade.rawValue, isOptional: false, descriptors: 0,
-            length: ControlLimit.request + 1
+            kind: ControlRequest.Kind.upgrade.rawValue, isOptional: false, descriptors: 0, length: length
         ).write(to: &writer)
         var decoder = ControlDecoder(limit: ControlLimit.request)
         decoder.append(writer.bytes[...])
-        #expect(throws: WireError.tooLong(kind: 0x43, length: ControlLimit.request + 1)) { try decoder.next() }
+        let error = try #require(throws: WireError.self) { try decoder.next() }
+        #expect(error == .tooLong(kind: 0x43, length: length, limit: ControlLimit.request))
+        #expect("\(error)".hasSuffix("that claims \(length) bytes; the limit is 16384"))
     }
 
     @Test func `descriptors are not declared here`() {
