@@ -452,6 +452,7 @@ struct CtlTests {
             let path = directory.appending(path: "c").path
             var result = try await Ctl(["status", "--control-socket", path]).result()
             #expect(result.status == 5 && result.errors.contains("there is no control socket at \(path)"), "\(result)")
+            #expect(result.errors.contains("or it is stopping"), "\(result)")
             do {
                 // Bound, and nobody behind it any more.
                 let listener = try LocalListener(at: path)

@@ -50,8 +50,8 @@ struct StopCommand: ParsableCommand {
         commandName: "stop",
         abstract: "Stops the service, and waits until its process has gone.",
         discussion: """
-            The process finishes what it has begun; drainTimeout bounds that. A running upgrade is given up. A second \
-            stop, while the first one waits, ends the process at once.
+            The process finishes what it has begun; drainTimeout bounds that. A running upgrade is given up. Meanwhile \
+            a second SIGTERM to the process ends it at once; the control socket is gone by then.
 
             EXIT STATUS
             \(Outcome.help)
