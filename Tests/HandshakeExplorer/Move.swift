@@ -32,6 +32,7 @@ enum Move: Hashable {
     case continueSuccessor
     // Faults, and what the operator does.
     case spawnFails
+    case spawnedBehindShell
     case predecessorWorkFails
     case successorWorkFails
     case successorInitialisationFails
@@ -72,11 +73,12 @@ extension Move {
             .own
         case .predecessorDeadline, .successorDeadline: .late
         case .request, .requestOfSuccessor, .continuePredecessor, .continueSuccessor: .outside
-        case .spawnFails, .deliverReady(agreed: false, _), .predecessorWorkFails, .successorWorkFails,
-            .successorInitialisationFails, .checkFails, .killPredecessor, .killSuccessor, .holdSuccessor,
-            .suspendPredecessor, .suspendSuccessor, .predecessorHangs, .successorHangs, .hangUpByPredecessor,
-            .hangUpBySuccessor, .garbageToPredecessor, .garbageToSuccessor, .untimelyToPredecessor,
-            .untimelyToSuccessor, .stopPredecessor, .stopSuccessor, .orderCommit, .orderRollback:
+        case .spawnFails, .spawnedBehindShell, .deliverReady(agreed: false, _), .predecessorWorkFails,
+            .successorWorkFails, .successorInitialisationFails, .checkFails, .killPredecessor, .killSuccessor,
+            .holdSuccessor, .suspendPredecessor, .suspendSuccessor, .predecessorHangs, .successorHangs,
+            .hangUpByPredecessor, .hangUpBySuccessor, .garbageToPredecessor, .garbageToSuccessor,
+            .untimelyToPredecessor, .untimelyToSuccessor, .stopPredecessor, .stopSuccessor, .orderCommit,
+            .orderRollback:
             .fault
         }
     }
@@ -94,7 +96,7 @@ extension Move {
     /// A successor that holds everything stands in for a predecessor that was killed, also if this happened.
     var leavesSuccessorFit: Bool {
         switch self {
-        case .killPredecessor, .stopPredecessor, .orderCommit, .checkFails: true
+        case .killPredecessor, .stopPredecessor, .orderCommit, .checkFails, .spawnedBehindShell: true
         default: false
         }
     }

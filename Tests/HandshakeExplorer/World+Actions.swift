@@ -40,7 +40,9 @@ extension World {
 
     mutating func deliverToPredecessor(_ message: Message) -> String? {
         switch message {
-        case .hello: return self.tellPredecessor(.greeted)
+        case .hello:
+            self.upgrade.shell = .none  // it makes no difference any more
+            return self.tellPredecessor(.greeted)
         case .partAcknowledged:
             self.send(toSuccessor: .inventory)
             return nil
@@ -114,7 +116,8 @@ extension World {
             guard !self.successor.lives, !self.isSpawning else { return "two successors at once" }
             self.beginSpawn()
         case .sendHello: self.send(toSuccessor: .hello)
-        case .offerInventory: self.send(toSuccessor: .part)
+        // What stands behind a shell finds all of it at once: so it may hold it before it is known.
+        case .offerInventory: self.send(toSuccessor: self.upgrade.shell == .none ? .part : .inventory)
         case .pauseReaders: self.predecessor.work.append(.pause)
         case .resumeReaders: self.predecessor.work.append(.resume)
         case .sendGo:
@@ -139,7 +142,12 @@ extension World {
         case .killSuccessor:
             if let broken = self.ruleBrokenByKill { return broken }
             self.releaseSuccessor()
-            if self.successor.lives { self.strikeSuccessor(.dying) }
+            // Of a service that goes on the shell's death is what counts: what stood behind it is nobody's successor.
+            if self.upgrade.shell == .stands, self.predecessorStops > 0 {
+                self.upgrade.shell = .dead
+            } else if self.successor.lives {
+                self.strikeSuccessor(.dying)
+            }
         case .closeChannel: (self.channelEnded, self.predecessor.knowsEnd, self.predecessor.inbox) = (true, true, [])
         case .exportConnections: self.predecessor.isExporting = true
         case .closeListeners:

@@ -26,7 +26,8 @@ extension World {
             // The end of a channel is read after everything that was sent before it, and a death is told after that.
             let hasRead = self.predecessor.inbox.isEmpty
             add(.tellPredecessorOfEnd, hasRead && self.channelEnded && !self.predecessor.knowsEnd)
-            add(.tellPredecessorOfDeath, hasRead && self.successor.process == .dead && !self.predecessor.knowsDeath)
+            let seemsDead = self.successor.process == .dead || self.upgrade.shell == .dead
+            add(.tellPredecessorOfDeath, hasRead && seemsDead && !self.predecessor.knowsDeath)
             add(.predecessorWorkDone, self.predecessor.works)
             add(.exported, self.predecessor.isExporting && !self.predecessor.hangs)
             add(.predecessorReturns, self.predecessor.leaves && !self.predecessor.hangs)
@@ -75,6 +76,7 @@ extension World {
             let work = self.predecessor.hangs ? nil : self.predecessor.work.first
             add(.deliverReady(agreed: false, .none), self.predecessor.inbox.first == .ready)
             add(.spawnFails, self.isSpawning)
+            add(.spawnedBehindShell, self.isSpawning)
             // Once it leaves, ownership ends with it, whether it can be given up or not.
             add(.predecessorWorkFails, work == .pause || work == .giveUp && !self.predecessor.leaves)
             add(.predecessorHangs, self.successor.process != .absent && !self.predecessor.hangs)
@@ -154,6 +156,10 @@ extension World {
         switch move {
         case .spawned:
             self.beginSuccessor()
+            return self.tellPredecessor(.spawned)
+        case .spawnedBehindShell:
+            self.beginSuccessor()
+            self.upgrade.shell = .stands
             return self.tellPredecessor(.spawned)
         case .spawnFails:
             self.isSpawning = false

@@ -39,7 +39,8 @@ extension World {
         }
         guard self.predecessorStops > 0 else { return nil }
         if self.predecessorStops > 1, self.predecessor.runs { return "a second stop did not mean now" }
-        if self.succeeded == 0, self.successor.lives, !self.upgrade.successorWasToldToEnd {
+        // What is not known reads its abort, or the end of the channel.
+        if self.succeeded == 0, self.successor.lives, !self.upgrade.successorWasToldToEnd, self.upgrade.shell == .none {
             return "a stopping predecessor lets its successor run on"
         }
         return nil
@@ -79,6 +80,9 @@ extension World {
             if self.predecessor.machine.state != .serving { return "a predecessor stays in an upgrade for ever" }
         }
         if self.successor.runs, !self.successorHangsOnItsOwn {
+            if self.upgrade.shell == .dead, self.pace == .calm, !self.somebodyIsSilent {
+                return "the service was told to stop, and what stood behind a shell runs on"
+            }
             if !self.successor.serves { return "a successor waits for ever" }
             if self.upgrade.successorWasStopped { return "a successor that was told to stop lives on" }
             if !self.upgrade.applicationServes { return "an application serves, and its ready() has not returned" }
@@ -141,7 +145,9 @@ extension World {
     }
 
     var ruleBrokenByExit: String? {
-        guard self.predecessorStops > 0, self.succeeded == 0, self.successor.lives else { return nil }
+        guard self.predecessorStops > 0, self.succeeded == 0, self.successor.lives, self.upgrade.shell == .none else {
+            return nil
+        }
         return "the predecessor gave up waiting for a successor that it had told to end, and left it behind"
     }
 

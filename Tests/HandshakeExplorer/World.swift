@@ -147,7 +147,16 @@ struct Upgrade: Hashable {
         case anything
     }
 
+    /// What the predecessor has started, where that is not the successor itself. It knows of no other process before it
+    /// has read hello, and kills none.
+    enum Shell: Hashable {
+        case none
+        case stands
+        case dead
+    }
+
     var outcome: Outcome
+    var shell = Shell.none
     /// It was killed or stopped when it was the owner.
     var ownerWasEnded = false
     /// Nothing can be expected of the successor any more: it was told to leave, or something befell it.

@@ -49,6 +49,22 @@ struct StopTests {
         }
     }
 
+    /// SIGKILL reaches the shell alone. What stands behind it finds the whole handover in its channel.
+    @Test(arguments: [Variant.wrapped, .portableWrapped])
+    func `SIGTERM takes a successor along that has not said anything yet`(_ variant: Variant) async throws {
+        try await Server.with(variant, ["--say-descriptors"]) { server in
+            try server.misbehave("wait \(try server.fifo("start").path)")
+            let mark = server.mark
+            server.requestUpgrade(of: server.current)
+            try await server.line(from: mark, startingWith: "descriptors")
+            try await server.line(of: server.current, startingWith: "event spawned")
+            self.stop(server, server.current)
+            #expect(try await server.ending(of: server.current) == .exited(0))
+            try server.letGo("start")
+            try await self.expectNothingLeft(of: server)
+        }
+    }
+
     @Test(arguments: [Variant.reader, .portableReader])
     func `SIGTERM after go stops both`(_ variant: Variant) async throws {
         try await Server.with(variant, ["--probation", "20000"]) { server in

@@ -333,10 +333,11 @@ extension PredecessorMachine {
         )
     }
 
+    /// SIGKILL may reach only a shell: what stands behind it, and has not said hello yet, reads the abort.
     private static func stopBeforeGo() -> Step {
         .go(
             .stopping(.init(successor: .ending)),
-            .killSuccessor, .reportFailure(.stopped), .endService, .leave(.stopped)
+            .sendAbort(.stopped), .killSuccessor, .reportFailure(.stopped), .endService, .leave(.stopped)
         )
     }
 }
@@ -542,6 +543,8 @@ extension PredecessorMachine {
             return .go(.stopping(.init(successor: .ending)), .killSuccessor)
         case .spawnFailed: return .go(.stopping(.init(successor: .none)), .closeChannel)
         case .successorDied: return .go(.stopping(.init(successor: .none)), .closeChannel)
+        // It stands behind the shell that was killed.
+        case .greeted: return .stay(.killSuccessor)
         // It need not wait for us: nobody resumes. An older successor knows only bye.
         case .aborted: return .stay(.sendAbort(.stopped), .sendBye)
         case .stopRequested, .deadlinePassed:

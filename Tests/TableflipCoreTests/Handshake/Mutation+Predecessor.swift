@@ -268,6 +268,15 @@ extension Mutation {
             ".killSuccessor, .reportFailure(.stopped)", ".reportFailure(.stopped)"
         ),
         (
+            "does not tell a successor that it may not reach that it stops",
+            ".sendAbort(.stopped), .killSuccessor, .reportFailure(.stopped)",
+            ".killSuccessor, .reportFailure(.stopped)"
+        ),
+        (
+            "lets a successor live that it comes to know when it has stopped",
+            "case .greeted: return .stay(.killSuccessor)", "case .greeted: return .stay"
+        ),
+        (
             "leaves a successor that serves behind when it stops",
             ".terminateSuccessor, .reportFailure(.stopped)", ".reportFailure(.stopped)"
         ),

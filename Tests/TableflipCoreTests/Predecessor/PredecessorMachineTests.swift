@@ -411,11 +411,16 @@ private let stops: [Story<PredecessorMachine>] = [
         Step(.stopRequested, ending, stopping(.spawning))
         Step(.spawnFailed(failure), [.closeChannel], stopping(.none))
     },
+    Story("while a successor has not said hello, and it stands behind a shell", after: spawning + [.spawned]) {
+        Step(.stopRequested, [.sendAbort(.stopped), .killSuccessor] + ending, stopping(.ending))
+        Step(.greeted, [.killSuccessor], stopping(.ending))
+        Step(.successorDied(death), [.closeChannel], stopping(.none))
+    },
     Story("while a successor initialises", after: awaitingReady) {
-        Step(.stopRequested, [.killSuccessor] + ending, stopping(.ending))
+        Step(.stopRequested, [.sendAbort(.stopped), .killSuccessor] + ending, stopping(.ending))
     },
     Story("while it pauses", after: pausing(.checked)) {
-        Step(.stopRequested, [.killSuccessor] + ending, stopping(.ending))
+        Step(.stopRequested, [.sendAbort(.stopped), .killSuccessor] + ending, stopping(.ending))
     },
     Story("while a successor serves, and drains for too long", after: probation(.timed)) {
         Step(.stopRequested, [.terminateSuccessor] + ending, stopping(.ending))
