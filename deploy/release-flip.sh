@@ -14,19 +14,28 @@
 #
 # usage: release-flip.sh DIRECTORY RELEASE [OPTION OF tableflipctl upgrade]...
 #
-# The exit status is that of tableflipctl upgrade (docs/tableflipctl.md), or 64 for wrong usage and 75 when another one
-# of these is at work in DIRECTORY. With 8 it is not known which release serves, or none does: then the link stays where it
-# is, and so it does when this script or the command is interrupted (128 and the signal), for the upgrade goes on.
+# The exit status is that of tableflipctl upgrade (docs/tableflipctl.md), or 64 for wrong usage, 75 when another one
+# of these is at work in DIRECTORY, and 1 when nothing can be made there. With 8 it is not known which release serves, or
+# none does: then the link stays where it is, and so it does when this script or the command is interrupted (128 and the
+# signal), for the upgrade goes on.
 set -euo pipefail
 
-say() { printf 'release-flip: %s\n' "$*" >&2; }
-if [ $# -lt 2 ]; then
+# Whether anybody reads it or not, the status is the same.
+say() { printf 'release-flip: %s\n' "$*" >&2 || true; }
+usage() {
     say "usage: release-flip.sh DIRECTORY RELEASE [OPTION OF tableflipctl upgrade]..."
     exit 64
-fi
+}
+[ $# -ge 2 ] || usage
 directory=$1
 release=$2
 shift 2
+for option in "$@"; do
+    # With these tableflipctl ends with 0, and has upgraded nothing.
+    case $option in
+        -h | -help* | --help* | --version | --generate-completion-script* | --experimental-dump-help) usage ;;
+    esac
+done
 ctl=${TABLEFLIPCTL:-tableflipctl}
 link=$directory/current
 
@@ -40,9 +49,13 @@ if ! [ -L "$link" ]; then
 fi
 
 lock=$directory/.release-flip
-if ! mkdir "$lock" 2>/dev/null; then
-    say "another one is at work: wait for it. If it was killed, remove $lock"
-    exit 75
+if ! error=$(mkdir "$lock" 2>&1); then
+    if [ -d "$lock" ]; then
+        say "another one is at work: wait for it. If it was killed, remove $lock"
+        exit 75
+    fi
+    say "$error"
+    exit 1
 fi
 trap 'rmdir "$lock"' EXIT
 

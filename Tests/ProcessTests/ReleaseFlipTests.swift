@@ -102,4 +102,32 @@ struct ReleaseFlipTests {
             #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path + "/releases/1").isEmpty)
         }
     }
+
+    @Test func `A lock that cannot be made is not taken for another one at work`() async throws {
+        try await Self.withReleases("exit 0") { directory, flip in
+            // Root may write everywhere, but not make a directory where a file is.
+            try Data().write(to: directory.appending(path: ".release-flip"))
+            let result = try await flip(["2"], [])
+            #expect(result.status == 1 && result.errors.contains("File exists"), "\(result)")
+            #expect(!result.errors.contains("another one"), "\(result)")
+            #expect(try Self.target(directory) == "releases/1")
+        }
+    }
+
+    @Test(arguments: ["-h", "--help", "--version", "--help-hidden"])
+    func `With an option that upgrades nothing the link stays`(_ option: String) async throws {
+        try await Self.withReleases("exit 0") { directory, flip in
+            let result = try await flip(["2", option], [])
+            #expect(result.status == 64 && result.errors.contains("usage"), "\(result)")
+            #expect(try Self.target(directory) == "releases/1")
+        }
+    }
+
+    @Test(arguments: [8, 1]) func `The status is the same where nobody can be told`(_ status: CInt) async throws {
+        try await Self.withReleases("exit \(status)") { directory, flip in
+            let result = try await flip(["2"], ["sh", "-c", "exec \"$@\" 2>&-", "sh"])
+            #expect(result.status == status, "\(result)")
+            #expect(try Self.target(directory) == (status == 8 ? "releases/2" : "releases/1"))
+        }
+    }
 }
