@@ -27,6 +27,8 @@ struct Play {
                 "serve", "--listen", "127.0.0.1:0", "--pid-file", self.pidFile.path, "--fault-file",
                 self.faultFile.path,
                 "--drain-timeout", "10s", "--upgrade-timeout", "20s", "--probation", "400ms", "--json-events",
+                // Its end is the server's, also where this process is killed.
+                "--scratch", folder.path,
             ],
             errors: self.log
         )
@@ -165,7 +167,7 @@ struct Play {
     /// Stops the server; whatever of it does not stop is ended. Only processes that it told of are signalled.
     private func end() async {
         let (servers, now) = (await self.director.servers, await self.director.now)
-        if let pid = try? self.current() { kill(pid, SIGTERM) }  // without a PID file there is nobody to ask
+        self.server.closeInput()
         do {
             _ = try await self.director.expect("the last server stops", from: now, within: .seconds(12)) {
                 $0.phase == "stopping"
@@ -173,7 +175,6 @@ struct Play {
         } catch {
             for server in servers { kill(server, SIGKILL) }
         }
-        self.server.closeInput()
     }
 }
 #endif  // NIO

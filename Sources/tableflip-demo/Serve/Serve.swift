@@ -64,6 +64,10 @@ struct Serve: AsyncParsableCommand {
     @Flag(help: .init("Write a line of JSON for each event to the standard output.", visibility: .hidden))
     var jsonEvents = false
 
+    @Option(
+        help: .init("A folder to remove when the standard input ends; the server stops then.", visibility: .hidden))
+    var scratch: String?
+
     @Flag(help: "Leave the listener in the service manager's store, for the next process if this one crashes.")
     var storeDescriptors = false
 
@@ -96,6 +100,8 @@ struct Serve: AsyncParsableCommand {
                 ),
                 logger: logger
             )
+            let input = self.scratch.map { Scratch(folder: $0, stopping: upgrader) }
+            defer { input?.remove() }
             do {
                 try await self.serve(upgrader, at: self.listen.address, logger)
             } catch {

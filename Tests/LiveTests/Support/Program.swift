@@ -14,11 +14,12 @@ final class Program<Line: Decodable & Sendable>: Sendable {
     let endings = Journal<CInt>()
     private let input: FileHandle
 
-    init(_ arguments: [String], errors: URL? = nil) throws {
+    init(_ arguments: [String], environment more: [String: String] = [:], errors: URL? = nil) throws {
         try require(Harness.isReady, "prctl")
         let path = try DemoProgram.url().path
         // Whatever upgrades here is the test's own affair.
         let environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("TABLEFLIP") }
+            .merging(more) { $1 }
         let (id, output, input) = try Command.alone {
             let (output, input) = (try Self.pipe(), try Self.pipe())
             defer { for end in [output.writing, input.reading] { close(end) } }
