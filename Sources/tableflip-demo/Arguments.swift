@@ -6,14 +6,16 @@ import ArgumentParser
 import Tableflip
 
 extension Duration {
-    /// `300ms`, `2s`, `1.5s`, `1m`.
+    /// `300ms`, `2s`, `1.5s`, `1m`; up to a year, with which everybody's clock can reckon.
     init?(words: String) {
         let units: [(suffix: String, seconds: Double)] = [
             ("ms", 0.001), ("us", 0.000_001), ("s", 1), ("m", 60), ("h", 3600),
         ]
         for unit in units where words.hasSuffix(unit.suffix) {
-            guard let number = Double(words.dropLast(unit.suffix.count)), number >= 0, number < 1e9 else { return nil }
-            self = .seconds(number * unit.seconds)
+            guard let number = Double(words.dropLast(unit.suffix.count)), case let seconds = number * unit.seconds,
+                (0...365 * 86_400).contains(seconds)
+            else { return nil }
+            self = .seconds(seconds)
             return
         }
         return nil

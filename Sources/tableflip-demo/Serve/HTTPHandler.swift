@@ -20,6 +20,8 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     private var closes = false
     /// The client has said all that it has to say, and still listens.
     private var sawEnd = false
+    /// The end of the response before this moment, as far as there was one.
+    private var written: EventLoopFuture<Void>?
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch self.unwrapInboundIn(data) {
@@ -38,7 +40,7 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if event as? ChannelEvent == .inputClosed {
             self.sawEnd = true
-            if self.head == nil { context.close(promise: nil) }
+            if self.head == nil { self.close(context) }
         }
         context.fireUserInboundEventTriggered(event)
     }
@@ -96,19 +98,23 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     private func answer(_ text: String, status: HTTPResponseStatus = .ok, _ context: ChannelHandlerContext) {
         self.begin(context, status: status, length: "\(text.utf8.count)")
         let buffer = context.channel.allocator.buffer(string: text)
-        context.write(self.wrapOutboundOut(.body(.byteBuffer(buffer))), promise: nil)
+        // What follows the head of an answer to HEAD would be taken for the next answer.
+        if self.head?.method != .HEAD { context.write(self.wrapOutboundOut(.body(.byteBuffer(buffer))), promise: nil) }
         self.end(context)
     }
 
     private func begin(_ context: ChannelHandlerContext, status: HTTPResponseStatus = .ok, length: String?) {
         guard let head = self.head else { return }
         var headers = HTTPHeaders()
+        self.closes = !head.isKeepAlive
         if let length {
             headers.add(name: "Content-Length", value: length)
-        } else {
+        } else if head.version == .http1_1 {
             headers.add(name: "Transfer-Encoding", value: "chunked")
+        } else {
+            // It knows no other end (RFC 9112, 6.1 and 6.3).
+            self.closes = true
         }
-        self.closes = !head.isKeepAlive
         if self.closes {
             headers.add(name: "Connection", value: "close")
         } else if head.version == .http1_0 {
@@ -122,8 +128,13 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
 
     private func end(_ context: ChannelHandlerContext) {
         self.head = nil
-        let written = context.writeAndFlush(self.wrapOutboundOut(.end(nil)))
-        guard self.closes || self.sawEnd else { return }
+        self.written = context.writeAndFlush(self.wrapOutboundOut(.end(nil)))
+        if self.closes || self.sawEnd { self.close(context) }
+    }
+
+    /// Behind everything that was written.
+    private func close(_ context: ChannelHandlerContext) {
+        guard let written else { return context.close(promise: nil) }
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
         written.whenComplete { _ in bound.value.close(promise: nil) }
     }
