@@ -20,15 +20,22 @@ enum Surroundings {
     }
 
     /// A path as the service would not find it by itself: it may have started elsewhere.
-    static func absolute(_ path: String) -> String {
-        guard !path.hasPrefix("/"), let directory = getcwd(nil, 0) else { return path }
+    static func absolute(_ path: String) throws(CtlError) -> String {
+        guard !path.hasPrefix("/") else { return path }
+        guard let directory = getcwd(nil, 0) else {
+            throw CtlError(
+                .refused, code: "directoryMissing", "the current directory is gone, and \(path) is relative to it",
+                cure: "Give the whole path, or go to a directory that exists.")
+        }
         defer { free(directory) }
         // SAFETY: getcwd(NULL) returns a string of its own, freed above.
         return path.absolutePath(from: String(cString: directory))
     }
 
     /// A program as execvp(3) would find it: what has no slash is looked for in the service's own PATH.
-    static func program(_ name: String) -> String { name.contains("/") ? self.absolute(name) : name }
+    static func program(_ name: String) throws(CtlError) -> String {
+        name.contains("/") ? try self.absolute(name) : name
+    }
 
     static var outputIsTerminal: Bool { isatty(1) == 1 && self.variable("TERM") != "dumb" }
 

@@ -413,10 +413,26 @@ struct CtlTests {
 
     @Test(arguments: [
         ["upgrade", "--timeout", "0s"], ["upgrade", "--timeout", "soon"], ["upgrade", "--wat"], ["flip"],
+        ["upgrade", "--timeout", "10000h"], ["check", "--start", "--timeout", "10000h"],
+        ["upgrade", "--patience", "0s"], ["upgrade", "--executable", ""], ["upgrade", "--env-file", ""],
+        ["check", "--executable", ""], ["check", "--env-file", ""],
     ])
     func `Wrong usage is told, and asks nobody`(_ words: [String]) async throws {
         let result = try await Ctl(words + ["--control-socket", "/nowhere/control"]).result()
         #expect(result.status == 64 && result.output.isEmpty && result.errors.contains("Error: "), "\(result)")
+    }
+
+    /// The service would take a relative path for one in its own directory.
+    @Test(arguments: [["--executable", "bin/hello"], ["--env-file", "next.env"]])
+    func `In a directory that is gone a relative path is told, and asks nobody`(_ words: [String]) async throws {
+        try await TemporaryDirectory.with("gone") { directory in
+            let gone = directory.appending(path: "gone").path
+            let result = try await Ctl(
+                ["upgrade", "--control-socket", "/nowhere/control"] + words,
+                launcher: ["sh", "-c", "cd \(gone) && rmdir \(gone) && exec \"$@\"", "sh"]
+            ).result()
+            #expect(result.status == 4 && result.errors.contains("the current directory is gone"), "\(result)")
+        }
     }
 
     // MARK: Nobody there

@@ -153,4 +153,6 @@ package enum ControlLimit {
     package static let request: UInt32 = 16 * 1024
     package static let reply: UInt32 = 1 << 20
     package static let text = 4096
+    /// A year.
+    package static let timeoutMilliseconds: Int64 = 365 * Int64(WireLimit.probationMilliseconds)
 }

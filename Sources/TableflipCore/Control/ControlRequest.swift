@@ -90,7 +90,7 @@ package struct ControlOrder: Hashable, Sendable {
         let day = Int64(WireLimit.probationMilliseconds)
         self.timeoutMilliseconds = try frame.fields.number(.timeout)
         self.probationMilliseconds = try frame.fields.number(.probation)
-        guard (1...365 * day).contains(self.timeoutMilliseconds ?? 1) else {
+        guard (1...ControlLimit.timeoutMilliseconds).contains(self.timeoutMilliseconds ?? 1) else {
             throw .invalidValue(kind: frame.kind, field: "timeout")
         }
         guard (0...day).contains(self.probationMilliseconds ?? 0) else {

@@ -39,7 +39,7 @@ struct CheckCommand: ParsableCommand {
     var timeout: TimeArgument?
 
     func validate() throws {
-        if let timeout, timeout.milliseconds < 1 { throw ValidationError("--timeout takes a time above zero") }
+        try OrderOptions.validate(timeout: self.timeout)
         if self.timeout != nil, !self.start { throw ValidationError("--timeout goes with --start") }
     }
 
@@ -60,7 +60,7 @@ struct CheckCommand: ParsableCommand {
     }
 
     private func findings() throws(CtlError) -> [ControlFinding] {
-        var order = self.options.order
+        var order = try self.options.order()
         order.timeoutMilliseconds = self.timeout?.milliseconds
         let service = try Service(asking: self.start ? .rehearse(order) : .check(order), at: self.common.socketPath)
         // The service ends a new process that is not ready in time.

@@ -19,11 +19,24 @@ struct OrderOptions: ParsableArguments {
         completion: .file())
     var envFile: String?
 
-    var order: ControlOrder {
-        ControlOrder(
-            executable: self.executable.map { Surroundings.program($0) },
-            environmentFile: self.envFile.map { Surroundings.absolute($0) }
-        )
+    /// An empty one is a variable that nobody has set, and not a wish for what is configured.
+    func validate() throws {
+        if self.executable == "" { throw ValidationError("--executable takes a program; this is an empty word") }
+        if self.envFile == "" { throw ValidationError("--env-file takes a file; this is an empty word") }
+    }
+
+    /// What the service accepts.
+    static func validate(timeout: TimeArgument?) throws {
+        guard (1...ControlLimit.timeoutMilliseconds).contains(timeout?.milliseconds ?? 1) else {
+            throw ValidationError("--timeout takes a time above zero, and at most a year")
+        }
+    }
+
+    func order() throws(CtlError) -> ControlOrder {
+        var order = ControlOrder()
+        if let executable { order.executable = try Surroundings.program(executable) }
+        if let envFile { order.environmentFile = try Surroundings.absolute(envFile) }
+        return order
     }
 }
 
@@ -73,7 +86,8 @@ struct UpgradeCommand: ParsableCommand {
     var noDrain = false
 
     func validate() throws {
-        if let timeout, timeout.milliseconds < 1 { throw ValidationError("--timeout takes a time above zero") }
+        try OrderOptions.validate(timeout: self.timeout)
+        guard self.patience.milliseconds > 0 else { throw ValidationError("--patience takes a time above zero") }
         if let probation, probation.milliseconds > WireLimit.probationMilliseconds {
             throw ValidationError("--probation takes at most a day")
         }
@@ -82,7 +96,7 @@ struct UpgradeCommand: ParsableCommand {
     func run() throws { try Report.of(self.common) { () throws(CtlError) in try self.upgrade() } }
 
     private func upgrade() throws(CtlError) {
-        var order = self.options.order
+        var order = try self.options.order()
         order.timeoutMilliseconds = self.timeout?.milliseconds
         order.probationMilliseconds = self.probation?.milliseconds
         let clock = ContinuousClock()
