@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Synchronization
 import TableflipSystem
 
 #if canImport(Glibc)
@@ -49,13 +50,27 @@ enum Surroundings {
         return result == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
     }
 
+    /// Of the standard output: the last error of write(2), 0 before there is one.
+    private static let outputError = Atomic<CInt>(0)
+
+    /// To be called where the output is all that a command does. What an order did to the service matters more.
+    static func requireOutput() throws(CtlError) {
+        let number = self.outputError.load(ordering: .relaxed)
+        guard number != 0 else { return }
+        throw CtlError(
+            .outputFailed, code: "outputFailed", "the output cannot be written: \(SystemCallError("write", number))")
+    }
+
     static func write(_ text: String, to descriptor: CInt = 1) {
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {
             // SAFETY: the buffer lives through the call, which reads no more than its length.
             let count = bytes.withUnsafeBytes { systemWrite(descriptor, $0.baseAddress, $0.count) }
             if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return }
+            guard count > 0 else {
+                if descriptor == 1 { self.outputError.store(errno, ordering: .relaxed) }
+                return
+            }
             bytes = bytes.dropFirst(count)
         }
     }

@@ -46,6 +46,7 @@ enum Outcome: Int32, CaseIterable {
     case notPermitted = 6
     case notUnderstood = 7
     case nobodyServes = 8
+    case outputFailed = 74  // EX_IOERR, sysexits.h
 
     var words: String {
         switch self {
@@ -58,11 +59,14 @@ enum Outcome: Int32, CaseIterable {
         case .notPermitted: "not permitted"
         case .notUnderstood: "service and command do not understand each other; nothing started"
         case .nobodyServes: "the service is stopping or has ended, or what came of it is not known"
+        case .outputFailed: "status, watch, check: the output cannot be written"
         }
     }
 
     static var help: String {
-        (Self.allCases.map { "  \($0.rawValue)   \($0.words)" } + ["  64  wrong usage"]).joined(separator: "\n")
+        var words = Self.allCases.map { ($0.rawValue, $0.words) }
+        words.insert((64, "wrong usage"), at: words.count - 1)
+        return words.map { "  " + "\($0)".padded(to: 4) + $1 }.joined(separator: "\n")
     }
 }
 

@@ -435,6 +435,37 @@ struct CtlTests {
         }
     }
 
+    // MARK: Nobody reads
+
+    @Test(.enabled(if: FileManager.default.fileExists(atPath: "/dev/full")))
+    func `An answer that cannot be written is a failure, and an upgrade keeps its own status`() async throws {
+        try await Server.controlled { server in
+            let full = ["sh", "-c", "exec \"$@\" >/dev/full", "sh"]
+            for words in [["status"], ["status", "--json"], ["check"]] {
+                let result = try await Ctl(
+                    words, launcher: full, environment: ["TABLEFLIP_CONTROL_SOCKET": server.control.path]
+                ).result()
+                #expect(result.status == 74 && result.errors.contains("cannot be written"), "\(result)")
+            }
+            let upgrade = try await Ctl.run(server, "upgrade", launcher: full)
+            #expect(upgrade.status == 0, "\(upgrade)")
+            try await server.follow(to: try await server.successor(of: server.first), from: server.first)
+        }
+    }
+
+    /// As systemd starts it, with SIGPIPE ignored.
+    @Test func `A watch that nobody reads any more ends with the next event`() async throws {
+        try await Server.controlled { server in
+            let watch = try Ctl(
+                server, "watch", "--json",
+                launcher: ["sh", "-c", "trap '' PIPE; { \"$@\"; echo \"status $?\" >&2; } | head -n 1", "sh"])
+            try await watch.output(containing: "watching")
+            for _ in 0..<2 { try await server.replace() }
+            let result = try await watch.result()
+            #expect(result.errors.contains("Broken pipe") && result.errors.contains("status 74"), "\(result)")
+        }
+    }
+
     // MARK: Nobody there
 
     @Test func `What is no service of ours is not understood`() async throws {

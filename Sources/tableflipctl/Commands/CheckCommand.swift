@@ -54,7 +54,7 @@ struct CheckCommand: ParsableCommand {
                     Surroundings.write("\(mark)  \(finding.name.padded(to: 12)) \(finding.message)\n")
                 }
             }
-            guard let bad = findings.first(where: { !$0.isGood }) else { return }
+            guard let bad = findings.first(where: { !$0.isGood }) else { return try Surroundings.requireOutput() }
             throw CtlError(.failed, code: "check", "an upgrade would fail: \(bad.name): \(bad.message)")
         }
     }

@@ -26,6 +26,7 @@ struct StatusCommand: ParsableCommand {
             let reply = try service.answer()
             guard case .status(let status) = reply else { throw service.unexpected(reply) }
             if self.common.json { Report.line(status.json) } else { self.show(status) }
+            try Surroundings.requireOutput()
         }
     }
 

@@ -36,6 +36,8 @@ struct WatchCommand: ParsableCommand {
         let service = try Service(asking: .watch, at: self.common.socketPath)
         var isStopping = false
         while clock.now < deadline {
+            // Where SIGPIPE is ignored nothing else tells that nobody reads any more.
+            try Surroundings.requireOutput()
             do throws(CtlError) {
                 switch try service.next(within: clock.now.duration(to: deadline)) {
                 case nil: return

@@ -10,7 +10,7 @@ enum Report {
         do throws(CtlError) {
             try body()
         } catch {
-            if options.json {
+            if options.json, error.outcome != .outputFailed {
                 self.line(
                     .object([
                         ("type", .text("error")), ("exit", .number(Int64(error.outcome.rawValue))),
