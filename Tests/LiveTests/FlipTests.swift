@@ -38,6 +38,20 @@ extension LiveTests {
                 try require(left.isEmpty, "in the folder: \(left)")
             }
         }
+
+        @Test(arguments: [nil, "--nonsense", "--init-delay soon"])
+        func `A fault file that is missing or wrong is told in words`(line: String?) async throws {
+            let file = FileManager.default.temporaryDirectory.appending(path: "tf-\(UUID().uuidString.prefix(8))")
+            try line.map { try Data($0.utf8).write(to: file) }
+            defer { try? FileManager.default.removeItem(at: file) }  // there may be none
+            try await Demo.with(["--fault-file", file.path]) { demo in
+                let outcome = try demo.outcome(of: demo.startUpgrade())
+                let words = outcome.error ?? ""
+                try require(outcome.phase == "failed" && words.contains("the fault file \(file.path)"), "\(outcome)")
+                try require(!words.contains("Error(") && !words.contains("Error Domain"), "\(outcome)")
+                try require(line.map { words.contains($0.split(separator: " ")[0]) } ?? true, "\(outcome)")
+            }
+        }
     }
 }
 

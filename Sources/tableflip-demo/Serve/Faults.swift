@@ -4,6 +4,7 @@
 #if NIO
 import ArgumentParser
 import Foundation
+import Tableflip
 
 /// What a successor does wrong. The first process takes no notice of them.
 struct Faults: ParsableArguments {
@@ -21,9 +22,17 @@ struct Faults: ParsableArguments {
 
     /// The flags on the first line of a file, if it has any; they come instead of those on the command line.
     static func read(from path: String) throws -> Faults? {
-        let line = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").first ?? ""
-        let words = line.split(separator: " ").map(String.init)
-        return words.isEmpty ? nil : try Faults.parse(words)
+        do {
+            let line = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").first ?? ""
+            let words = line.split(separator: " ").map(String.init)
+            return words.isEmpty ? nil : try Faults.parse(words)
+        } catch {
+            let words = error is CocoaError ? error.localizedDescription : Faults.message(for: error)
+            throw UpgradeError(
+                .invalidConfiguration, "the fault file \(path) cannot be used: \(words)",
+                cure: "Leave it empty for no fault."
+            )
+        }
     }
 }
 #endif  // NIO
