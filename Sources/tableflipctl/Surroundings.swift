@@ -90,8 +90,8 @@ enum Surroundings {
         case ENOENT:
             CtlError(
                 .nobodyAnswers, code: "noSocket", "there is no control socket at \(path)",
-                cure: "The service does not run, or it is stopping; or start it with this path "
-                    + "(Configuration.controlSocket), or name the right one by --control-socket."
+                cure: "The service does not run, or it is stopping; or it has another path, or none "
+                    + "(Configuration.controlSocket): name the right one by --control-socket."
             )
         case ENOTSOCK,
             ECONNREFUSED where FileAccess.isOtherThanSocket(path):

@@ -77,7 +77,7 @@ struct ReaderChange: Sendable {
             try await step?()
             return nil
         } catch {
-            return error as? UpgradeError ?? UpgradeError(.stateFailed, "a final state failed", becauseOf: error)
+            return error as? UpgradeError ?? UpgradeError(.stateFailed, "a final state failed: \(error)")
         }
     }
 }

@@ -106,11 +106,12 @@ struct Serve: AsyncParsableCommand {
                 try await self.serve(upgrader, at: self.listen.address, logger)
             } catch {
                 // Whoever asked for the upgrade is told.
-                await upgrader.giveUp(because: "\(error)")
+                await upgrader.giveUp(because: error)
                 throw error
             }
         } catch let error as UpgradeError {
-            logger.error("\(error)")
+            // One that was only rehearsed has done what was wanted of it.
+            logger.log(level: error.code == .rehearsed ? .info : .error, "\(error)")
             throw ExitCode(1)
         }
     }
