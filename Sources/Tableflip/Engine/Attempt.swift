@@ -29,7 +29,9 @@ final class Attempt {
     var channelIsOver = false
     var process: SpawnedProcess?
     var saidHello = false
-    /// Tells of the end of the process that said hello, where that is not our child: a shell may stand between.
+    /// The process that said hello is not our child: a shell may stand between.
+    var isWrapped = false
+    /// Tells of the end of such a process.
     var life: OwnedDescriptor?
     /// By the kernel's word; our child's id until it has said hello.
     var successor: CInt = 0
@@ -97,6 +99,9 @@ final class Attempt {
 
     /// Whether everything that was this successor has ended.
     var isDead: Bool { self.childIsGone && self.lifeNumber == nil }
+
+    /// Whether the process that said hello has ended. What stands around it may go on, and serves nothing.
+    var servesNothing: Bool { self.isWrapped ? self.lifeNumber == nil : self.childIsGone }
 
     var lifeNumber: CInt? { self.life.borrowed }
 }

@@ -256,7 +256,7 @@ extension Engine {
     private func channelEnded(_ attempt: Attempt) {
         attempt.channelIsOver = true
         let deadline = Moment.now + .milliseconds(250)
-        while !attempt.isDead {
+        while !self.countsAsDead(attempt) {
             var poll = Poll<Source>()
             if let process = attempt.process {
                 poll.add(.successorProcess, process.watchDescriptor, Poll<Source>.readable)
@@ -267,6 +267,11 @@ extension Engine {
             for source in poll.wait(left) { self.noteEnd(source, attempt) }
         }
         self.tellDeath(attempt)
+    }
+
+    /// From the commit on only who serves matters: connections wait to be taken back.
+    private func countsAsDead(_ attempt: Attempt) -> Bool {
+        if case .draining = self.predecessor.state { attempt.servesNothing } else { attempt.isDead }
     }
 
     private func tellDeath(_ attempt: Attempt) {
@@ -328,6 +333,7 @@ extension Engine {
         let speaker = attempt.channel?.peer ?? 0
         if speaker > 1, speaker != attempt.process?.id {
             attempt.successor = speaker
+            attempt.isWrapped = true
             attempt.life = life
         }
         self.feed(PredecessorMachine.Event.greeted)
@@ -419,7 +425,7 @@ extension Engine {
     func successorMayHaveDied(_ source: Source) {
         guard let attempt, !attempt.isDead else { return }
         self.noteEnd(source, attempt)
-        guard attempt.isDead else { return }
+        guard self.countsAsDead(attempt) else { return }
         // What it had still said comes first.
         self.readDownstream()
         self.tellDeath(attempt)
@@ -567,6 +573,8 @@ extension Engine {
     // MARK: Connections
 
     private func exportConnections() {
+        // It may have ended since it said that it is the owner.
+        if let attempt, attempt.servesNothing { self.tellDeath(attempt) }
         let readers = self.context.readers.all
         let inbox = self.context.inbox
         guard !readers.isEmpty else { return self.feed(EngineInput.exportFinished) }
@@ -672,7 +680,7 @@ extension Engine {
         let sent = moving.count - (attempt.channel?.unsentDescriptors ?? 0)
         var served = 0
         for (number, (connection, departure)) in moving.enumerated() {
-            if number < sent, !attempt.isDead || connection.isServed {
+            if number < sent, !attempt.servesNothing || connection.isServed {
                 _ = connection.takeDescriptor()
                 served += 1
             }

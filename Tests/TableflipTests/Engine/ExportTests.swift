@@ -215,6 +215,60 @@ import Darwin
         }
     }
 
+    /// Who stands around it may have work of its own, and the channel too.
+    @Test(arguments: Kernel.allCases, [true, false])
+    func `when the successor dies and the shell around it goes on, what it had not begun to serve is taken back`(
+        _ kernel: Kernel, _ channelEnds: Bool
+    ) async throws {
+        let connections = try Connections(5)
+        let reader = FakeReader()
+        reader.script { $0.export = { await connections.export($0) } }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            stage.spawner.plan { $0.isWrapped = true }
+            let successor = try await self.successor(in: stage)
+            var arrived = 0
+            while arrived < 5 {
+                let (message, descriptors) = try await successor.peer.nextMessage()
+                guard case .connections(let batch) = message else { throw TimedOut(what: "connections") }
+                arrived += descriptors.count
+                for (entry, descriptor) in zip(batch.entries, descriptors) where entry.state.count == 3 {
+                    ServedMark.set(on: descriptor.number)
+                }
+            }
+            if channelEnds { try await successor.peer.close() }
+            successor.endInside()
+            try await connections.areDone.value("the exports")
+            #expect(connections.failed.count == 5)
+            #expect(connections.stayed.withLock { $0 } == [0, 1, 2, 4])
+            #expect(successor.isAlive)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a successor that dies as soon as it is the owner, and the shell around it goes on, is sent nothing`(
+        _ kernel: Kernel
+    ) async throws {
+        let connections = try Connections(5)
+        let reader = FakeReader()
+        reader.script { $0.export = { await connections.export($0) } }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            stage.spawner.plan { $0.isWrapped = true }
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady()
+            try await successor.peer.expect(.go)
+            try await successor.peer.expect(.commit)
+            try await stage.whileHeldUp {
+                try await successor.peer.say(.committed)
+                successor.endInside()
+            }
+            _ = try await upgrade.value
+            try await connections.areDone.value("the exports")
+            #expect(connections.stayed.withLock { $0 } == [0, 1, 2, 3, 4])
+            #expect(successor.isAlive)
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `when the successor breaks the protocol, what it did not acknowledge is left to it`(
         _ kernel: Kernel

@@ -23,6 +23,8 @@ final class FakeSpawner: ProcessSpawner {
     struct Plan: Sendable {
         /// What it says first; nil: nothing.
         var hello: Message.Hello? = .init(generation: 2, process: 0)
+        /// A shell stands around the process that says hello.
+        var isWrapped = false
         /// Why it cannot be started.
         var failure: UpgradeError?
     }
@@ -43,7 +45,7 @@ final class FakeSpawner: ProcessSpawner {
     func spawn(_ request: SpawnRequest, channel: CInt) throws(UpgradeError) -> SpawnedProcess {
         let plan = self.plan.withLock { $0 }
         if let failure = plan.failure { throw failure }
-        let result = Result { try FakeSuccessor.start(request, channel: channel, plan.hello, self.kernel) }
+        let result = Result { try FakeSuccessor.start(request, channel: channel, plan, self.kernel) }
         switch result {
         case .success(let (successor, process)):
             self.started.withLock { $0.append(successor) }
@@ -107,21 +109,23 @@ final class FakeSuccessor: Sendable {
     }
 
     static func start(
-        _ request: SpawnRequest, channel: CInt, _ hello: Message.Hello?, _ kernel: Kernel
+        _ request: SpawnRequest, channel: CInt, _ plan: FakeSpawner.Plan, _ kernel: Kernel
     ) throws -> (FakeSuccessor, SpawnedProcess) {
         let ours = try OwnedDescriptor(duplicating: channel)
         let life = try Pipe()
         let hold = try life.writing.duplicate()
         var rest: ArraySlice<UInt8> = []
-        if let hello {
+        if let hello = plan.hello {
             let bytes = Message.hello(hello).encoded()
             let lifeline = life.reading.borrowed
             try #require(tf_send(channel, bytes, 1, [lifeline], 1) == 1)
             rest = bytes.dropFirst()
         }
-        let greeting = try hello.map { _ in try NamedPipe() }
+        let greeting = try plan.hello.map { _ in try NamedPipe() }
         let octal = rest.map { "\\" + String($0 / 64) + String($0 / 8 % 8) + String($0 % 8) }.joined()
-        let script = "printf \"$1\" >&3; exec 3>&-; test -z \"$2\" || echo >\"$2\"; exec sleep 600"
+        let greets = "printf \"$1\" >&3; exec 3>&-; test -z \"$2\" || echo >\"$2\""
+        // Nobody reaps the one inside before the other ends: until then its number is nobody else's.
+        let script = plan.isWrapped ? "(\(greets)) & exec 3>&-; exec sleep 600" : "\(greets); exec sleep 600"
         let words = ["sh", "-c", script, "sh", octal, greeting?.path ?? ""]
         let sleeper = SpawnRequest(
             executable: try ExecutablePath(finding: "/bin/sh", from: "/"),
@@ -224,6 +228,9 @@ final class FakeSuccessor: Sendable {
         ProcessID.signal(self.id, ProcessID.killSignal)
         try await self.peer.close { self.tell(ending) }
     }
+
+    /// The process that said hello ends, and the shell around it goes on: whoever has the channel is nobody's affair.
+    func endInside() { self.life.withLock { $0 = nil } }
 
     /// Waits until somebody has killed it. Its predecessor is not told before ``tell(_:)``.
     func fate() async throws -> SpawnedProcess.Ending {
