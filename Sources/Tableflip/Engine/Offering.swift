@@ -17,8 +17,8 @@ struct Offering {
 
     let inventory: [CarriedDescriptor]
     private let capabilities: Capabilities
+    /// Prepared and not taken yet.
     private var waiting: [Batch] = []
-    private var taken = 0
     private var prepared = 0
     /// Over what is prepared.
     private var digest = InventoryDigest()
@@ -54,10 +54,9 @@ struct Offering {
         guard self.offered - self.acknowledged + most <= max(self.capabilities.descriptorsInFlight, most) else {
             return nil
         }
-        if self.taken == self.waiting.count { self.prepare() }
-        guard self.taken < self.waiting.count else { return nil }
-        let batch = self.waiting[self.taken]
-        self.taken += 1
+        if self.waiting.isEmpty { self.prepare() }
+        guard !self.waiting.isEmpty else { return nil }
+        let batch = self.waiting.removeFirst()
         self.offered += batch.descriptors.count
         return batch
     }
