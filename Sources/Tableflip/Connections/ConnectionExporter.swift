@@ -17,8 +17,9 @@ public struct ConnectionExporter: Sendable {
     /// and go on serving the others.
     /// - Parameter connections: the connections; their descriptors are borrowed until this returns or throws.
     /// - Throws: ``UpgradeError`` when the successor has died, is no longer listening, or does not take one of them.
-    ///   Those that have not arrived still have their descriptors: serve them on. One that the successor had begun to
-    ///   serve has none any more, and ends with it.
+    ///   Serve on those that still have their descriptors. Those that have none any more are the successor's: it has
+    ///   taken them, or had begun to serve them when it died. Where it lives, and only the channel to it has ended, that
+    ///   is all that had been sent to it, since it may serve any of them.
     public func send(_ connections: [LiveDescriptor]) async throws(UpgradeError) {
         let result = await withCheckedContinuation { continuation in
             self.send(connections) { continuation.resume(returning: $0) }

@@ -28,7 +28,9 @@ public protocol SocketReader: Sendable {
     func export(to successor: ConnectionExporter) async throws
 
     /// In the successor: serves connections that the predecessor had accepted on this reader's listener. They come in
-    /// batches, several at a time; the predecessor sends more when this has returned. The default closes them.
+    /// batches, several at a time; the predecessor sends more when this has returned. Return when they are in your
+    /// hands, not when they have ended: they are acknowledged in the order in which they came, and those of one
+    /// listener hold back those of the others. The default closes them.
     /// - Parameter connections: the connections. Take each one's descriptor: what is not taken is closed.
     /// - Throws: anything; it is logged, and what was not taken is lost.
     func adopt(_ connections: [LiveDescriptor]) async throws
