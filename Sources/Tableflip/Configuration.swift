@@ -30,6 +30,8 @@ extension Upgrader {
         public var drainTimeout: Duration
 
         /// How long the readers of one process may take to pause; nobody accepts meanwhile. Then the upgrade is given up.
+        /// At most 30 seconds: neither process knows the other's value, and each waits for the other's readers for as long
+        /// as they may have.
         public var pauseTimeout: Duration
 
         /// How long all hooks of one kind may take together (``Upgrader/addOwnershipHooks(becameOwner:losingOwnership:)``),
@@ -97,6 +99,7 @@ extension Upgrader {
             self.storesDescriptors = storesDescriptors
         }
 
+        static let longestPauseTimeout = Duration.seconds(30)
         static let longestHookTimeout = Duration.seconds(30)
 
         static func check(
@@ -113,7 +116,7 @@ extension Upgrader {
         func validate() throws(UpgradeError) {
             try Self.check(self.upgradeTimeout, "upgradeTimeout")
             try Self.check(self.drainTimeout, "drainTimeout")
-            try Self.check(self.pauseTimeout, "pauseTimeout")
+            try Self.check(self.pauseTimeout, "pauseTimeout", upTo: Self.longestPauseTimeout, "half a minute")
             try Self.check(self.hookTimeout, "hookTimeout", upTo: Self.longestHookTimeout, "half a minute")
             try self.probation.validate()
             if let path = self.pidFile, path.isEmpty || path.hasSuffix("/") || path.utf8.contains(0) {

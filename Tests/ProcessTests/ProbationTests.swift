@@ -171,6 +171,32 @@ struct ProbationTests {
         }
     }
 
+    /// The new release has a reader that needs its time, and a configuration that says so. The old one knows neither.
+    @Test(arguments: Self.variants)
+    func `A successor that may take longer to pause than its predecessor is not killed when it is taken back`(
+        _ variant: Variant
+    ) async throws {
+        try await Server.with(variant, ["--probation", "60000", "--order", "roll-back", "--pause-timeout", "1000"]) {
+            server in
+            let old = server.first
+            let before = server.facts(of: old)
+            try server.misbehave("slow-pause \(try server.fifo("pause").path)")
+            let mark = server.mark
+            server.requestUpgrade(of: old)
+            let successor = try await server.line(from: mark, startingWith: "pausing").process
+            try await server.answer(from: successor)
+            let outcome = try? await server.log.wait(for: "no outcome yet", within: .milliseconds(2500)) { history in
+                history.first(old, from: mark) { $0.hasPrefix("event rolledBack") }
+            }
+            #expect(outcome == nil)
+            try server.letGo("pause")
+            #expect(try await server.outcome(of: old, from: mark).code == "rolledBack")
+            try await server.line(of: successor, startingWith: "leaving handedBack")
+            try await server.answer(from: old)
+            await server.expect(old, toBeAs: before)
+        }
+    }
+
     @Test(arguments: Self.variants)
     func `A successor that is frozen in its probation is killed, and who waited is answered`(
         _ variant: Variant

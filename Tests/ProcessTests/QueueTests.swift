@@ -12,7 +12,7 @@ struct QueueTests {
     private func betweenTheTwo(
         _ variant: Variant, _ body: (Server, _ successor: CInt, _ waiting: Connection) async throws -> Void
     ) async throws {
-        let arguments = ["--reader", "--pause-wait", "FIFO", "--pause-timeout", "60000"]
+        let arguments = ["--reader", "--pause-wait", "FIFO", "--pause-timeout", "30000"]
         try await Server.with(variant, arguments) { server in
             // What the client asks meanwhile waits as well, and is answered.
             let mark = server.mark

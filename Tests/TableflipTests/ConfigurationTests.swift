@@ -30,6 +30,19 @@ import Testing
         }
     }
 
+    /// The other process does not know it.
+    @Test func `a time that the other process waits for is at most half a minute`() throws {
+        try Upgrader.Configuration(pauseTimeout: .seconds(30), hookTimeout: .seconds(30)).validate()
+        for (name, configuration) in [
+            ("pauseTimeout", Upgrader.Configuration(pauseTimeout: .milliseconds(30_001))),
+            ("hookTimeout", Upgrader.Configuration(hookTimeout: .milliseconds(30_001))),
+        ] {
+            let error = try #require(throws: UpgradeError.self) { try configuration.validate() }
+            #expect(error.code == .invalidConfiguration)
+            #expect(error.message.contains(name) && error.cure.contains("half a minute"))
+        }
+    }
+
     @Test(arguments: ["", "/", "/run/", "a\0b"])
     func `a PID file that is none is refused`(_ path: String) throws {
         let error = try #require(throws: UpgradeError.self) { try Upgrader.Configuration(pidFile: path).validate() }

@@ -12,7 +12,7 @@ import Testing
     @Test(
         arguments: [
             Upgrader.Configuration(), Upgrader.Configuration(pauseTimeout: .milliseconds(1)),
-            Upgrader.Configuration(upgradeTimeout: .milliseconds(1), pauseTimeout: .seconds(3600)),
+            Upgrader.Configuration(upgradeTimeout: .milliseconds(1), pauseTimeout: .seconds(30)),
         ].map { Timings($0) }, [Duration.zero, .seconds(1), .seconds(3600)]
     )
     func `a successor waits longer than its predecessor needs`(_ timings: Timings, _ probation: Duration) {
@@ -44,6 +44,21 @@ import Testing
             predecessor.duration(of: PredecessorMachine.Deadline.commit, probation: .zero)
                 > successor.duration(of: SuccessorMachine.Deadline.ownership, probation: .zero)
         )
+    }
+
+    @Test func `of the readers of the other process, neither expects that they have its own time to pause`() {
+        let short = Timings(.init(pauseTimeout: .milliseconds(1)))
+        let long = Timings(.init(pauseTimeout: Upgrader.Configuration.longestPauseTimeout))
+        typealias Predecessor = PredecessorMachine.Deadline
+        typealias Successor = SuccessorMachine.Deadline
+        for (mine, other) in [(short, long), (long, short)] {
+            let recall = mine.duration(of: Predecessor.recall, probation: .zero)
+            #expect(recall > other.duration(of: Successor.pause, probation: .zero))
+            #expect(
+                mine.duration(of: Successor.go, probation: .zero)
+                    > other.duration(of: Predecessor.pause, probation: .zero))
+            #expect(mine.duration(of: Successor.commit, probation: .zero) > recall)
+        }
     }
 
     @Test func `what the configuration says is what counts`() {

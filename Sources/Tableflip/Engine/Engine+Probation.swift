@@ -118,10 +118,16 @@ extension Engine {
     /// Its pulse is felt in every state in which the successor may read and this process may not.
     func watchPulse() {
         guard let attempt else { return }
-        switch self.predecessor.state {
-        case .probation, .relinquishing, .committing:
-            if attempt.answersPings, attempt.pulse == nil { attempt.pulse = Pulse(at: Moment.now) }
-        default: attempt.pulse = nil
+        let mayRead =
+            switch self.predecessor.state {
+            case .probation, .relinquishing, .committing: true
+            case .unwinding(let unwinding): unwinding.successor == .recalled
+            default: false
+            }
+        if !mayRead {
+            attempt.pulse = nil
+        } else if attempt.answersPings, attempt.pulse == nil {
+            attempt.pulse = Pulse(at: Moment.now)
         }
     }
 

@@ -8,7 +8,8 @@ package struct Patience: Hashable, Sendable {
     /// For what takes microseconds unless something is wrong.
     package var quick = Duration.seconds(1)
     package var generous = Duration.seconds(5)
-    /// For the hooks of another process: the longest that can be configured.
+    /// For the readers and the hooks of another process: the longest that can be configured.
+    package var pauses = Upgrader.Configuration.longestPauseTimeout
     package var hooks = Upgrader.Configuration.longestHookTimeout
     /// For readers that are busy with what they were asked before. They have been told that it is not wanted any more.
     package var overtaking = Duration.milliseconds(500)
@@ -64,7 +65,8 @@ struct Timings: Sendable {
         // The successor's hooks have its own time, which is not known here.
         case .commit: self.patience.hooks + self.veryGenerous
         case .dismissal: self.quick
-        case .recall: self.pause + self.quick
+        // So have its readers. One that hangs is known by its pulse before.
+        case .recall: self.patience.pauses + self.quick
         case .kill: self.generous
         case .resume: self.generous
         case .drain: self.drain
@@ -76,10 +78,11 @@ struct Timings: Sendable {
         switch deadline {
         case .handshake: self.veryGenerous
         case .initialisation: self.upgrade
-        case .go: self.pause + self.veryGenerous
+        // The predecessor's readers and hooks have its own time, which is not known here.
+        case .go: self.patience.pauses + self.veryGenerous
         case .resume: self.generous
-        // The predecessor's hooks have its own time, which is not known here.
-        case .commit: probation + self.pause + self.patience.hooks + self.veryGenerous + self.veryGenerous
+        case .commit:
+            probation + self.patience.pauses + self.patience.hooks + self.veryGenerous + self.veryGenerous
         case .ownership: self.hook + self.generous
         case .severance: self.quick
         case .pause: self.pause

@@ -49,7 +49,10 @@ final class AcceptLoop: SocketReader {
 
     func pause() async {
         if Faults.neverPauses.withLock({ $0 }) { await Faults.wait() }
-        if let pauseWait { await Fifo.awaitByte(from: pauseWait) }
+        if let pauseWait {
+            Probe.say(0, "pausing")
+            await Fifo.awaitByte(from: pauseWait)
+        }
         // Too late: `resume` may have been called meanwhile, and the later call wins.
         if !Task.isCancelled { await self.give(.pause) }
     }

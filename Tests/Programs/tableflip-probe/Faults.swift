@@ -31,6 +31,7 @@ final class Faults: Sendable {
         var patience = Patience()
         patience.quick = .milliseconds(300)
         patience.generous = .milliseconds(700)
+        patience.pauses = .milliseconds(700)
         patience.hooks = .milliseconds(700)
         return patience
     }

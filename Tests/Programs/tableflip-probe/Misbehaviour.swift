@@ -84,6 +84,9 @@ struct Misbehaviour {
         }
     }
 
+    /// No misdeed: a named pipe that its readers wait for before they have paused.
+    var slowPause: String? { self.word == "slow-pause" ? self.parameter : nil }
+
     /// The check of its probation.
     func check() async throws {
         switch self.word {

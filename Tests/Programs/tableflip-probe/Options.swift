@@ -142,6 +142,7 @@ struct Options {
         )
         configuration.storesDescriptors = self.storesDescriptors
         configuration.probation = .lasting(self.probation)
+        if misbehaviour?.word == "slow-pause" { configuration.pauseTimeout = .seconds(20) }
         // What the next generation gets wrong before it can speak.
         if misbehaviour?.word == "misconfigure" { configuration.drainTimeout = .zero }
         if misbehaviour?.word == "control" { configuration.controlSocket?.path = misbehaviour?.parameter ?? "" }

@@ -138,7 +138,7 @@ struct Probe {
                 "listening \(listener.name.replacing(" ", with: "-")) \(listener.port ?? 0) \(listener.isInherited)")
             let loop = try AcceptLoop(
                 listener, isDatagram: address.description.hasPrefix("udp") || address.description.hasPrefix("unixgram"),
-                pauseWait: options.pauseWait, saysAccepts: options.saysAccepts
+                pauseWait: misbehaviour?.slowPause ?? options.pauseWait, saysAccepts: options.saysAccepts
             )
             if options.hasReader { upgrader.register(loop) }
             loops.append(loop)

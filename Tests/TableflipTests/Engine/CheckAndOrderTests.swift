@@ -378,6 +378,24 @@ import Testing
     }
 
     @Test(arguments: Kernel.allCases)
+    func `a successor that does not answer while it is taken back is killed`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            stage.spawner.plan { $0.hello = Self.lively }
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            try await successor.enterProbation()
+            let began = ContinuousClock.now
+            let order = Outcome { () throws(UpgradeError) in try await stage.upgrader.rollBack(because: "") }
+            #expect(try await successor.fate() == .signalled(ProcessID.killSignal))
+            // Long before the readers of a process that is there would have had their time.
+            #expect(ContinuousClock.now - began < .seconds(20))
+            successor.tell(.signalled(ProcessID.killSignal))
+            #expect(try await upgrade.failure.code == .rolledBack)
+            try await order.value
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `a successor answers at once, at any moment`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
         try await Stage.successor(kernel, of: predecessor, { $0.probation = .lasting(.seconds(600)) }) { stage in
