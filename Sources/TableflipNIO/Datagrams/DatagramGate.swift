@@ -81,9 +81,11 @@ public final class DatagramGate: SocketReader, LoopReader {
         }
 
         func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-            let promise = promise ?? context.eventLoop.makePromise()
-            self.lastWrite = promise.futureResult
-            context.write(data, promise: promise)
+            let written = context.eventLoop.makePromise(of: Void.self)
+            // The application's may be another event loop's.
+            written.futureResult.cascade(to: promise)
+            self.lastWrite = written.futureResult
+            context.write(data, promise: written)
         }
 
         func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {

@@ -171,7 +171,9 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
             return self.connection.settled()
         }
         // Most servers close by themselves; those that do not would keep the process until its deadline.
-        let written = promise ?? context.eventLoop.makePromise()
+        let written = context.eventLoop.makePromise(of: Void.self)
+        // The application's may be another event loop's.
+        written.futureResult.cascade(to: promise)
         written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
         context.write(data, promise: written)
     }

@@ -68,6 +68,26 @@ import Testing
         upgrader.stop()
     }
 
+    /// A proxy writes what comes on one channel, and on its event loop, to another.
+    @Test func `what was written with a promise of another event loop is sent before the end too`() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        let upgrader = try StubUpgrader().upgrader
+        let own = try upgrader.listen(on: .udp(host: "127.0.0.1", port: 0), name: "own")
+        let peer = try upgrader.listen(on: .udp(host: "127.0.0.1", port: 0), name: "peer")
+        let gate = try await DatagramBootstrap(group: group).bind(to: own, of: upgrader)
+        let address = try NIOCore.SocketAddress(ipAddress: "127.0.0.1", port: Int(try #require(peer.port)))
+        let other = try #require(group.makeIterator().first { $0 !== gate.channel.eventLoop })
+        let promise = other.makePromise(of: Void.self)
+        gate.channel.write(
+            AddressedEnvelope(remoteAddress: address, data: ByteBuffer(string: "last")), promise: promise)
+        try await gate.close()
+        try await promise.futureResult.get()
+        let received = try peer.duplicate().withBorrowed { Self.receive(1, from: $0) }
+        #expect(received == ["last"])
+        upgrader.stop()
+        try await group.shutdownGracefully()
+    }
+
     private static func receive(_ count: Int, from socket: CInt) -> [String] {
         var received: [String] = []
         var bytes = [UInt8](repeating: 0, count: 16)

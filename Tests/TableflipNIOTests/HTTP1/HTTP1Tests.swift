@@ -5,6 +5,7 @@
 import NIOCore
 import NIOEmbedded
 import NIOHTTP1
+import NIOPosix
 import Tableflip
 import Testing
 
@@ -50,6 +51,24 @@ import Testing
         let heard = try client.heard()
         #expect(heard.components("http/1.1 200 ok") == 3)
         #expect(heard.components(Self.closes) == 1)
+        #expect(!client.isOpen)
+    }
+
+    /// A proxy writes what comes on one connection, and on its event loop, to another.
+    @Test func `the last answer may be written with a promise of another event loop`() async throws {
+        let promise = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)
+        try self.answerLast(promise)
+        try await promise.futureResult.get()
+    }
+
+    private func answerLast(_ promise: EventLoopPromise<Void>) throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        let client = try bench.connect()
+        try client.ask("/a", "Connection: close")
+        bench.finish()
+        client.answer(promise: promise)
+        bench.linger()
+        #expect(try client.heard().contains("200 ok"))
         #expect(!client.isOpen)
     }
 

@@ -68,12 +68,12 @@ final class Bench {
             }
         }
 
-        func answer(_ status: HTTPResponseStatus) {
+        func answer(_ status: HTTPResponseStatus, promise: EventLoopPromise<Void>? = nil) {
             guard let context else { return }
             let headers: HTTPHeaders = status == .ok ? ["Content-Length": "0"] : [:]
             let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
             context.write(self.wrapOutboundOut(.head(head)), promise: nil)
-            context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
+            context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: promise)
         }
     }
 
@@ -101,8 +101,8 @@ final class Bench {
             try self.send("GET \(path) HTTP/1.1\r\n" + headers.map { $0 + "\r\n" }.joined() + "\r\n")
         }
 
-        func answer(_ status: HTTPResponseStatus = .ok) {
-            self.application.answer(status)
+        func answer(_ status: HTTPResponseStatus = .ok, promise: EventLoopPromise<Void>? = nil) {
+            self.application.answer(status, promise: promise)
             self.channel.embeddedEventLoop.run()
         }
 
