@@ -81,6 +81,33 @@ extension LiveTests {
             }
         }
 
+        /// They read when a connection whose peer has heard all would have been closed.
+        @Test(arguments: [false, true])
+        func `Whoever asks for the end and reads slowly gets all of it`(isStop: Bool) async throws {
+            try await Demo.with { demo in
+                let body = String(repeating: "0123456789abcdef", count: 1 << 20)
+                let slow = try demo.connect(2)
+                for connection in slow { try connection.send(Request.post(body, "Connection: close")) }
+                let clock = try demo.connect()
+                if isStop {
+                    try clock.send(Request.get("/delay/4s"))
+                    // It has been accepted, and asked.
+                    try demo.connect().ask(demo.process)
+                    try demo.startStop()
+                } else {
+                    try demo.event("owner", of: demo.commit(demo.startUpgrade()))
+                    try clock.send(Request.get("/delay/4s"))
+                }
+                try slow[1].finishSending()
+                try require(try clock.answer().status == 200, "the time is not over")
+                for connection in slow {
+                    let answer = try connection.answer()
+                    try require(answer.saysClose && answer.text == body, "\(answer.body.count) bytes came back")
+                    try connection.expectEnd()
+                }
+            }
+        }
+
         @Test
         func `Clients that leave or reset while connections move take nobody with them`() async throws {
             try await Demo.with { demo in

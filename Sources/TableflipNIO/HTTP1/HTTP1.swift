@@ -41,6 +41,8 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     /// The latter.
     private var asksForTunnel = false
     private var shallFinish = false
+    /// The last answer has been sent: a close cuts nothing off.
+    private var isSent = false
 
     init(_ connection: LiveConnection) {
         self.connection = connection
@@ -77,7 +79,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     /// The next answer is the last one, if it has not been given already.
     public func finish() {
         self.shallFinish = true
-        if self.isClosing, self.owed == 0 { self.connection.channel.close(promise: nil) }
+        self.closeIfSent()
     }
 
     // MARK: As a handler
@@ -165,17 +167,25 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     private func endAnswer(_ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext) {
         // An answer that nobody asked for is the error handler's, to what was no request.
         self.owed = max(0, self.owed - 1)
-        guard self.hasEnded, self.connection.isLeaving || self.asksForUpgrade else {
+        guard self.hasEnded else {
             context.write(data, promise: promise)
-            if self.isClosing { self.connection.head.isOver = true }
             return self.connection.settled()
         }
-        // Most servers close by themselves; those that do not would keep the process until its deadline.
         let written = context.eventLoop.makePromise(of: Void.self)
         // The application's may be another event loop's.
         written.futureResult.cascade(to: promise)
-        written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
+        written.futureResult.assumeIsolated().whenComplete { _ in
+            self.isSent = true
+            self.closeIfSent()
+        }
         context.write(data, promise: written)
+        self.connection.head.saidLastWord()
+    }
+
+    /// Most servers close by themselves; those that do not would keep the process until its deadline.
+    private func closeIfSent() {
+        guard self.isSent, self.connection.isLeaving || self.asksForUpgrade else { return }
+        self.connection.channel.close(promise: nil)
     }
 
     /// NIO's upgraders write no end behind this head, and build the new pipeline while it is being written. An end that

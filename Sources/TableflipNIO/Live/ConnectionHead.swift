@@ -49,7 +49,7 @@ final class ConnectionHead: ChannelDuplexHandler {
     /// It will not move, whatever happens, and what comes goes down as it comes.
     private(set) var stays = false
     /// Its protocol has said its last word, and waits for whoever closes it: it will not be at rest again.
-    var isOver = false
+    private(set) var isOver = false
     /// It moves next: nothing more is served here.
     private var isFrozen = false
     private var awaitsFlush = false
@@ -64,11 +64,13 @@ final class ConnectionHead: ChannelDuplexHandler {
         case none
         /// Nothing of it is under way: it may be closed on the spot.
         case atRest
-        /// Our output has ended, or is about to; what still comes is thrown away.
+        /// It closes behind what is still unsent; what comes is thrown away.
+        case flushing
+        /// Our output has ended, and the peer's may follow; what comes is thrown away.
         case lingering
     }
 
-    /// How long a peer may take to hear that a connection has ended.
+    /// How long a peer that has been sent everything may take to close too.
     private static let lingerTime = TimeAmount.seconds(2)
 
     init(
@@ -123,7 +125,7 @@ final class ConnectionHead: ChannelDuplexHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard self.farewell != .lingering else { return }
+        guard !self.isClosing else { return }
         var bytes = self.unwrapInboundIn(data)
         if self.held != nil {
             self.held?.writeBuffer(&bytes)
@@ -149,6 +151,7 @@ final class ConnectionHead: ChannelDuplexHandler {
         if event as? ChannelEvent == .inputClosed {
             self.sawEnd = true
             if self.farewell == .lingering { return context.close(promise: nil) }
+            guard self.farewell != .flushing else { return }
             if self.held != nil {
                 // After the messages before it.
                 self.holdsEnd = true
@@ -274,6 +277,11 @@ final class ConnectionHead: ChannelDuplexHandler {
         }
     }
 
+    func saidLastWord() {
+        self.isOver = true
+        self.settled()
+    }
+
     func settled() {
         guard !self.isGone else { return }
         if self.connections.isMoving, self.canMove {
@@ -300,7 +308,7 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     /// The connection shall end here. `now`: as soon as it is at rest, else when its peer has been told.
     func finish(now: Bool) {
-        guard !self.isGone else { return }
+        guard !self.isGone, self.farewell == .none else { return }
         self.thaw()
         (self.liveProtocol ?? self.quiescing).finish()
         guard now else { return }
@@ -309,33 +317,44 @@ final class ConnectionHead: ChannelDuplexHandler {
     }
 
     private func endIfAtRest() {
-        guard !self.isGone, self.held == nil, self.isAtRest, let context else { return }
-        self.isEnding = false
-        self.farewell = .atRest
-        // From the end of the pipeline, so that TLS says goodbye; and behind everything that is still on its way out.
-        self.whenFlushed(context) { self.channel.close(promise: nil) }
+        guard self.canEnd, !self.awaitsFlush, let context else { return }
+        self.awaitsFlush = true
+        self.whenFlushed(context) {
+            self.awaitsFlush = false
+            // Something may have come meanwhile.
+            guard self.canEnd else { return }
+            self.farewell = .atRest
+            // From the end of the pipeline, so that TLS says goodbye.
+            self.channel.close(promise: nil)
+        }
     }
+
+    private var canEnd: Bool { !self.isGone && self.farewell == .none && self.held == nil && self.isAtRest }
+    private var isClosing: Bool { self.farewell == .flushing || self.farewell == .lingering }
 
     /// While this process leaves, a connection is closed so that its peer hears everything: behind what is still unsent,
     /// and with the input open for a moment. Whatever has crossed our last words would otherwise make the kernel reset
     /// the connection, and a reset throws away what the peer has not read yet (RFC 9112, 9.6).
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
-        guard mode == .all, self.connections.isLeaving, !self.isGone, !self.sawEnd, self.farewell == .none,
-            self.channel.isActive
+        guard mode == .all, self.connections.isLeaving, !self.isGone, self.farewell != .atRest, self.channel.isActive
         else { return context.close(mode: mode, promise: promise) }
-        self.farewell = .lingering
+        promise?.completeWith(self.channel.closeFuture)
+        guard self.farewell == .none else { return }
+        self.farewell = .flushing
         self.stays = true
         self.held = nil
         self.whenFlushed(context) {
+            guard !self.sawEnd, self.channel.isActive else { return context.close(promise: nil) }
+            self.farewell = .lingering
             context.close(mode: .output, promise: nil)
             context.read()
+            // However long the flush took: the peer has been sent the last of it only now.
+            self.connections.loop.assumeIsolated().scheduleTask(in: Self.lingerTime) { context.close(promise: nil) }
         }
-        self.connections.loop.assumeIsolated().scheduleTask(in: Self.lingerTime) { context.close(promise: nil) }
-        promise?.completeWith(self.channel.closeFuture)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        if self.farewell == .lingering { context.read() } else { context.fireChannelReadComplete() }
+        if self.isClosing { context.read() } else { context.fireChannelReadComplete() }
     }
 
     /// Closing throws away what is still in user space. An empty write behind it tells when it has gone.
@@ -388,6 +407,7 @@ final class ConnectionHead: ChannelDuplexHandler {
         self.whenFlushed(context) {
             self.awaitsFlush = false
             if self.connections.isMoving, !self.isGone { self.connections.enqueueFirst(self) }
+            if self.isEnding { self.endIfAtRest() }
         }
     }
 

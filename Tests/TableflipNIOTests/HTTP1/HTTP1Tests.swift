@@ -54,6 +54,8 @@ import Testing
         #expect(!client.isOpen)
     }
 
+    // MARK: Promises
+
     /// A proxy writes what comes on one connection, and on its event loop, to another.
     @Test func `the last answer may be written with a promise of another event loop`() async throws {
         let promise = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)

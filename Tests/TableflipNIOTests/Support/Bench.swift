@@ -33,6 +33,7 @@ final class Bench {
     func connect(unread: String = "", isTakenBack: Bool = false) throws -> Client {
         let channel = EmbeddedChannel(loop: self.loop)
         try self.connections.initialise(channel, unread: Array(unread.utf8), isTakenBack: isTakenBack).wait()
+        try channel.pipeline.syncOperations.addHandler(Socket(), position: .first)
         let client = try Client(channel)
         channel.connect(to: try .init(unixDomainSocketPath: "/client"), promise: nil)
         self.loop.run()
@@ -49,12 +50,52 @@ final class Bench {
     /// What is left of a connection that is closed while its peer may still speak.
     func linger() { self.loop.advanceTime(by: .seconds(5)) }
 
+    /// What it has no room for waits, and a close throws that away, as NIO does.
+    final class Socket: ChannelOutboundHandler {
+        typealias OutboundIn = IOData
+        typealias OutboundOut = IOData
+
+        /// The peer does not read.
+        var isFull = false { didSet { if !self.isFull { self.sendAll() } } }
+        private(set) var outputEnded = false
+        private var waiting: [(NIOAny, EventLoopPromise<Void>?)] = []
+        private var context: ChannelHandlerContext?
+
+        func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+        func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+        func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+            self.waiting.append((data, promise))
+        }
+
+        func flush(context: ChannelHandlerContext) { if !self.isFull { self.sendAll() } }
+
+        func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+            guard mode == .all else {
+                self.outputEnded = true
+                return promise?.succeed() ?? ()
+            }
+            let lost = self.waiting
+            self.waiting = []
+            context.close(promise: promise)
+            for (_, promise) in lost { promise?.fail(ChannelError.ioOnClosedChannel) }
+        }
+
+        private func sendAll() {
+            while !self.waiting.isEmpty {
+                let (data, promise) = self.waiting.removeFirst()
+                self.context?.writeAndFlush(data, promise: promise)
+            }
+        }
+    }
+
     /// Keeps what it is asked until the test answers; what it is asked at `/now` it answers at once.
     fileprivate final class Application: ChannelInboundHandler {
         typealias InboundIn = HTTPServerRequestPart
         typealias OutboundOut = HTTPServerResponsePart
 
         var asked: [String] = []
+        var sawEnd = false
         var context: ChannelHandlerContext?
 
         func handlerAdded(context: ChannelHandlerContext) { self.context = context }
@@ -68,10 +109,16 @@ final class Bench {
             }
         }
 
-        func answer(_ status: HTTPResponseStatus, promise: EventLoopPromise<Void>? = nil) {
+        func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+            if event as? ChannelEvent == .inputClosed { self.sawEnd = true }
+        }
+
+        func answer(
+            _ status: HTTPResponseStatus, version: HTTPVersion = .http1_1, promise: EventLoopPromise<Void>? = nil
+        ) {
             guard let context else { return }
             let headers: HTTPHeaders = status == .ok ? ["Content-Length": "0"] : [:]
-            let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
+            let head = HTTPResponseHead(version: version, status: status, headers: headers)
             context.write(self.wrapOutboundOut(.head(head)), promise: nil)
             context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: promise)
         }
@@ -82,15 +129,19 @@ final class Bench {
         let channel: EmbeddedChannel
         private let application: Application
         let head: ConnectionHead
+        let socket: Socket
 
         fileprivate init(_ channel: EmbeddedChannel) throws {
             self.channel = channel
             self.application = try channel.pipeline.syncOperations.handler(type: Application.self)
             self.head = try channel.pipeline.syncOperations.handler(type: ConnectionHead.self)
+            self.socket = try channel.pipeline.syncOperations.handler(type: Socket.self)
         }
 
         var isOpen: Bool { self.channel.isActive }
         var asked: [String] { self.application.asked }
+        /// Its application knows that it says nothing more.
+        var sawEnd: Bool { self.application.sawEnd }
 
         func send(_ text: String) throws {
             try self.channel.writeInbound(ByteBuffer(string: text))
@@ -101,8 +152,16 @@ final class Bench {
             try self.send("GET \(path) HTTP/1.1\r\n" + headers.map { $0 + "\r\n" }.joined() + "\r\n")
         }
 
-        func answer(_ status: HTTPResponseStatus = .ok, promise: EventLoopPromise<Void>? = nil) {
-            self.application.answer(status, promise: promise)
+        /// It may go on to read.
+        func finishSending() {
+            self.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+            self.channel.embeddedEventLoop.run()
+        }
+
+        func answer(
+            _ status: HTTPResponseStatus = .ok, version: HTTPVersion = .http1_1, promise: EventLoopPromise<Void>? = nil
+        ) {
+            self.application.answer(status, version: version, promise: promise)
             self.channel.embeddedEventLoop.run()
         }
 
