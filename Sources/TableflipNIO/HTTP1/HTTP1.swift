@@ -30,8 +30,10 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     private var cutter = HTTP1Cutter()
     /// Requests that have begun and whose answers have not ended.
     private var owed = 0
+    /// The decoder is within one.
+    private var isInRequest = false
     /// Either side has said that the connection ends with the present answer. That end must be ours: if the connection
-    /// moved before, closing it here would tell the peer nothing.
+    /// moved before, closing it here would tell the peer nothing. No other request is carried out (RFC 9112, 9.6).
     private var isClosing = false
     /// The present answer is the one that says so. A request that does may stand behind others, which are answered first.
     private var saidClose = false
@@ -56,7 +58,8 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     /// - Parameter unread: all that waits.
     /// - Returns: how much of it.
     public func portion(of unread: ByteBuffer) -> LivePortion {
-        if self.cutter.isAtBoundary, self.owed > 0 || self.asksForUpgrade { return .afterAnswer }
+        let mustWait = self.cutter.isAtBoundary && (self.owed > 0 || self.asksForUpgrade)
+        guard !mustWait, !self.hasHeardAll else { return .afterAnswer }
         return self.cutter.portion(of: unread)
     }
 
@@ -72,6 +75,9 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     public var isAtRest: Bool {
         self.cutter.isAtBoundary && self.owed == 0 && !self.isClosing && !self.asksForUpgrade
     }
+
+    /// The last request has come.
+    private var hasHeardAll: Bool { self.isClosing && !self.isInRequest }
 
     /// Cuts no more.
     public func giveUp() { self.cutter.giveUp() }
@@ -91,6 +97,9 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch self.unwrapInboundIn(data) {
         case .head(let head):
+            // It stood in one piece with the last one.
+            guard !self.isClosing else { return }
+            self.isInRequest = true
             let body = HTTP1Cutter.Body(
                 lengths: head.headers["content-length"], codings: head.headers["transfer-encoding"]
             )
@@ -103,9 +112,11 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
             // Nobody can tell where such a request ends. What the decoder leaves over, it would give to this handler as
             // bytes when it is removed.
             if self.asksForUpgrade, body == .unknown { self.resign(context) }
-        case .body: context.fireChannelRead(data)
+        case .body: if !self.hasHeardAll { context.fireChannelRead(data) }
         case .end:
             self.cutter.decodedEnd()
+            guard !self.hasHeardAll else { return }
+            self.isInRequest = false
             context.fireChannelRead(data)
         }
     }
@@ -116,6 +127,8 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     ///   - error: what went wrong.
     public func errorCaught(context: ChannelHandlerContext, error: any Error) {
         self.cutter.giveUp()
+        // It would be answered.
+        if self.hasHeardAll, error is HTTPParserError { return }
         context.fireErrorCaught(error)
     }
 

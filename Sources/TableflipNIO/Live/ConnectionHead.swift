@@ -152,6 +152,8 @@ final class ConnectionHead: ChannelDuplexHandler {
             self.sawEnd = true
             if self.farewell == .lingering { return context.close(promise: nil) }
             guard self.farewell != .flushing else { return }
+            // Nobody wants it any more.
+            if self.isOver { self.held = nil }
             if self.held != nil {
                 // After the messages before it.
                 self.holdsEnd = true

@@ -54,6 +54,55 @@ import Testing
         #expect(!client.isOpen)
     }
 
+    // MARK: Behind the last answer
+
+    @Test(arguments: ["GET /b HTTP/1.1\r\n\r\n", "N0T A REQUEST\r\n\r\n"], [false, true])
+    func `no request is carried out behind the answer that was the last`(_ next: String, _ drains: Bool) throws {
+        let bench = Bench { if drains { try $0.drainsHTTP1() } else { try $0.movesHTTP1() } }
+        let client = try bench.connect()
+        try client.ask("/a")
+        bench.finish()
+        client.socket.isFull = true
+        client.answer()
+        try client.send(next)
+        client.socket.isFull = false
+        bench.linger()
+        let heard = try client.heard()
+        #expect(client.asked == ["/a"])
+        #expect(heard.components("http/1.1") == 1 && heard.contains(Self.closes))
+        #expect(!client.isOpen)
+    }
+
+    @Test(arguments: ["Content-Length: 3", "Transfer-Encoding: gzip, chunked"])
+    func `no request is carried out behind the one whose answer came early and was the last`(_ body: String) throws {
+        let bench = Bench { try $0.drainsHTTP1() }
+        let client = try bench.connect()
+        let isChunked = body.contains("chunked")
+        try client.send("POST /a HTTP/1.1\r\n\(body)\r\n\r\n")
+        bench.finish()
+        client.socket.isFull = true
+        client.answer()
+        try client.send((isChunked ? "0\r\n\r\n" : "abc") + "GET /now HTTP/1.1\r\n\r\n")
+        client.socket.isFull = false
+        bench.linger()
+        #expect(client.asked == ["/a"])
+        #expect(try client.heard().components("http/1.1") == 1)
+        #expect(!client.isOpen)
+    }
+
+    @Test(arguments: [false, true])
+    func `the end of the input is seen behind what is not carried out any more`(_ drains: Bool) throws {
+        let bench = Bench { if drains { try $0.drainsHTTP1() } else { try $0.movesHTTP1() } }
+        let client = try bench.connect()
+        try client.ask("/now", "Connection: close")
+        try client.ask("/now")
+        #expect(client.asked == ["/now"])
+        #expect(!client.sawEnd)
+        client.finishSending()
+        #expect(client.sawEnd)
+        #expect(try client.heard().components("http/1.1") == 1)
+    }
+
     // MARK: Promises
 
     /// A proxy writes what comes on one connection, and on its event loop, to another.
