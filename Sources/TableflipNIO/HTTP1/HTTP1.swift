@@ -145,7 +145,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
             }
             if head.status.code >= 200 {
                 if self.isTheLast { head.headers.replaceOrAdd(name: "Connection", value: "close") }
-                if head.headers[canonicalForm: "connection"].contains(where: { $0.lowercased() == "close" }) {
+                if !head.isKeepAlive {
                     self.isClosing = true
                     self.saidClose = true
                 }

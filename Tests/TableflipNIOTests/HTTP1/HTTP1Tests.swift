@@ -103,6 +103,18 @@ import Testing
         #expect(try client.heard().components("http/1.1") == 1)
     }
 
+    /// Only the end tells where its body ends, and nobody could tell that to the peer if the connection moved.
+    @Test func `an answer of HTTP 1.0 that does not say that the connection stays is the last`() throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        let client = try bench.connect()
+        try client.send("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        client.answer(version: .http1_0)
+        #expect(client.isOpen && !client.head.couldMove)
+        try bench.move()
+        bench.linger()
+        #expect(!client.isOpen)
+    }
+
     // MARK: Promises
 
     /// A proxy writes what comes on one connection, and on its event loop, to another.
