@@ -66,9 +66,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     /// The decoder has been given these bytes.
     /// - Parameter bytes: the bytes.
     public func delivered(_ bytes: ByteBuffer) {
-        self.cutter.delivered(
-            bytes.readableBytes, isBlank: bytes.readableBytesView.allSatisfy { $0 == 13 || $0 == 10 }
-        )
+        self.cutter.delivered(bytes.readableBytes, isBlank: bytes.isLineEnds)
     }
 
     /// Between an answer and the next request.
@@ -168,7 +166,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
         // Requests that are here already are answered before.
         guard self.owed <= 1 else { return false }
         if self.asksForUpgrade { return true }
-        guard !self.connection.head.isHolding else { return false }
+        guard self.connection.head.held?.isLineEnds ?? true else { return false }
         if self.shallFinish { return true }
         // It was to move, and something has come in between.
         return self.connection.isLeaving && (self.cutter.isOpaque || self.connection.head.sawEnd)

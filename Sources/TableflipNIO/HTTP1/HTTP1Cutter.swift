@@ -69,6 +69,12 @@ struct HTTP1Cutter: Hashable, Sendable {
             self.next = scanner.isDone ? .boundary : .head(scanner)
             return .bytes(count)
         case .boundary:
+            // The decoder skips line ends here (RFC 9112, 2.2). They are no request that is on its way.
+            let blanks = unread.readableBytesView.prefix(while: \.isLineEnd).count
+            guard blanks == 0 else {
+                self.next = .boundary
+                return .bytes(blanks)
+            }
             if let end = self.endOfHead(unread) {
                 self.next = .boundary
                 return .bytes(end)
@@ -137,6 +143,15 @@ struct HTTP1Cutter: Hashable, Sendable {
         self.searched = unread.readableBytes
         return nil
     }
+}
+
+extension ByteBuffer {
+    /// Nothing else is in it.
+    var isLineEnds: Bool { self.readableBytesView.allSatisfy(\.isLineEnd) }
+}
+
+extension UInt8 {
+    fileprivate var isLineEnd: Bool { self == 13 || self == 10 }
 }
 
 extension HTTP1Cutter.Body {

@@ -33,7 +33,7 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     private var context: ChannelHandlerContext?
     private var liveProtocol: (any LiveProtocol)?
-    private var held: ByteBuffer?
+    private(set) var held: ByteBuffer?
     private var isDelivering = false
     /// What waits cannot be used yet, so nothing more is read.
     private var isBlocked = false

@@ -115,6 +115,24 @@ import Testing
         #expect(!client.isOpen)
     }
 
+    // MARK: At rest
+
+    /// Some old clients send one behind a body.
+    @Test(arguments: [false, true])
+    func `an empty line is no request that is on its way`(_ drains: Bool) throws {
+        let bench = Bench { if drains { try $0.drainsHTTP1() } else { try $0.movesHTTP1() } }
+        let (idle, busy) = (try bench.connect(), try bench.connect())
+        try idle.send("POST /now HTTP/1.1\r\nContent-Length: 1\r\n\r\nx\r\n")
+        try busy.send("POST /later HTTP/1.1\r\nContent-Length: 1\r\n\r\nx\r\n")
+        #expect(!idle.head.isHolding)
+        bench.finish(now: true)
+        #expect(!idle.isOpen)
+        busy.answer()
+        #expect(try busy.heard().contains(Self.closes))
+        bench.linger()
+        #expect(!busy.isOpen)
+    }
+
     // MARK: Promises
 
     /// A proxy writes what comes on one connection, and on its event loop, to another.
