@@ -27,7 +27,10 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     public static let name = "http/1"
 
     private let connection: LiveConnection
-    private var cutter = HTTP1Cutter()
+    private var cutter: HTTP1Cutter
+    private let drains: Bool
+    /// More waits behind what the decoder has been given, where nothing is held.
+    private var isFollowed = false
     /// Requests that have begun and whose answers have not ended.
     private var owed = 0
     /// The decoder is within one.
@@ -46,8 +49,10 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     /// The last answer has been sent: a close cuts nothing off.
     private var isSent = false
 
-    init(_ connection: LiveConnection) {
+    init(_ connection: LiveConnection, drains: Bool) {
         self.connection = connection
+        self.drains = drains
+        self.cutter = HTTP1Cutter(holdsHeads: !drains)
         // What it has brought along is answered before anybody says `finish`.
         self.shallFinish = connection.head.isTakenBack
     }
@@ -71,7 +76,25 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
 
     /// Between an answer and the next request.
     public var isAtRest: Bool {
-        self.cutter.isAtBoundary && self.owed == 0 && !self.isClosing && !self.asksForUpgrade
+        self.isBetweenRequests && self.owed == 0 && !self.isClosing && !self.asksForUpgrade
+    }
+
+    /// Where nothing moves, it is enough to know it of what the decoder has told.
+    private var isBetweenRequests: Bool {
+        self.cutter.isAtBoundary || self.drains && self.cutter.isOpaque && !self.isInRequest
+    }
+
+    /// What the decoder is given next, where nothing is held.
+    func nextPiece(of rest: inout ByteBuffer) -> ByteBuffer? {
+        guard rest.readableBytes > 0, !self.hasHeardAll, !self.connection.head.isGone else {
+            self.isFollowed = false
+            return nil
+        }
+        var length = rest.readableBytes
+        if case .bytes(let count) = self.cutter.portion(of: rest) { length = min(max(count, 1), length) }
+        let piece = rest.readSlice(length: length)
+        self.isFollowed = !rest.isLineEnds
+        return piece
     }
 
     /// The last request has come.
@@ -166,7 +189,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
         // Requests that are here already are answered before.
         guard self.owed <= 1 else { return false }
         if self.asksForUpgrade { return true }
-        guard self.connection.head.held?.isLineEnds ?? true else { return false }
+        guard !self.isFollowed, self.connection.head.held?.isLineEnds ?? true else { return false }
         if self.shallFinish { return true }
         // It was to move, and something has come in between.
         return self.connection.isLeaving && (self.cutter.isOpaque || self.connection.head.sawEnd)
@@ -204,6 +227,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     private func switchProtocols(
         _ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext
     ) {
+        self.cutter.giveUp()
         self.connection.head.resignProtocol()
         // The flush that follows does not get past a handler that has gone.
         context.writeAndFlush(data, promise: promise)
@@ -212,6 +236,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
 
     /// What follows is no HTTP/1.
     private func resign(_ context: ChannelHandlerContext) {
+        self.cutter.giveUp()
         self.connection.head.resignProtocol()
         context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
     }
@@ -233,17 +258,18 @@ extension LiveConnection {
     /// A connection that becomes another protocol's (WebSocket, by an upgrade) stays from then on, unless that protocol
     /// is set with ``moves(as:)``.
     /// - Throws: what NIO throws where there is no `HTTPRequestDecoder`.
-    public func movesHTTP1() throws { self.moves(as: try self.addHTTP1()) }
+    public func movesHTTP1() throws { self.moves(as: try self.addHTTP1(drains: false)) }
 
     /// Ends the connection politely when the process leaves, and does not move it: for HTTP/1 over TLS, whose keys do
     /// not move. To be called when the pipeline has the decoder.
     /// - Throws: what NIO throws where there is no `HTTPRequestDecoder`.
-    public func drainsHTTP1() throws { self.drains(by: try self.addHTTP1()) }
+    public func drainsHTTP1() throws { self.drains(by: try self.addHTTP1(drains: true)) }
 
-    private func addHTTP1() throws -> HTTP1 {
+    private func addHTTP1(drains: Bool) throws -> HTTP1 {
         let pipeline = self.channel.pipeline.syncOperations
         let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
-        let http = HTTP1(self)
+        let http = HTTP1(self, drains: drains)
+        if drains { try pipeline.addHandler(HTTP1Pieces(http), position: .before(decoder)) }
         try pipeline.addHandler(http, position: .after(decoder))
         return http
     }

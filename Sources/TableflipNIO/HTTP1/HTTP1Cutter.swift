@@ -32,7 +32,10 @@ struct HTTP1Cutter: Hashable, Sendable {
     }
 
     /// A longer head goes to the decoder in pieces, which has limits of its own.
-    private static let longestHeldHead = 16 * 1024
+    private let longestHeldHead: Int
+
+    /// - Parameter holdsHeads: false: whatever comes is used at once, in pieces that end where messages do.
+    init(holdsHeads: Bool = true) { self.longestHeldHead = holdsHeads ? 16 * 1024 : 0 }
 
     private var phase = Phase.boundary
     /// So much of the head that is held back has been searched.
@@ -79,7 +82,7 @@ struct HTTP1Cutter: Hashable, Sendable {
                 self.next = .boundary
                 return .bytes(end)
             }
-            guard unread.readableBytes > Self.longestHeldHead else { return .incomplete }
+            guard unread.readableBytes > self.longestHeldHead else { return .incomplete }
             var scanner = LineScanner()
             let count = unread.withUnsafeReadableBytes { scanner.scanToEmptyLine($0) }
             self.next = .head(scanner)

@@ -54,6 +54,19 @@ import Testing
         #expect(!client.isOpen)
     }
 
+    @Test func `of requests that came together the last one's answer says that it is the last`() throws {
+        let bench = Bench { try $0.drainsHTTP1() }
+        let client = try bench.connect()
+        bench.finish()
+        let request = "GET /now HTTP/1.1\r\n\r\n"
+        try client.send(request + request + request)
+        let heard = try client.heard()
+        #expect(heard.components("http/1.1 200 ok") == 3)
+        #expect(heard.components(Self.closes) == 1)
+        bench.linger()
+        #expect(!client.isOpen)
+    }
+
     // MARK: Behind the last answer
 
     @Test(arguments: ["GET /b HTTP/1.1\r\n\r\n", "N0T A REQUEST\r\n\r\n"], [false, true])
@@ -131,6 +144,41 @@ import Testing
         #expect(try busy.heard().contains(Self.closes))
         bench.linger()
         #expect(!busy.isOpen)
+    }
+
+    @Test(
+        arguments: ["", "GET /now HTTP/1.1\r\n\r\n", "POST /now HTTP/1.1\r\nContent-Length: 2\r\n\r\nab"],
+        [false, true])
+    func `a request of which a stop finds the beginning is answered`(_ before: String, _ drains: Bool) throws {
+        let bench = Bench { if drains { try $0.drainsHTTP1() } else { try $0.movesHTTP1() } }
+        let client = try bench.connect()
+        try client.send(before + "GET /now HT")
+        _ = try client.heard()
+        bench.finish(now: true)
+        bench.linger()
+        #expect(client.isOpen)
+        guard client.isOpen else { return }
+        try client.send("TP/1.1\r\n\r\n")
+        #expect(try client.heard().contains(Self.closes))
+        bench.linger()
+        #expect(!client.isOpen)
+    }
+
+    @Test(arguments: [false, true])
+    func `a stop closes a connection at once just where no request has begun`(_ drains: Bool) throws {
+        let requests = [
+            "GET /now HTTP/1.1\r\n\r\n", "POST /now HTTP/1.1\r\nContent-Length: 2\r\n\r\nab",
+            "POST /now HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        ]
+        let ends = (0...3).map { requests[..<$0].joined().utf8.count }
+        let all = Array(requests.joined().utf8)
+        for cut in 0...all.count {
+            let bench = Bench { if drains { try $0.drainsHTTP1() } else { try $0.movesHTTP1() } }
+            let client = try bench.connect()
+            if cut > 0 { try client.send(String(decoding: all[..<cut], as: UTF8.self)) }
+            bench.finish(now: true)
+            #expect(client.isOpen != ends.contains(cut), "cut at \(cut)")
+        }
     }
 
     // MARK: Promises
