@@ -55,6 +55,8 @@ public final class LiveDescriptor: Sendable {
         self.descriptor = Mutex(descriptor)
     }
 
+    var isTaken: Bool { self.descriptor.withLock { $0.borrowed == nil } }
+
     /// Takes the connection out; the caller owns and closes it. It counts as served from here on: see ``isServed``.
     /// - Returns: the descriptor, close-on-exec; nil when it has been taken before, or has arrived at the successor.
     public func takeDescriptor() -> OwnedDescriptor? {

@@ -389,27 +389,24 @@ extension Engine {
         }
         let (inbox, logger, readers) = (self.context.inbox, self.logger, self.context.readers)
         let (connections, number) = (arrived, self.takeover.arrivals.came(batch.entries.count))
+        let hasAdopted: @Sendable () -> Void = {
+            let left = connections.values.joined().count { !$0.isTaken }
+            inbox.send(.adopted(batch: number, left: left))
+        }
         if connections.count == 1, let (listener, connections) = connections.first,
             let reader = readers.reader(for: listener) as? any PromptReader
         {
-            return reader.adopt(connections) { inbox.send(.adopted(batch: number)) }
+            return reader.adopt(connections, then: hasAdopted)
         }
         Task {
             for (listener, connections) in connections {
-                guard let reader = readers.reader(for: listener) else {
-                    logger.error(
-                        "connections were handed over that no reader takes: closed",
-                        metadata: ["listener": "\(listener)", "connections": "\(connections.count)"]
-                    )
-                    continue
-                }
                 do {
-                    try await reader.adopt(connections)
+                    try await readers.reader(for: listener)?.adopt(connections)
                 } catch {
                     logger.error("connections were lost: \(error)", metadata: ["listener": "\(listener)"])
                 }
             }
-            inbox.send(.adopted(batch: number))
+            hasAdopted()
         }
     }
 
@@ -426,7 +423,8 @@ extension Engine {
         (try? DescriptorFacts(of: descriptor.borrowed))?.fits(.connection) ?? false
     }
 
-    func adopted(batch number: Int) {
+    func adopted(batch number: Int, left: Int) {
+        self.takeover.closed += left
         guard self.takeover.arrivals.adopted(batch: number) else { return }
         self.takeover.channel?.send(
             .acknowledgement(.init(.connections, received: UInt32(self.takeover.arrivals.adopted))))
@@ -435,6 +433,12 @@ extension Engine {
 
     /// The predecessor has said how many could move, and is gone without saying that the last one has.
     private func noteLostConnections() {
+        if self.takeover.closed > 0 {
+            self.logger.error(
+                "connections were handed over that no reader takes: closed",
+                metadata: ["connections": "\(self.takeover.closed)"]
+            )
+        }
         let lost = self.takeover.announced - self.takeover.connections
         guard lost > 0 else { return }
         self.logger.warning(

@@ -280,7 +280,7 @@ final class Engine {
         case .exportFinished: self.exportFinished()
         case .announce(let count): self.attempt?.announced += count
         case .export(let connections, let reply): self.export(connections, reply)
-        case .adopted(let number): self.adopted(batch: number)
+        case .adopted(let number, let left): self.adopted(batch: number, left: left)
         case .hooksAdded: self.welcomeHooks()
         case .ownershipChanged(let number, let failure): self.ownershipChanged(number, failure)
         case .pidFilePublished(let number, let failure): self.pidFilePublished(number, failure)

@@ -26,7 +26,7 @@ enum EngineInput: Sendable {
     case announce(Int)
     case export([LiveDescriptor], Reply<Void>)
     /// The connections of one batch are in the hands of their readers.
-    case adopted(batch: Int)
+    case adopted(batch: Int, left: Int)
     case hooksAdded
     /// The check of this process's probation has returned.
     case checked(UpgradeError?)

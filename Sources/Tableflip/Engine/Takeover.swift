@@ -40,6 +40,8 @@ final class Takeover {
     var announced = 0
     var connections = 0
     var arrivals = ArrivalOrder()
+    /// How many of those that have come no reader took: they are closed here.
+    var closed = 0
     /// How many of those that have come are clients of the control socket.
     var controlClients = 0
     /// What the predecessor said that it still serves, and the most that it ever said.

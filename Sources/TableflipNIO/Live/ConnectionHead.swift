@@ -281,6 +281,11 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     func saidLastWord() {
         self.isOver = true
+        if self.holdsEnd {
+            // The end does not wait for what nobody wants any more.
+            self.held = nil
+            self.pumpLater()
+        }
         self.settled()
     }
 

@@ -103,16 +103,18 @@ import Testing
         #expect(!client.isOpen)
     }
 
-    @Test(arguments: [false, true])
-    func `the end of the input is seen behind what is not carried out any more`(_ drains: Bool) throws {
+    @Test(arguments: [false, true], [false, true])
+    func `the end of the input is seen behind what is not carried out any more`(_ drains: Bool, _ early: Bool) throws {
         let bench = Bench { if drains { try $0.drainsHTTP1() } else { try $0.movesHTTP1() } }
         let client = try bench.connect()
-        try client.ask("/now", "Connection: close")
-        try client.ask("/now")
-        #expect(client.asked == ["/now"])
+        try client.ask("/a", "Connection: close")
+        if !early { client.answer() }
+        try client.ask("/b")
         #expect(!client.sawEnd)
         client.finishSending()
+        if early { client.answer() }
         #expect(client.sawEnd)
+        #expect(client.asked == ["/a"])
         #expect(try client.heard().components("http/1.1") == 1)
     }
 

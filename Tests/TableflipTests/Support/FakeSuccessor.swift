@@ -124,8 +124,8 @@ final class FakeSuccessor: Sendable {
         let greeting = try plan.hello.map { _ in try NamedPipe() }
         let octal = rest.map { "\\" + String($0 / 64) + String($0 / 8 % 8) + String($0 % 8) }.joined()
         let greets = "printf \"$1\" >&3; exec 3>&-; test -z \"$2\" || echo >\"$2\""
-        // Nobody reaps the one inside before the other ends: until then its number is nobody else's.
-        let script = plan.isWrapped ? "(\(greets)) & exec 3>&-; exec sleep 600" : "\(greets); exec sleep 600"
+        // The shell reaps the one inside: as an orphan it would be this process's, which knows nothing of it.
+        let script = plan.isWrapped ? "(\(greets)); exec 3>&-; exec sleep 600" : "\(greets); exec sleep 600"
         let words = ["sh", "-c", script, "sh", octal, greeting?.path ?? ""]
         let sleeper = SpawnRequest(
             executable: try ExecutablePath(finding: "/bin/sh", from: "/"),
