@@ -293,7 +293,10 @@ final class Engine {
     /// more. It has SIGKILL for those who take too long.
     private func noteWhoStops() {
         guard self.stopOrder == nil else { return }
-        let isReplaced = if case .draining = self.predecessor.state { true } else { false }
+        // What was found together with the stop comes before it.
+        var predecessor = self.predecessor
+        for case .predecessor(let event) in self.fed { _ = predecessor.handle(event) }
+        let isReplaced = if case .draining = predecessor.state { true } else { false }
         self.stopOrder = StopOrder(
             isBesideAnother: self.takeover.predecessor != 0 || isReplaced && self.service != nil
         )

@@ -265,6 +265,32 @@ import Darwin
         }
     }
 
+    /// systemd sends SIGTERM to all of the service, and once more to whoever is left when the main process has ended, which
+    /// is the successor by then.
+    @Test(arguments: Kernel.allCases)
+    func `a stop that is found together with committed may be repeated by the manager`(_ kernel: Kernel) async throws {
+        let manager = try NotifyListener()
+        try await Stage.serving(kernel, { $0.signals = .standard }, manager: manager.socket) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady()
+            try await successor.peer.expect(.go)
+            try await successor.peer.expect(.commit)
+            try await stage.whileHeldUp {
+                stage.signals.signal(UInt8(SIGTERM - 1))
+                try await successor.peer.say(.committed)
+            }
+            _ = try await upgrade.value
+            #expect(await stage.upgrader.exit == .replaced(successor: successor.id))
+            stage.signals.signal(UInt8(SIGTERM - 1 | TF_SIGNAL_OF_PARENT))
+            try await stage.fence()
+            #expect(stage.exited.current == nil)
+            // By anybody else it means now.
+            stage.signals.signal(UInt8(SIGTERM - 1))
+            _ = try await stage.exited.value("the end")
+        }
+    }
+
     /// A stop of the whole service reaches a successor by its predecessor as well, in either order.
     @Test(arguments: [[0, TF_SIGNAL_IS_MARKED], [TF_SIGNAL_IS_MARKED, 0], [0, TF_SIGNAL_OF_PARENT]])
     func `stops that arrive together count as when they come one after the other`(_ marks: [CInt]) async throws {

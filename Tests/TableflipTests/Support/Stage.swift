@@ -54,11 +54,11 @@ final class Stage: Sendable {
     /// Plays with a process that nobody has started to replace anybody. Ends it in any case.
     static func first(
         _ kernel: Kernel, pidFile: PIDFile? = nil, _ configure: (inout Upgrader.Configuration) -> Void = { _ in },
-        patience: Patience = Patience(), atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil,
-        _ play: (Stage) async throws -> Void
+        patience: Patience = Patience(), manager: NotifySocket? = nil,
+        atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil, _ play: (Stage) async throws -> Void
     ) async throws {
         await self.waitForCalm()
-        let stage = try Stage(Surroundings(kernel, pidFile, configure, patience, atStep), upstream: nil)
+        let stage = try Stage(Surroundings(kernel, pidFile, configure, patience, manager, atStep), upstream: nil)
         try await stage.finish(after: play)
     }
 
@@ -66,9 +66,12 @@ final class Stage: Sendable {
     static func serving(
         _ kernel: Kernel, reader: FakeReader? = nil, pidFile: PIDFile? = nil,
         _ configure: (inout Upgrader.Configuration) -> Void = { _ in }, patience: Patience = Patience(),
-        atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil, _ play: (Stage) async throws -> Void
+        manager: NotifySocket? = nil, atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil,
+        _ play: (Stage) async throws -> Void
     ) async throws {
-        try await self.first(kernel, pidFile: pidFile, configure, patience: patience, atStep: atStep) { stage in
+        try await self.first(
+            kernel, pidFile: pidFile, configure, patience: patience, manager: manager, atStep: atStep
+        ) { stage in
             if let reader { stage.upgrader.register(reader) }
             try await stage.upgrader.ready()
             try await play(stage)
@@ -209,7 +212,8 @@ private struct Surroundings: Sendable {
 
     init(
         _ kernel: Kernel, _ pidFile: PIDFile?, _ configure: (inout Upgrader.Configuration) -> Void,
-        _ patience: Patience = Patience(), _ atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil
+        _ patience: Patience = Patience(), _ manager: NotifySocket? = nil,
+        _ atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil
     ) throws {
         var configuration = Upgrader.Configuration(signals: .none)
         // A busy machine must not be taken for a reader that is stuck.
@@ -239,6 +243,7 @@ private struct Surroundings: Sendable {
         )
         context.trial.patience = patience
         context.trial.atStep = atStep
+        context.manager = manager
         self.context = context
     }
 }
