@@ -302,7 +302,8 @@ extension Engine {
         case .committed: self.feed(PredecessorMachine.Event.reportedCommitted)
         case .abort(let abort):
             // It may have got something else than it was told.
-            let lost = self.predecessor.state == .offering ? attempt.offering.lost() : nil
+            let mayHoldOther = self.predecessor.state == .greeting || self.predecessor.state == .offering
+            let lost = mayHoldOther ? attempt.offering.lost() : nil
             let failure = lost ?? abort.error(.successorAborted, by: "the successor")
             self.feed(PredecessorMachine.Event.aborted(failure))
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Dispatch
 import TableflipCore
 import TableflipSystem
 import Testing
@@ -143,6 +144,39 @@ import Darwin
     }
 
     // MARK: The two do not agree
+
+    /// Its first and its last word are read at once: it is not known yet that the two speak the same version.
+    @Test(arguments: Kernel.allCases)
+    func `a successor that gives up early over a descriptor that was closed here is told of in words that name it`(
+        _ kernel: Kernel
+    ) async throws {
+        let isOffering = Latch<Void>()
+        let mayGoOn = DispatchSemaphore(value: 0)
+        let hold: @Sendable (EngineStep, ChannelSocket?) -> Void = { step, _ in
+            guard step == .predecessor(.offerInventory) else { return }
+            isOffering.set(())
+            mayGoOn.wait()
+        }
+        try await Stage.first(kernel, atStep: hold) { stage in
+            let trace = try Pipe().takeReading()
+            let number = trace.borrowed
+            _ = try stage.upgrader.carry(trace, as: .file, name: "trace")
+            try await stage.upgrader.ready()
+            // Another part of the program has closed it, and opened something else.
+            #expect(dup2(2, number) == number)
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            do {
+                defer { mayGoOn.signal() }
+                try await isOffering.value("the offer")
+                _ = try await successor.greet()
+                try await successor.peer.say(.abort(.init(code: "system", message: "what is this?", cure: "")))
+            }
+            try await successor.end(.exited(1))
+            let error = try await upgrade.failure
+            #expect(error.code == .inventoryMismatch && error.message.contains("trace"), "\(error)")
+        }
+    }
 
     @Test(arguments: Kernel.allCases)
     func `two that do not hold the same sockets`(_ kernel: Kernel) async throws {
