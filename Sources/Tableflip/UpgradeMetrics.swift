@@ -36,14 +36,13 @@ final class UpgradeMetrics: Sendable {
     }
 
     func record(_ event: UpgradeEvent) {
-        guard self.isHeard else { return }
+        guard self.isHeard, !event.isRehearsal else { return }
         switch event.phase {
         case .requested: self.begin(event)
         case .spawned, .handedOver, .ready, .go, .committed, .inherited, .serving, .predecessorLeft: self.pass(event)
         case .owner:
             self.pass(event)
             self.own(event.generation)
-        case .failed where event.isRehearsal, .refused where event.isRehearsal: break
         case .failed: self.count(.failed)
         case .rolledBack: self.count(.rolledBack)
         case .refused: self.count(.refused)

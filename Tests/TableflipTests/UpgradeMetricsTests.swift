@@ -66,12 +66,12 @@ import Testing
 
     @Test func `a rehearsal is no upgrade`() {
         let metrics = UpgradeMetrics(factory: self.system)
-        for phase in [UpgradeEvent.Phase.failed, .refused] {
+        for phase in [UpgradeEvent.Phase.requested, .spawned, .handedOver, .failed, .refused] {
             var event = self.event(phase)
             event.isRehearsal = true
             metrics.record(event)
         }
-        #expect(self.system.counters.isEmpty)
+        #expect(self.system.counters.isEmpty && self.system.timers.isEmpty)
     }
 
     @Test func `a failure after go is a rollback`() {

@@ -125,7 +125,7 @@ extension Engine {
         self.logger.info(
             "the upgrade waits for the previous process to leave", metadata: ["pid": "\(self.takeover.predecessor)"]
         )
-        self.emit(.waiting)
+        self.emit(.waiting, isRehearsal: upgrade.rehearsal != nil)
     }
 
     private var alreadyWaiting: UpgradeError {
@@ -568,7 +568,7 @@ extension Engine {
         guard let attempt else { return }
         let elapsed = attempt.began.duration(to: Moment.now)
         attempt.phases.append((phase, elapsed))
-        self.emit(phase, peer: attempt.successor, elapsed: elapsed)
+        self.emit(phase, peer: attempt.successor, elapsed: elapsed, isRehearsal: attempt.rehearsal != nil)
     }
 
     // MARK: Connections

@@ -39,6 +39,20 @@ import Testing
         }
     }
 
+    @Test(arguments: Kernel.allCases)
+    func `every event of a rehearsal says so`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            let rehearsal = Rehearsal(known: [])
+            stage.context.inbox.send(.upgrade(.init(reply: { _ in }, rehearsal: rehearsal)))
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady()
+            try await successor.end(.exited(1))
+            _ = try await stage.events.first(.failed)
+            let phases = stage.events.all.filter { $0.isRehearsal }.map(\.phase)
+            #expect(phases == [.requested, .spawned, .handedOver, .failed])
+        }
+    }
+
     /// What the successor tells before ready, how many ready counts, and what is found.
     @Test(
         arguments: Kernel.allCases,
