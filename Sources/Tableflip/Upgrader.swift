@@ -245,7 +245,8 @@ public final class Upgrader: Sendable {
     /// Takes a running upgrade back: the successor gives the service back, finishes what it has accepted and leaves. Returns
     /// when this process serves again. Whoever asked for the upgrade gets the error `rolledBack`.
     /// - Parameter words: why, for people; may be empty.
-    /// - Throws: ``UpgradeError``: `wrongMoment` when no upgrade is running, `replaced` when the order came too late.
+    /// - Throws: ``UpgradeError``: `wrongMoment` when no upgrade is running, `replaced` when the order came too late,
+    ///   `stopping` when this process was told to stop before it served again.
     public nonisolated(nonsending) func rollBack(because words: String = "") async throws(UpgradeError) {
         try await self.ask { .rollBack(words, $0) }
     }

@@ -101,6 +101,7 @@ extension Engine {
     private func followRollback(_ reply: @escaping Reply<Void>) {
         self.attempt?.follow { result in
             switch result {
+            case .failure(let failure) where failure.code == .stopping: reply(.failure(failure))
             case .failure: reply(.success(()))
             case .success(let report):
                 reply(

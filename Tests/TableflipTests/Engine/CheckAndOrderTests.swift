@@ -287,6 +287,26 @@ import Testing
     }
 
     @Test(arguments: Kernel.allCases)
+    func `an order to go back that a stop overtakes says that this process does not serve again`(
+        _ kernel: Kernel
+    ) async throws {
+        try await Stage.serving(kernel) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            try await successor.enterProbation()
+            _ = try await stage.events.first(.probation)
+            let order = Outcome { () throws(UpgradeError) in try await stage.upgrader.rollBack() }
+            try await successor.peer.expectAbort(.rolledBack)
+            stage.upgrader.stop()
+            let error = try await order.failure
+            #expect(error.code == .stopping && error.serving == .nobody)
+            #expect(try await upgrade.failure.code == .stopping)
+            #expect(try await successor.fate() == .signalled(ProcessID.terminate))
+            successor.tell(.signalled(ProcessID.terminate))
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `an order to go back that comes too late says so`(_ kernel: Kernel) async throws {
         try await Stage.serving(kernel) { stage in
             let upgrade = stage.requestUpgrade()
