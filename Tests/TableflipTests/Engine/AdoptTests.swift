@@ -124,24 +124,29 @@ import Darwin
         }
     }
 
-    /// How many it has accepted by itself does not matter.
-    @Test(arguments: [0, 700])
-    func `a limit on open files that is too low for what comes is raised`(_ own: Int) async {
-        await #expect(processExitsWith: .success) { [own] in
+    @Test(arguments: [false, true])
+    func `a limit on open files that is too low for what comes is raised, however many were accepted here`(
+        _ isBusy: Bool
+    ) async {
+        await #expect(processExitsWith: .success) { [isBusy] in
             let reader = FakeReader()
-            let (count, step) = (1000 - own, 100)
+            let (count, step) = (isBusy ? 300 : 1000, 100)
+            // As much as a successor has in any case.
+            let limit = FrameHeader.maximumDescriptors + 512
             let accepted = Mutex<[Held]>([])
             let kept = Mutex<[FakeReader.Adopted]>([])
             reader.script {
-                $0.counts.open = own
                 $0.resume = {
-                    let connections = try (0..<own).map { _ in Held(try OwnedDescriptor(duplicating: 2)) }
+                    guard isBusy else { return }
+                    // Less room than the first message needs.
+                    let free = (0..<CInt(limit)).count { fcntl($0, F_GETFD) < 0 }
+                    let connections = try (0..<free - step / 2).map { _ in Held(try OwnedDescriptor(duplicating: 2)) }
                     accepted.withLock { $0 = connections }
+                    reader.script { $0.counts.open = connections.count }
                 }
                 $0.adopt = { connection in kept.withLock { $0.append(connection) } }
             }
-            // As much as a successor has in any case.
-            try setDescriptorLimit(soft: FrameHeader.maximumDescriptors + 512)
+            try setDescriptorLimit(soft: limit)
             try await AdoptTests().owner(.current, [reader]) { _, predecessor in
                 let pair = try Pair()
                 let entries = Array(
