@@ -176,14 +176,17 @@ struct ProbationTests {
     func `A successor that may take longer to pause than its predecessor is not killed when it is taken back`(
         _ variant: Variant
     ) async throws {
-        try await Server.with(variant, ["--probation", "60000", "--order", "roll-back", "--pause-timeout", "1000"]) {
-            server in
+        try await Server.controlled(variant, ["--probation", "60000", "--pause-timeout", "1000"]) { server in
             let old = server.first
             let before = server.facts(of: old)
             try server.misbehave("slow-pause \(try server.fifo("pause").path)")
             let mark = server.mark
             server.requestUpgrade(of: old)
-            let successor = try await server.line(from: mark, startingWith: "pausing").process
+            let probation = try await server.line(of: old, from: mark, startingWith: "event probation")
+            let successor = try #require(CInt(probation.words.split(separator: " ").last ?? ""))
+            try await server.answer(from: successor)
+            let order = try Ctl(server, "rollback")
+            try await server.line(of: successor, from: mark, startingWith: "pausing")
             try await server.answer(from: successor)
             let outcome = try? await server.log.wait(for: "no outcome yet", within: .milliseconds(2500)) { history in
                 history.first(old, from: mark) { $0.hasPrefix("event rolledBack") }
@@ -191,6 +194,7 @@ struct ProbationTests {
             #expect(outcome == nil)
             try server.letGo("pause")
             #expect(try await server.outcome(of: old, from: mark).code == "rolledBack")
+            #expect(try await order.result().status == 0)
             try await server.line(of: successor, startingWith: "leaving handedBack")
             try await server.answer(from: old)
             await server.expect(old, toBeAs: before)

@@ -53,6 +53,9 @@ final class ConnectionHead: ChannelDuplexHandler {
     /// It moves next: nothing more is served here.
     private var isFrozen = false
     private var awaitsFlush = false
+    private var hasFlushed = false
+    /// It writes though nothing comes in, so that its output may never be empty: it is served until it is.
+    private var writesByItself = false
     /// It ends when it is at rest.
     private var isEnding = false
     /// What a connection without a protocol ends by.
@@ -302,6 +305,7 @@ final class ConnectionHead: ChannelDuplexHandler {
     // MARK: Leaving
 
     private func freeze() {
+        guard !self.writesByItself else { return }
         self.isFrozen = true
         self.isBlocked = true
     }
@@ -383,6 +387,10 @@ final class ConnectionHead: ChannelDuplexHandler {
             return nil
         }
         guard !self.hasUnsent else {
+            if self.hasFlushed {
+                self.writesByItself = true
+                self.thaw()
+            }
             self.moveAfterFlush(context)
             return nil
         }
@@ -413,6 +421,7 @@ final class ConnectionHead: ChannelDuplexHandler {
         self.freeze()
         self.whenFlushed(context) {
             self.awaitsFlush = false
+            self.hasFlushed = true
             if self.connections.isMoving, !self.isGone { self.connections.enqueueFirst(self) }
             if self.isEnding { self.endIfAtRest() }
         }

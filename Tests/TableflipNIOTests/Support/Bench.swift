@@ -81,6 +81,9 @@ final class Bench {
             for (_, promise) in lost { promise?.fail(ChannelError.ioOnClosedChannel) }
         }
 
+        /// Something that has not been sent yet.
+        func leaveUnsent() { self.context?.write(NIOAny(IOData.byteBuffer(ByteBuffer(string: "-"))), promise: nil) }
+
         private func sendAll() {
             while !self.waiting.isEmpty {
                 let (data, promise) = self.waiting.removeFirst()
