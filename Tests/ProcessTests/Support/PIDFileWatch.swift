@@ -21,6 +21,7 @@ final class PIDFileWatch: Sendable {
 
     init(_ file: URL) {
         self.file = file
+        self.state.withLock { $0.look(at: file) }
         Thread.detachNewThread {
             for _ in 0..<10_000_000 {
                 let isOver = self.state.withLock { state in
