@@ -329,6 +329,7 @@ extension Engine {
 
     private func noteDeparture() {
         guard self.context.predecessorLeft.current == nil else { return }
+        self.noteClosedConnections()
         self.noteLostConnections()
         self.logger.info("the predecessor has left", metadata: ["pid": "\(self.takeover.predecessor)"])
         self.emit(.predecessorLeft)
@@ -431,14 +432,17 @@ extension Engine {
         self.tellConnectionsMoved()
     }
 
+    /// They have moved to nobody.
+    private func noteClosedConnections() {
+        guard self.takeover.closed > 0 else { return }
+        self.logger.error(
+            "connections were handed over that no reader takes: closed",
+            metadata: ["connections": "\(self.takeover.closed)"]
+        )
+    }
+
     /// The predecessor has said how many could move, and is gone without saying that the last one has.
     private func noteLostConnections() {
-        if self.takeover.closed > 0 {
-            self.logger.error(
-                "connections were handed over that no reader takes: closed",
-                metadata: ["connections": "\(self.takeover.closed)"]
-            )
-        }
         let lost = self.takeover.announced - self.takeover.connections
         guard lost > 0 else { return }
         self.logger.warning(

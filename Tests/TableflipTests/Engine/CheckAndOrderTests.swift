@@ -327,9 +327,7 @@ import Testing
         try await Stage.serving(kernel) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady()
-            try await successor.peer.expect(.go)
-            try await successor.peer.expect(.commit)
+            _ = try await successor.comeToCommit()
             let order = Latch<Result<Void, UpgradeError>>()
             try await stage.sendTogether([.rollBack("", { order.set($0) })])
             try await stage.fence()

@@ -25,9 +25,7 @@ import Testing
             // Accepted: from the commit on nobody is.
             let client = try FakeClient(path)
             try await stage.fence()
-            _ = try await successor.becomeReady()
-            try await successor.peer.expect(.go)
-            try await successor.peer.expect(.commit)
+            _ = try await successor.comeToCommit()
             try await stage.whileHeldUp {
                 client.say(order.request)
                 try await successor.peer.say(.committed)

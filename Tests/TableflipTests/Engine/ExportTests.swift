@@ -259,9 +259,7 @@ import Darwin
             stage.spawner.plan { $0.isWrapped = true }
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady()
-            try await successor.peer.expect(.go)
-            try await successor.peer.expect(.commit)
+            _ = try await successor.comeToCommit()
             try await stage.whileHeldUp {
                 try await successor.peer.say(.committed)
                 successor.endInside()

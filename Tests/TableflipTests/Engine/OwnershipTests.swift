@@ -234,9 +234,7 @@ import Testing
             try await stage.upgrader.ready()
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady()
-            try await successor.peer.expect(.go)
-            try await successor.peer.expect(.commit)
+            _ = try await successor.comeToCommit()
             #expect(self.journal.all.suffix(2) == ["A ends", "A has ended"])
             try await successor.end(.signalled(9))
             _ = try await upgrade.failure

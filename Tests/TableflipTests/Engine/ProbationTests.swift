@@ -75,9 +75,7 @@ import Testing
         try await Stage.serving(kernel, pidFile: file) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady()
-            try await successor.peer.expect(.go)
-            try await successor.peer.expect(.commit)
+            _ = try await successor.comeToCommit()
             try PIDFile(path: directory("service.pid"), process: 222).restore()
             // It dies between taking the file and saying so.
             try await successor.end(.signalled(11))

@@ -251,9 +251,7 @@ import Darwin
         try await Stage.serving(kernel, { $0.signals = .standard }) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady()
-            try await successor.peer.expect(.go)
-            try await successor.peer.expect(.commit)
+            _ = try await successor.comeToCommit()
             try await stage.whileHeldUp {
                 stage.signals.signal(UInt8(SIGTERM - 1))
                 stage.context.inbox.send(.stop)
@@ -273,9 +271,7 @@ import Darwin
         try await Stage.serving(kernel, { $0.signals = .standard }, manager: manager.socket) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
-            _ = try await successor.becomeReady()
-            try await successor.peer.expect(.go)
-            try await successor.peer.expect(.commit)
+            _ = try await successor.comeToCommit()
             try await stage.whileHeldUp {
                 stage.signals.signal(UInt8(SIGTERM - 1))
                 try await successor.peer.say(.committed)

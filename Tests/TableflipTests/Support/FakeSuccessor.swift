@@ -212,11 +212,17 @@ final class FakeSuccessor: Sendable {
         try await self.peer.expect(.go)
     }
 
-    /// Everything, where nothing goes wrong.
-    func takeOver() async throws -> Inventory {
+    /// Everything up to commit.
+    func comeToCommit() async throws -> Inventory {
         let inventory = try await self.becomeReady()
         try await self.peer.expect(.go)
         try await self.peer.expect(.commit)
+        return inventory
+    }
+
+    /// Everything, where nothing goes wrong.
+    func takeOver() async throws -> Inventory {
+        let inventory = try await self.comeToCommit()
         try await self.peer.say(.committed)
         return inventory
     }
