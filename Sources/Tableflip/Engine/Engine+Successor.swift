@@ -217,7 +217,7 @@ extension Engine {
             return self.predecessorMisbehaved("offered descriptors out of order")
         }
         if takeover.received == 0 {
-            ResourceLimits.allowDescriptors(Int(offer.total))
+            OpenFileLimit.makeRoom(for: Int(offer.total))
             self.context.sockets.reserve(Int(offer.total))
         }
         do {
@@ -415,7 +415,7 @@ extension Engine {
     /// channel would end: nobody would serve the connections that are on their way.
     private func makeRoom(forConnections count: Int) {
         let own = max(0, self.context.readers.connectionCounts.open)
-        ResourceLimits.allowDescriptors(self.takeover.received + own + count)
+        OpenFileLimit.makeRoom(for: self.takeover.received + own + count)
     }
 
     /// A bad one would stop a framework that adopts it.

@@ -105,7 +105,7 @@ final class Engine {
         let hasPredecessor: Bool
         if let upstream = upstream.take() {
             // The first batch arrives before it is known how many there will be.
-            ResourceLimits.allowDescriptors(FrameHeader.maximumDescriptors)
+            OpenFileLimit.makeRoom(for: FrameHeader.maximumDescriptors)
             self.takeover.channel = ChannelSocket(takingOwnershipOf: upstream, capabilities: context.capabilities)
             hasPredecessor = true
         } else {

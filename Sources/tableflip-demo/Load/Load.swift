@@ -63,7 +63,7 @@ struct Load: AsyncParsableCommand {
     }
 
     func run() async throws {
-        ResourceLimits.allowDescriptors(self.clients)
+        OpenFileLimit.makeRoom(for: self.clients)
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let (plan, limit) = (self.plan, self.duration.duration)
         let bound = try await loop.submit {

@@ -31,15 +31,7 @@ final class DescriptorShortage: Sendable {
     }
 
     fileprivate func run() {
-        var limit = rlimit()
-        #if canImport(Glibc)
-        let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-        #else
-        let resource = RLIMIT_NOFILE
-        #endif
-        guard getrlimit(resource, &limit) == 0 else { return }
-        limit.rlim_cur = rlim_t(Self.limit)
-        guard setrlimit(resource, &limit) == 0 else { return }
+        guard (try? OpenFileLimit.current.with(soft: Self.limit).set()) != nil else { return }
         // For both, it never ends.
         let orders = OwnedDescriptor(takingOwnershipOf: open(self.path, O_RDWR | O_CLOEXEC))
         var held: [OwnedNumber] = []

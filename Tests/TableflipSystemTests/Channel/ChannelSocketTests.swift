@@ -161,7 +161,7 @@ import Darwin
             let tracer = try Tracer()
             // The limit on descriptors in flight is that on open ones. It counts what a user has in flight in all
             // processes, and does not bind the superuser (unix(7)).
-            setDescriptorLimit(soft: 64)
+            try OpenFileLimit.current.with(soft: 64).set()
             if getuid() == 0 { try check("setuid") { setuid(0x4000_0000 | uid_t(getpid())) } }
             let hello = Message.hello(.init(generation: 1, process: 1))
             for _ in 0..<200 { ours.send(hello, descriptors: [tracer.descriptor]) }
@@ -317,7 +317,7 @@ import Darwin
                 theirs.send(.offer(20), descriptors: Array(repeating: theirs.descriptor, count: 20))
                 // Room for five more, wherever there are gaps.
                 let free = (0..<4096).filter { fcntl($0, F_GETFD) < 0 }
-                setDescriptorLimit(soft: Int(free[5]))
+                try OpenFileLimit.current.with(soft: Int(free[5])).set()
                 let heard = ours.hear()
                 #expect(heard == [.violation(.descriptorsDropped)], "\(heard)")
             }

@@ -118,24 +118,3 @@ struct Census {
 func isCloseOnExec(_ descriptor: CInt) -> Bool { fcntl(descriptor, F_GETFD) & FD_CLOEXEC != 0 }
 
 func isNonBlocking(_ descriptor: CInt) -> Bool { fcntl(descriptor, F_GETFL) & O_NONBLOCK != 0 }
-
-/// Lowers or raises the limit on open descriptors, for the whole process.
-func setDescriptorLimit(soft: Int, hard: Int? = nil) {
-    var limit = rlimit()
-    _ = getrlimit(descriptorLimit, &limit)
-    limit.rlim_cur = rlim_t(soft)
-    if let hard { limit.rlim_max = rlim_t(hard) }
-    _ = setrlimit(descriptorLimit, &limit)
-}
-
-func softDescriptorLimit() -> Int {
-    var limit = rlimit()
-    _ = getrlimit(descriptorLimit, &limit)
-    return Int(clamping: limit.rlim_cur)
-}
-
-#if canImport(Glibc)
-private let descriptorLimit = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-#else
-private let descriptorLimit = RLIMIT_NOFILE
-#endif

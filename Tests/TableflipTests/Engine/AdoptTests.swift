@@ -87,7 +87,7 @@ import Darwin
 
     @Test(arguments: Kernel.allCases)
     func `300 connections in batches all arrive, and are counted`(_ kernel: Kernel) async throws {
-        ResourceLimits.allowDescriptors(4096)
+        OpenFileLimit.makeRoom(for: 4096)
         let reader = FakeReader()
         let seen = Mutex<[UInt8: Int]>([:])
         reader.script {
@@ -146,7 +146,7 @@ import Darwin
                 }
                 $0.adopt = { connection in kept.withLock { $0.append(connection) } }
             }
-            try setDescriptorLimit(soft: limit)
+            try OpenFileLimit.current.with(soft: limit).set()
             try await AdoptTests().owner(.current, [reader]) { _, predecessor in
                 let pair = try Pair()
                 let entries = Array(
@@ -262,6 +262,19 @@ import Darwin
     }
 
     @Test(arguments: Kernel.allCases)
+    func `connections that no reader takes are told of when the predecessor has left`(_ kernel: Kernel) async throws {
+        try await self.owner(kernel, [FakeReader("reader", for: "web")]) { stage, predecessor in
+            let pairs = [try Pair(), try Pair(), try Pair()]
+            for (listener, pair) in zip(["web", "gone", "gone"], pairs) {
+                try await self.send([(listener, [], [])], [pair.one], predecessor)
+            }
+            try await predecessor.die()
+            _ = try await stage.events.first(.predecessorLeft)
+            #expect(stage.log.lines == ["connections were handed over that no reader takes: closed connections=2"])
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `what a reader does not take out of a connection is closed`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
         let reader = DefaultReader()
@@ -297,18 +310,6 @@ import Darwin
             _ = try await stage.events.first(.predecessorLeft)
         }
     }
-}
-
-private func setDescriptorLimit(soft: Int) throws {
-    var limit = rlimit()
-    #if canImport(Glibc)
-    let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-    #else
-    let resource = RLIMIT_NOFILE
-    #endif
-    try check("getrlimit") { getrlimit(resource, &limit) }
-    limit.rlim_cur = rlim_t(soft)
-    try check("setrlimit") { setrlimit(resource, &limit) }
 }
 
 /// A reader that knows of nothing but pausing.

@@ -28,7 +28,7 @@ import Darwin
 
         init(_ count: Int) throws {
             // A test of its own size: other limits are not what is tested here.
-            ResourceLimits.allowDescriptors(4096)
+            OpenFileLimit.makeRoom(for: 4096)
             self.pairs = try (0..<count).map { _ in try Pair() }
         }
 

@@ -156,7 +156,7 @@ import Testing
         let capabilities = kernel.capabilities
         // One batch more than may be on its way at once, where a test may open that many.
         let count = kernel == .portable ? capabilities.descriptorsInFlight + 17 : 300
-        ResourceLimits.allowDescriptors(2000)
+        OpenFileLimit.makeRoom(for: 2000)
         try await Stage.first(kernel) { stage in
             for number in 0..<count {
                 _ = try stage.upgrader.carry(.file, name: "file \(number)") { () throws(UpgradeError) in

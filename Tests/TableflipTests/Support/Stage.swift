@@ -2,7 +2,6 @@
 // Copyright (c) the swift-tableflip authors
 
 import Dispatch
-import Logging
 import Synchronization
 import TableflipCore
 import TableflipSystem
@@ -17,6 +16,7 @@ final class Stage: Sendable {
     let upgrader: Upgrader
     let spawner: FakeSpawner
     let events: EventLog
+    let log: RecordedLog
     /// With which status the process would have ended.
     let exited: Latch<CInt>
     /// Where its signals arrive.
@@ -29,6 +29,7 @@ final class Stage: Sendable {
         self.kernel = surroundings.kernel
         self.context = surroundings.context
         self.spawner = surroundings.spawner
+        self.log = surroundings.log
         self.exited = surroundings.exited
         self.exitNow = surroundings.exitNow
         self.signals = try WakeUp()
@@ -207,6 +208,7 @@ private struct Surroundings: Sendable {
     let kernel: Kernel
     let context: EngineContext
     let spawner: FakeSpawner
+    let log = RecordedLog()
     let exited = Latch<CInt>()
     let exitNow: WakeUp
 
@@ -216,8 +218,9 @@ private struct Surroundings: Sendable {
         _ atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil
     ) throws {
         var configuration = Upgrader.Configuration(signals: .none)
-        // A busy machine must not be taken for a reader that is stuck.
+        // A busy machine must not be taken for a reader or a hook that is stuck.
         configuration.pauseTimeout = .seconds(30)
+        configuration.hookTimeout = .seconds(30)
         configure(&configuration)
         let spawner = FakeSpawner(kernel)
         let exited = self.exited
@@ -226,8 +229,7 @@ private struct Surroundings: Sendable {
         self.spawner = spawner
         self.exitNow = exitNow
         var context = try EngineContext(
-            configuration: configuration, logger: Logger(label: "stage") { _ in SwiftLogNoOpLogHandler() },
-            capabilities: kernel.capabilities, spawner: spawner,
+            configuration: configuration, logger: self.log.logger, capabilities: kernel.capabilities, spawner: spawner,
             program: { _ throws(UpgradeError) in
                 SpawnRequest(
                     executable: try ExecutablePath(finding: "/bin/sh", from: "/"),
