@@ -10,9 +10,7 @@ with a root of its own, in which deploy/container/Containerfile says what is whe
 """
 
 import fcntl
-import json
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -25,6 +23,7 @@ import termios
 import time
 import traceback
 
+from containerfile import Image
 from demo_client import HOST, PATIENCE, PORT, Load, Request, check, get, until
 
 RESIDENT_LIMIT = 8 << 20
@@ -38,45 +37,27 @@ def text(path):
         return ""
 
 
-class Image:
-    """What deploy/container/Containerfile makes of its last stage, but for the files of its base."""
-
-    def __init__(self, path):
-        with open(path) as file:
-            lines = re.sub(r"\\\n", " ", file.read()).splitlines()
-        steps = [line.split(None, 1) for line in lines if line.strip() and not line.startswith("#")]
-        begin = max(number for number, (word, _) in enumerate(steps) if word == "FROM")
-        last = {word: rest for word, rest in steps[begin:]}
-        self.start = json.loads(last["ENTRYPOINT"]) + json.loads(last["CMD"])
-        self.stop_signal = getattr(signal, last["STOPSIGNAL"])
-        self.user = pwd.getpwnam(last["USER"])
-        *sources, self.folder = re.sub(r"--from=\S+", "", last["COPY"]).split()
-        self.programs = {os.path.basename(source) for source in sources}
-        products = {name for word, rest in steps[:begin] if word == "RUN" for name in re.findall(r"--product (\S+)", rest)}
-        check(self.programs == products, "what is built,", products, ", is not what is copied,", self.programs)
-        check(last["EXPOSE"].strip() == str(PORT), "the tests ask on port", PORT, "and not", last["EXPOSE"])
-
-    def run(self, folder, flags):
-        """As `docker run` does: process 1 of a root of its own, and with its user's rights. `folder` is a volume."""
-        root = folder + "/root"
-        script = ["set -e", "mount --make-rprivate /", f"mkdir {root}", f"mount -t tmpfs -o mode=755 image {root}", f"cd {root}"]
-        script += [f"mkdir -p usr opt etc proc dev tmp .{folder}", "chmod 1777 tmp"]
-        script += [f"[ ! -L /{name} ] || cp -P /{name} ." for name in ("bin", "sbin", "lib", "lib64")]
-        for shared in ("/usr", "/opt"):  # of the machine: the base, and Swift's libraries where they are not linked in
-            script += [f"mount --bind {shared} .{shared}", f"mount -o remount,bind,ro .{shared}"]
-        script += ["cp /etc/passwd /etc/group /etc/ld.so.cache etc/", "mount -t proc proc proc"]
-        script += ["touch dev/null", "mount --bind /dev/null dev/null", f"mount --bind {folder} .{folder}"]
-        script += [f"mount -t tmpfs -o mode=755 programs .{self.folder}"]
-        for program in self.programs:
-            script += [f"touch .{self.folder}{program}", f"mount --bind {PROGRAMS[program]} .{self.folder}{program}"]
-        drop = ["setpriv", f"--reuid={self.user.pw_uid}", f"--regid={self.user.pw_gid}", "--clear-groups", "--inh-caps=-all",
-                "--bounding-set=-all", "--no-new-privs"]
-        words = ["chroot", ".", *drop, "--", *self.start, *flags]
-        script += ["exec " + " ".join(f"'{word}'" for word in words)]
-        return [*NAMESPACES, "sh", "-c", "\n".join(script)]
-
-
 NAMESPACES = ["unshare", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child", "--"]
+
+
+def in_namespaces(folder, flags):
+    """As `docker run` does: process 1 of a root of its own, and with its user's rights. `folder` is a volume."""
+    root = folder + "/root"
+    script = ["set -e", "mount --make-rprivate /", f"mkdir {root}", f"mount -t tmpfs -o mode=755 image {root}", f"cd {root}"]
+    script += [f"mkdir -p usr opt etc proc dev tmp .{folder}", "chmod 1777 tmp"]
+    script += [f"[ ! -L /{name} ] || cp -P /{name} ." for name in ("bin", "sbin", "lib", "lib64")]
+    for shared in ("/usr", "/opt"):  # of the machine: the base, and Swift's libraries where they are not linked in
+        script += [f"mount --bind {shared} .{shared}", f"mount -o remount,bind,ro .{shared}"]
+    script += ["cp /etc/passwd /etc/group /etc/ld.so.cache etc/", "mount -t proc proc proc"]
+    script += ["touch dev/null", "mount --bind /dev/null dev/null", f"mount --bind {folder} .{folder}"]
+    script += [f"mount -t tmpfs -o mode=755 programs .{IMAGE.folder}"]
+    for program in IMAGE.programs:
+        script += [f"touch .{IMAGE.folder}{program}", f"mount --bind {PROGRAMS[program]} .{IMAGE.folder}{program}"]
+    drop = ["setpriv", f"--reuid={IMAGE.user.pw_uid}", f"--regid={IMAGE.user.pw_gid}", "--clear-groups", "--inh-caps=-all",
+            "--bounding-set=-all", "--no-new-privs"]
+    words = ["chroot", ".", *drop, "--", *IMAGE.start, *flags]
+    script += ["exec " + " ".join(f"'{word}'" for word in words)]
+    return [*NAMESPACES, "sh", "-c", "\n".join(script)]
 
 
 class Container:
@@ -89,7 +70,7 @@ class Container:
         self.errors = self.folder + "/errors"
         self.set_faults("")
         flags = ["--fault-file", self.faults, "--drain-timeout", "8s", *flags]
-        words = (IMAGE.run(self.folder, flags) if is_init
+        words = (in_namespaces(self.folder, flags) if is_init
                  else [RUNNER, "--", DEMO, "serve", "--listen", f"{HOST}:{PORT}", *flags])
         with open(self.errors, "w") as errors:
             self.process = subprocess.Popen(
@@ -472,5 +453,5 @@ if os.environ.get("TABLEFLIP_TEST_RUN") != "inside":
     os.execvp("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv])
 RUNNER, DEMO, WANTED = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sys.argv[3:]
 PROGRAMS = {"tableflip-run": RUNNER, "tableflip-demo": DEMO}
-IMAGE = Image(os.path.join(os.path.dirname(__file__), "..", "deploy", "container", "Containerfile"))
+IMAGE = Image()
 main()
