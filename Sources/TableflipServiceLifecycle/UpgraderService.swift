@@ -20,7 +20,7 @@ public import Tableflip
 ///
 /// **It comes last.** A group shuts its services down one after the other, from the last to the first, and takes one that
 /// ends out of turn for a failure. The upgrader is the one that ends by itself: anywhere else in the list, a stop that
-/// meets an upgrade would cancel work in flight.
+/// meets an upgrade would cancel work in flight. Servers that drain by themselves are put into ``DrainingService``.
 ///
 /// **The signals are the upgrader's** (``Tableflip/Upgrader/Configuration/signals``: SIGHUP upgrades, SIGTERM and SIGINT
 /// stop). Their handlers are installed when the upgrader is made, long before a group would trap any, so that none is

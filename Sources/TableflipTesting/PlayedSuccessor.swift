@@ -87,11 +87,6 @@ final class PlayedSuccessor: Sendable {
 
     fileprivate func run(_ socket: consuming OwnedDescriptor) {
         let channel = ChannelSocket(takingOwnershipOf: socket, capabilities: .current)
-        switch self.play {
-        case .exits(let status): return self.end(.exited(status))
-        case .isKilled(let signal): return self.end(.signalled(signal))
-        case .takesOver, .hangs, .givesUp, .handsBack, .failsProbation, .crashesInProbation, .cannotStart: break
-        }
         channel.send(.hello(.init(generation: 2, process: ProcessID.current)), descriptors: [self.lifeline.descriptor])
         var part = Handshake(play: self.play)
         while !self.ended.load(ordering: .acquiring) {
@@ -114,8 +109,7 @@ final class PlayedSuccessor: Sendable {
                 }
             }
             for answer in answers { channel.send(answer) }
-            if let signal = part.crash { return self.end(.signalled(signal)) }
-            if isOver || part.isOver { return self.end(.exited(part.isDone ? 0 : 1)) }
+            if let ending = part.ending ?? (isOver ? part.leaving : nil) { return self.end(ending) }
         }
     }
 }
@@ -126,13 +120,15 @@ private struct Handshake {
     private var digest = InventoryDigest()
     private var received: UInt32 = 0
     private var connections: UInt32 = 0
-    private(set) var isOver = false
-    private(set) var isDone = false
-    /// The signal that ends it now.
-    private(set) var crash: Int32?
+    private var hasCommitted = false
+    /// How it ends now.
+    private(set) var ending: SpawnedProcess.Ending?
     private var probation = UInt64(0)
 
     init(play: StubUpgrader.Play) { self.play = play }
+
+    /// How it ends when its predecessor is through with it.
+    var leaving: SpawnedProcess.Ending { .exited(self.hasCommitted ? 0 : 1) }
 
     mutating func hear(_ message: Message, _ descriptors: consuming DescriptorBatch, _ answers: inout [Message]) {
         switch message {
@@ -151,7 +147,7 @@ private struct Handshake {
         case .go:
             switch self.play {
             case .failsProbation(let words): answers.append(.givingUp(words))
-            case .crashesInProbation(let signal): self.crash = signal
+            case .crashesInProbation(let signal): self.ending = .signalled(signal)
             default: break
             }
         case .commit:
@@ -159,13 +155,13 @@ private struct Handshake {
                 answers.append(.givingUp(words))
             } else {
                 answers.append(.committed)
-                self.isDone = true
+                self.hasCommitted = true
             }
         case .connections(let batch):
             // They end here, as do the sockets: nobody serves on.
             self.connections += UInt32(batch.entries.count)
             answers.append(.acknowledgement(.init(.connections, received: self.connections)))
-        case .abort, .bye: self.isOver = true
+        case .abort, .bye: self.ending = self.leaving
         default: break
         }
     }
@@ -177,8 +173,10 @@ private struct Handshake {
             self.sayReady(&answers, probation: self.probation == 0 ? 60_000 : self.probation)
         case .givesUp(let words):
             answers.append(.givingUp(words))
-            self.isOver = true
-        case .hangs, .exits, .isKilled, .cannotStart: break
+            self.ending = .exited(1)
+        case .exits(let status): self.ending = .exited(status)
+        case .isKilled(let signal): self.ending = .signalled(signal)
+        case .hangs, .cannotStart: break
         }
     }
 

@@ -67,6 +67,21 @@ import Testing
         #expect(stub.exitStatus == nil)
     }
 
+    @Test(arguments: [.exits(status: 1), .isKilled(signal: 11), .givesUp("no")] as [StubUpgrader.Play])
+    func `a successor that fails while it initialises has been handed everything, as a true one`(
+        _ play: StubUpgrader.Play
+    ) async throws {
+        let stub = try StubUpgrader(configuration: .init(successor: .init(executable: "/bin/sh")))
+        var events = stub.upgrader.events.makeAsyncIterator()
+        try await stub.upgrader.ready()
+        while let event = await events.next(), event.phase != .owner {}
+        stub.nextSuccessor(play)
+        await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade() }
+        var phases: [UpgradeEvent.Phase] = []
+        while phases.last != .failed, let event = await events.next() { phases.append(event.phase) }
+        #expect(phases == [.requested, .spawned, .handedOver, .failed])
+    }
+
     @Test func `a successor gives the service back when it is to become the owner`() async throws {
         let stub = try StubUpgrader(
             configuration: .init(pauseTimeout: .seconds(30), successor: .init(executable: "/bin/sh")))

@@ -139,6 +139,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
             guard !self.hasHeardAll else { return }
             self.isInRequest = false
             context.fireChannelRead(data)
+            self.closeIfSent()
         }
     }
 
@@ -216,9 +217,10 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
         self.connection.head.saidLastWord()
     }
 
-    /// Most servers close by themselves; those that do not would keep the process until its deadline.
+    /// Most servers close by themselves; those that do not would keep the process until its deadline. Where it stays, the
+    /// request is heard to its end: the kernel resets a connection that is closed before, and the answer may be lost.
     private func closeIfSent() {
-        guard self.isSent, self.connection.isLeaving || self.asksForUpgrade else { return }
+        guard self.isSent, self.connection.isLeaving || self.asksForUpgrade && !self.isInRequest else { return }
         self.connection.channel.close(promise: nil)
     }
 

@@ -185,7 +185,8 @@ final class ConnectionHead: ChannelDuplexHandler {
     /// Gives the pipeline what may go down. Never from within itself: a decoder that is given bytes from inside its own
     /// output leaves them lying until the network brings more (`ByteToMessageHandler`, NIOCore/Codec.swift).
     private func pump() {
-        guard !self.isDelivering, !self.isGone, let context else { return }
+        // Before it is active its pipeline may not be whole: what decodes is there, and who answers is not.
+        guard !self.isDelivering, !self.isGone, self.channel.isActive, let context else { return }
         self.isDelivering = true
         self.isBlocked = self.isFrozen
         while let bytes = self.held, let count = self.portion(of: bytes) {
@@ -249,6 +250,7 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     /// Not from within a read: the handlers are told that this one is complete.
     private func pumpByItself() {
+        guard self.channel.isActive else { return }
         self.pump()
         if !self.isGone { self.context?.fireChannelReadComplete() }
     }

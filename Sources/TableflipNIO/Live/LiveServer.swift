@@ -157,7 +157,8 @@ public final class LiveServer: SocketReader, LoopReader {
     /// rollback they stay until their peers have been told, as nobody takes them.
     ///
     /// A stop reaches a server when it is asked this. Several are asked at the same time (`async let`), for one that is
-    /// asked after another has drained would accept until then.
+    /// asked after another has drained would accept until then. In a `ServiceGroup` a server that returns from this may
+    /// be too early for the group: wrap it in `DrainingService` of TableflipServiceLifecycle.
     /// - Throws: what NIO throws when the server channel cannot be closed.
     public func drained() async throws {
         let reason = await self.upgrader.exit

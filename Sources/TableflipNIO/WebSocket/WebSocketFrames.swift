@@ -20,6 +20,7 @@ public final class WebSocketFrames: ChannelDuplexHandler, RemovableChannelHandle
     /// `websocket`.
     public static let name = "websocket"
 
+    private let connection: LiveConnection
     private let save: () -> [UInt8]?
     private var cutter = FrameCutter()
     /// Of what the application sends: a message of several frames is not whole.
@@ -27,7 +28,10 @@ public final class WebSocketFrames: ChannelDuplexHandler, RemovableChannelHandle
     private var saidClose = false
     private var context: ChannelHandlerContext?
 
-    init(saving save: @escaping () -> [UInt8]?) { self.save = save }
+    init(_ connection: LiveConnection, saving save: @escaping () -> [UInt8]?) {
+        self.connection = connection
+        self.save = save
+    }
 
     // MARK: As a live protocol
 
@@ -93,8 +97,11 @@ public final class WebSocketFrames: ChannelDuplexHandler, RemovableChannelHandle
             return
         }
         if frame.opcode == .connectionClose { self.saidClose = true }
+        let wasSending = self.isSending
         if !frame.opcode.isControl { self.isSending = !frame.fin }
         context.write(data, promise: promise)
+        // What kept it from moving may have been this message.
+        if wasSending, !self.isSending { self.connection.settled() }
     }
 }
 
@@ -110,7 +117,7 @@ extension LiveConnection {
     ///   moves; nil if it shall not move, then it is closed with the status 1012.
     /// - Throws: what NIO throws where the handler cannot be added.
     public func movesWebSocket(saving save: @escaping () -> [UInt8]?) throws {
-        let frames = WebSocketFrames(saving: save)
+        let frames = WebSocketFrames(self, saving: save)
         try self.channel.pipeline.syncOperations.addHandler(frames)
         self.moves(as: frames)
     }

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 #if NIO
+import Logging
 import NIOCore
 import NIOEmbedded
 import NIOHTTP1
@@ -67,7 +68,55 @@ import Testing
         #expect(!client.isOpen)
     }
 
+    // MARK: Before the first request
+
+    @Test func `what a connection has brought along waits until its pipeline is whole`() throws {
+        let loop = EmbeddedEventLoop()
+        let looksUp = loop.makePromise(of: Void.self)
+        let connections = LoopConnections(
+            loop: loop, listener: "web", counts: LiveCounts(), spread: .zero,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        ) { [isFound = looksUp.futureResult] connection in
+            let channel = connection.channel
+            return channel.eventLoop.makeCompletedFuture {
+                try channel.pipeline.syncOperations.configureHTTPServerPipeline()
+                try connection.movesHTTP1()
+            }.flatMap { isFound }.flatMapThrowing { try channel.pipeline.syncOperations.addHandler(Heads()) }
+        }
+        let channel = EmbeddedChannel(loop: loop)
+        let isWhole = connections.initialise(channel, unread: Array("GET /x HTTP/1.1\r\n\r\n".utf8))
+        loop.run()
+        looksUp.succeed()
+        loop.run()
+        try isWhole.wait()
+        channel.connect(to: try .init(unixDomainSocketPath: "/client"), promise: nil)
+        loop.run()
+        #expect(try channel.pipeline.syncOperations.handler(type: Heads.self).asked == ["/x"])
+    }
+
+    private final class Heads: ChannelInboundHandler {
+        typealias InboundIn = HTTPServerRequestPart
+
+        private(set) var asked: [String] = []
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            if case .head(let head) = self.unwrapInboundIn(data) { self.asked.append(head.uri) }
+        }
+    }
+
     // MARK: Behind the last answer
+
+    @Test func `an early answer to a request that asks for another protocol does not cut the request off`() throws {
+        let bench = Bench { try $0.movesHTTP1() }
+        let client = try bench.connect()
+        try client.send(
+            "POST /big HTTP/1.1\r\nUpgrade: h2c\r\nConnection: upgrade\r\nContent-Length: 10\r\n\r\n123")
+        client.answer(.unauthorized)
+        #expect(try client.heard().contains(Self.closes))
+        #expect(client.isOpen, "the rest of it would make the kernel reset the connection")
+        try client.send("4567890")
+        #expect(!client.isOpen)
+    }
 
     @Test(arguments: ["GET /b HTTP/1.1\r\n\r\n", "N0T A REQUEST\r\n\r\n"], [false, true])
     func `no request is carried out behind the answer that was the last`(_ next: String, _ drains: Bool) throws {
