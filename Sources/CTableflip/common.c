@@ -150,7 +150,8 @@ int tf_spawn_process(const struct tf_spawn *request, pid_t *process) {
     }
     // 1. Directory first: it is the one step that commonly fails, and a failure must name nothing else.
     if (request->directory && (error = tf_platform_add_directory(&actions, request->directory))) goto out;
-    // 2. The channel gets its number. dup2 of a number onto itself clears close-on-exec, in POSIX.1-2024 and glibc.
+    // 2. The channel gets its number. dup2 of a number onto itself clears close-on-exec, in POSIX.1-2024 and glibc; where it
+    // does not, step 3 does.
     if (request->channel >= 0 &&
         (error = posix_spawn_file_actions_adddup2(&actions, request->channel, request->channel_number)))
         goto out;

@@ -13,12 +13,20 @@
 
 static int keep_private(int descriptor) { return fcntl(descriptor, F_SETFD, FD_CLOEXEC); }
 
+// From the start: where the peer has closed, the option can no longer be set (EINVAL; xnu bsd/kern/uipc_socket.c,
+// sosetoptlock). An accepted connection has it from its listener (uipc_socket2.c, sonewconn).
+static void forbid_sigpipe(int socket) {
+    int on = 1;
+    setsockopt(socket, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+}
+
 int tf_socketpair(int pair[2]) {
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0) return -1;
-    int on = 1;
     for (int index = 0; index < 2; index++) {
         keep_private(pair[index]);
-        setsockopt(pair[index], SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+        // MSG_DONTWAIT does not keep sendmsg(2) from waiting for room (uipc_socket.c, sosendcheck).
+        tf_set_nonblocking(pair[index]);
+        forbid_sigpipe(pair[index]);
     }
     return 0;
 }
@@ -37,16 +45,16 @@ int tf_socket(int domain, int type, int protocol) {
     if (descriptor < 0) return -1;
     keep_private(descriptor);
     tf_set_nonblocking(descriptor);
+    forbid_sigpipe(descriptor);
     return descriptor;
 }
 
 int tf_accept(int listener) {
     int descriptor = accept(listener, NULL, NULL);
     if (descriptor < 0) return -1;
-    int on = 1;
     keep_private(descriptor);
     tf_set_nonblocking(descriptor);
-    setsockopt(descriptor, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+    forbid_sigpipe(descriptor); // a listener of somebody else's may be without
     return descriptor;
 }
 
@@ -102,13 +110,16 @@ int tf_platform_add_directory(posix_spawn_file_actions_t *actions, const char *d
 }
 
 int tf_platform_close_others(posix_spawn_file_actions_t *actions, int keep, short *flags) {
-    (void)keep; // a dup2 action already keeps its target
     *flags |= POSIX_SPAWN_CLOEXEC_DEFAULT;
     for (int number = 0; number <= 2; number++) {
+        // One that is closed here cannot be inherited, and posix_spawn would fail of it.
+        if (fcntl(number, F_GETFD) < 0) continue;
         int error = posix_spawn_file_actions_addinherit_np(actions, number);
         if (error) return error;
     }
-    return 0;
+    // A dup2 action keeps its target, but of a number onto itself it does nothing, and exec closes what is close-on-exec,
+    // whatever the flag above says (xnu bsd/kern/kern_descrip.c, dup2 and fdt_exec). This action clears that.
+    return keep > 2 ? posix_spawn_file_actions_addinherit_np(actions, keep) : 0;
 }
 
 void tf_platform_exclude_signals(sigset_t *set) {

@@ -97,6 +97,13 @@ enum Surroundings {
             ECONNREFUSED where FileAccess.isOtherThanSocket(path):
             CtlError(
                 .nobodyAnswers, code: "noSocket", "\(path) is no socket", cure: "Name the service's control socket.")
+        case EAGAIN,
+            // So says Darwin of a full queue.
+            ECONNREFUSED where (try? UnixAddress(path)?.isStale) == false:
+            CtlError(
+                .nobodyAnswers, code: "noAnswer", "nobody accepts at \(path): its queue is full",
+                cure: "The process in charge may be stopped; look at its log."
+            )
         case ECONNREFUSED:
             CtlError(
                 .nobodyAnswers, code: "noListener", "nobody listens at \(path): connection refused",
@@ -108,11 +115,6 @@ enum Surroundings {
                 "user \(LocalConnection.ownUser) may not connect to \(path): \(error)",
                 cure: "Ask as the service's user or as root, or give the socket a mode that lets this user connect "
                     + "(ControlSocket.mode)."
-            )
-        case EAGAIN:
-            CtlError(
-                .nobodyAnswers, code: "noAnswer", "nobody accepts at \(path): its queue is full",
-                cure: "The process in charge may be stopped; look at its log."
             )
         case ENAMETOOLONG:
             CtlError(

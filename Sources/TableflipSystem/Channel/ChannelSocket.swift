@@ -125,7 +125,9 @@ package final class ChannelSocket {
             switch errno {
             case EINTR: return true
             case EAGAIN: return false
-            case ETOOMANYREFS, ENOBUFS, ENOMEM:
+            case ETOOMANYREFS, ENOBUFS, ENOMEM,
+                // Darwin's word for no room now for these descriptors (xnu bsd/kern/uipc_socket.c, sosendcheck).
+                EMSGSIZE where !descriptors.isEmpty:
                 self.nextTry = Moment.now + Self.pause
                 return false
             // The peer is gone: what it can no longer hear needs no sending.

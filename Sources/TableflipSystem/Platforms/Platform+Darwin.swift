@@ -12,6 +12,9 @@ package enum Platform {
     /// Unix sockets may have names without files.
     package static let hasAbstractNames = false
 
+    /// What execve(2) says of a file that is no program for this machine.
+    package static let badFormat: Set<CInt> = [ENOEXEC, EINVAL, EBADEXEC, EBADARCH, ESHLIBVERS, EBADMACHO]
+
     /// Of `SuspendingClock`.
     package static let suspendingClock = CLOCK_UPTIME_RAW
 

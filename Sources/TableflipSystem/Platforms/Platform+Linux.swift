@@ -23,6 +23,9 @@ package enum Platform {
     /// Unix sockets may have names without files.
     package static let hasAbstractNames = true
 
+    /// What execve(2) says of a file that is no program for this machine.
+    package static let badFormat: Set<CInt> = [ENOEXEC, EINVAL, ELIBBAD]
+
     /// Of `SuspendingClock`.
     package static let suspendingClock = CLOCK_MONOTONIC
 

@@ -125,7 +125,7 @@ extension UpgradeError {
                 .executableNotPermitted, "\(path) may not be executed: \(reason)",
                 cure: "Check its mode, and whether its file system is mounted noexec."
             )
-        case ENOEXEC, EINVAL, ELIBBAD:
+        case let number where Platform.badFormat.contains(number):
             return UpgradeError(
                 .executableFormat, "\(path) is no program for this machine: \(reason)",
                 cure: "It may be built for another architecture, empty, or cut off; install it whole and rename it."

@@ -57,10 +57,16 @@ package struct NotifySocket: Hashable, Sendable {
             let failure = SystemCallError("sendmsg")
             if failure.number == EINTR { continue }
             let left = Moment.now.duration(to: deadline)
-            guard failure.number == EAGAIN, left > .zero else { throw failure }
+            guard left > .zero else { throw failure }
             var poll = Poll<Void>()
-            poll.add((), number, Int16(POLLOUT))
-            _ = poll.wait(left)
+            switch failure.number {
+            case EAGAIN:
+                poll.add((), number, Int16(POLLOUT))
+                _ = poll.wait(left)
+            // Darwin's word for a full queue, of which poll(2) tells nothing there.
+            case ENOBUFS: _ = poll.wait(min(left, .milliseconds(10)))
+            default: throw failure
+            }
         }
     }
 

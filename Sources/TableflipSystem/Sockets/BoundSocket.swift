@@ -249,7 +249,7 @@ package enum BoundSocket {
                 } catch  where error.number == EADDRINUSE {
                     // A socket without a process behind it was left by a crash: it is in nobody's use. Any other file is
                     // somebody's, though connect(2) refuses it with the same error.
-                    guard UnixPath(path) != nil, try socketAddress.isStale(type) else { throw error }
+                    guard UnixPath(path) != nil, try socketAddress.isStale else { throw error }
                     unlink(path)
                     try socketAddress.bind(number)
                 }
@@ -313,12 +313,12 @@ private func connectSocket(_ socket: CInt, _ address: UnsafePointer<sockaddr>, _
 }
 
 /// An AF_UNIX address (unix(7)).
-struct UnixAddress {
+package struct UnixAddress {
     private var storage = sockaddr_un()
     private let length: socklen_t
 
     /// nil: the path does not fit. It is never cut: a cut path is another path.
-    init?(_ path: String) {
+    package init?(_ path: String) {
         self.init(Array(path.utf8), length: socklen_t(MemoryLayout<sockaddr_un>.size))
     }
 
@@ -337,7 +337,7 @@ struct UnixAddress {
         }
     }
 
-    func bind(_ socket: CInt) throws(SystemCallError) {
+    package func bind(_ socket: CInt) throws(SystemCallError) {
         try check("bind") { self.withAddress { bindSocket(socket, $0, $1) } }
     }
 
@@ -345,11 +345,16 @@ struct UnixAddress {
         try check("connect") { self.withAddress { connectSocket(socket, $0, $1) } }
     }
 
-    /// Whether nobody is behind the path. Connecting does not block: a full queue answers EAGAIN, which is alive.
-    func isStale(_ type: CInt) throws(SystemCallError) -> Bool {
-        let probe = OwnedDescriptor(takingOwnershipOf: try check("socket") { tf_socket(AF_UNIX, type, 0) })
-        let result = self.withAddress { connectSocket(probe.borrowed, $0, $1) }
-        return result < 0 && errno == ECONNREFUSED
+    /// Whether nobody is behind the path. Asked by a datagram socket, which whoever is there hears nothing of: one of
+    /// another type answers EPROTOTYPE (unix(7)), also before it listens and, on Darwin, where its queue is full and a
+    /// stream would be refused as if nobody were there (xnu bsd/kern/uipc_usrreq.c, unp_connect).
+    package var isStale: Bool {
+        get throws(SystemCallError) {
+            let probe = OwnedDescriptor(
+                takingOwnershipOf: try check("socket") { tf_socket(AF_UNIX, Platform.datagram, 0) })
+            let result = self.withAddress { connectSocket(probe.borrowed, $0, $1) }
+            return result < 0 && errno == ECONNREFUSED
+        }
     }
 
     private func withAddress<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {

@@ -87,10 +87,16 @@ import Darwin
         let ours = ChannelSocket(takingOwnershipOf: .init(takingOwnershipOf: pair.ours), capabilities: .current)
         let theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
         let octal = Message.go.encoded().map { "\\" + String($0 / 64) + String($0 / 8 % 8) + String($0 % 8) }
-        let process = try Shell("printf '\(octal.joined())' >&3").start(channel: theirs.borrowed)
-        #expect(try await process.ending == .exited(0))
+        // It must be there still when the kernel is asked for it.
+        let script = "printf '\(octal.joined())' >&3; exec head -c 1 <&3 >&2"
+        let process = try Shell(script).start(channel: theirs.borrowed)
+        theirs.close()
+        let number = ours.descriptor
+        #expect(try await onItsOwnThread { readable(number) })
         #expect(ours.hear() == [.message(.go, [])])
         #expect(ours.peer == process.id)
+        ours.send(.go)
+        #expect(try await process.ending == .exited(0))
     }
 
     @Test func `a message with another number of descriptors than it declares is not sent`() async {
@@ -179,18 +185,19 @@ import Darwin
         }
     }
 
-    @Test(arguments: [ENOBUFS, ENOMEM])
+    @Test(arguments: [ENOBUFS, ENOMEM, EMSGSIZE])
     func `what the kernel has no room for is sent a moment later`(_ error: CInt) async {
         await #expect(processExitsWith: .success) { [error] in
+            let tracer = try Tracer()
             let pair = try ChannelSocket.pair()
             let ours = ChannelSocket(takingOwnershipOf: .init(takingOwnershipOf: pair.ours), capabilities: .current)
             let theirs = ChannelSocket(takingOwnershipOf: .init(takingOwnershipOf: pair.theirs), capabilities: .current)
             // The filter is that of a thread which does nothing else.
             // SAFETY: one thread at a time uses it; this one waits for the other.
             nonisolated(unsafe) let channel = ours
-            try await onItsOwnThread {
+            try await onItsOwnThread { [number = tracer.descriptor] in
                 try SystemCallFilter.refuse([(.sendMessage, error)])
-                channel.send(.go)
+                channel.send(.offer(1), descriptors: [number])
             }
             #expect(theirs.hear() == [] && ours.hear() == [])
             // It is not waited for by poll(2), which would say at once that there is room.
@@ -198,7 +205,8 @@ import Darwin
             let deadline = try #require(ours.deadline)
             #expect(eventually { deadline <= Moment.now })
             ours.flush()
-            #expect(theirs.hear() == [.message(.go, [])])
+            let expected = Heard.Descriptor(inode: try tracer.inode, isCloseOnExec: true)
+            #expect(theirs.hear() == [.message(.offer(1), [expected])])
             #expect(ours.deadline == nil)
         }
     }

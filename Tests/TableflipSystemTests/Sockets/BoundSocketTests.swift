@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CTableflip
 import TableflipCore
 import TableflipSystem
 import Testing
@@ -200,6 +201,25 @@ import Darwin
         #expect(UnixPath(path) == file)
         #expect(try Client(unix: path).isConnected)
         _ = consume first
+    }
+
+    @Test func `who is behind a path does not hear that it was asked for`() throws {
+        let path = self.directory("x.sock")
+        let first = try BoundSocket.bind(.unix(path: path))
+        #expect(throws: UpgradeError.self) { _ = try BoundSocket.bind(.unix(path: path)) }
+        #expect(tf_accept(first.borrowed) < 0 && errno == EAGAIN)
+    }
+
+    @Test(arguments: [SocketAddress.UnixKind.stream, .datagram])
+    func `a path whose owner does not listen yet is left alone`(_ kind: SocketAddress.UnixKind) throws {
+        let path = self.directory("x.sock")
+        let first = OwnedDescriptor(
+            takingOwnershipOf: try check("socket") { tf_socket(AF_UNIX, Platform.type(kind), 0) })
+        let address = try #require(UnixAddress(path))
+        try address.bind(first.borrowed)
+        let file = try #require(UnixPath(path))
+        let error = try #require(throws: UpgradeError.self) { _ = try BoundSocket.bind(.unix(path: path)) }
+        #expect(error.code == .addressInUse && UnixPath(path) == file)
     }
 
     @Test func `a path with a full queue behind it is left alone`() throws {
