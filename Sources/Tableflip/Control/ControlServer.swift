@@ -16,12 +16,12 @@ final class ControlServer {
 
     /// More than that, and the one that has been silent for longest is cut.
     static let clientLimit = 64
-    /// For a client that has not said what it wants, or does not read what it was told.
-    static let patience = Duration.seconds(5)
     private static let eventLimit = 256
 
     let configuration: Upgrader.ControlSocket
     let listener: CarriedDescriptor
+    /// For a client that has not said what it wants, or does not read what it was told.
+    private let patience: Duration
     private let logger: Logger
     private var clients: [Int: ControlClient] = [:]
     /// Clients are numbered in the order in which they came; 0 is the listener.
@@ -34,11 +34,12 @@ final class ControlServer {
 
     init(
         _ configuration: Upgrader.ControlSocket, _ listener: CarriedDescriptor, _ history: ControlHistory,
-        _ logger: Logger
+        _ patience: Duration, _ logger: Logger
     ) {
         self.configuration = configuration
         self.listener = listener
         self.history = history
+        self.patience = patience
         self.logger = logger
     }
 
@@ -123,7 +124,7 @@ final class ControlServer {
     private func welcome(_ client: ControlClient) {
         self.lastID += 1
         let id = self.lastID
-        client.deadline = Moment.now + Self.patience
+        client.deadline = Moment.now + self.patience
         self.clients[id] = client
         let user = client.peer.user
         guard user == LocalConnection.ownUser || user == 0 || self.configuration.allowedUsers.contains(user) else {
@@ -155,7 +156,7 @@ final class ControlServer {
         if let pausedUntil, pausedUntil <= now { self.pausedUntil = nil }
         for (id, client) in self.clients {
             guard let deadline = client.deadline, deadline <= now else { continue }
-            self.cut(id, client.mode == .silent ? "said nothing for \(Self.patience)" : "did not read its answer")
+            self.cut(id, client.mode == .silent ? "said nothing for \(self.patience)" : "did not read its answer")
         }
     }
 
@@ -168,7 +169,7 @@ final class ControlServer {
     func answer(_ id: Int, _ reply: ControlReply) {
         guard let client = self.clients[id] else { return }
         client.tell(reply)
-        if client.hasUnsent, reply.isLast { client.deadline = Moment.now + Self.patience }
+        if client.hasUnsent, reply.isLast { client.deadline = Moment.now + self.patience }
         self.forgetClosed()
     }
 
@@ -240,7 +241,7 @@ final class ControlServer {
         self.clients[id] = client
         // Its time goes on where it was: a new process is no new beginning.
         client.deadline = state.patienceMilliseconds.map {
-            Moment.now + .milliseconds(min(max(0, $0), Int64(Self.patience.inMilliseconds)))
+            Moment.now + .milliseconds(min(max(0, $0), Int64(self.patience.inMilliseconds)))
         }
         client.flush()
         if state.mode == .watching || state.mode == .upgrading {

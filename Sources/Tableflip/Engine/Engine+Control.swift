@@ -24,7 +24,8 @@ extension Engine {
             self.control = try self.context.facts.telling { () throws(UpgradeError) in
                 ControlServer(
                     configuration, try configuration.claim(self.context),
-                    try Upgrader.ControlSocket.claimHistory(self.context), self.logger
+                    try Upgrader.ControlSocket.claimHistory(self.context), self.timings.patience.clients,
+                    self.logger
                 )
             }
         } catch {

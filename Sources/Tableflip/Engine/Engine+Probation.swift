@@ -128,7 +128,7 @@ extension Engine {
         if !mayRead {
             attempt.pulse = nil
         } else if attempt.answersPings, attempt.pulse == nil {
-            attempt.pulse = Pulse(at: Moment.now)
+            attempt.pulse = Pulse(at: Moment.now, looks: self.timings.patience.looks)
         }
     }
 
@@ -145,7 +145,7 @@ extension Engine {
         attempt.pulse?.lookedInVain(at: Moment.now)
         guard attempt.pulse?.hasStopped == true else { return }
         attempt.pulse = nil
-        self.feed(PredecessorMachine.Event.violated(.successorSilent))
+        self.feed(PredecessorMachine.Event.violated(.successorSilent(for: pulse.patience)))
     }
 
     /// The way home has begun.
@@ -173,11 +173,13 @@ extension Engine {
 }
 
 extension UpgradeError {
-    static let successorSilent = UpgradeError(
-        .successorSilent,
-        "the successor served and did not answer for \(Pulse.patience), so it was killed",
-        cure: "It was stopped (SIGSTOP, a debugger, a frozen cgroup), or hung in the kernel: look at what it waits for."
-    )
+    static func successorSilent(for time: Duration) -> UpgradeError {
+        UpgradeError(
+            .successorSilent, "the successor served and did not answer for \(time), so it was killed",
+            cure: "It was stopped (SIGSTOP, a debugger, a frozen cgroup), or hung in the kernel: look at what it waits "
+                + "for."
+        )
+    }
 
     /// A successor whose library is older passes over what it is told of its probation.
     static let termsNotTaken = UpgradeError(

@@ -11,20 +11,24 @@ import TableflipSystem
 struct Pulse {
     /// Between an answer and the next question, and between two looks.
     private static let interval = Duration.milliseconds(250)
-    /// An answer takes microseconds, but a machine can be busy.
-    private static let looksInVain = 12
-    /// For people.
-    static let patience = Self.interval * Self.looksInVain
+    /// So many in vain, and the other engine has stopped.
+    private let looks: Int
 
     /// How often there was no answer to the last question; nil: nothing is asked.
     private var missed: Int?
     /// When to ask, or to look.
     private(set) var deadline: Moment
 
-    init(at now: Moment) { self.deadline = now + Self.interval }
+    init(at now: Moment, looks: Int) {
+        self.looks = looks
+        self.deadline = now + Self.interval
+    }
+
+    /// For people: how long it does not answer by then.
+    var patience: Duration { Self.interval * self.looks }
 
     var isAsked: Bool { self.missed != nil }
-    var hasStopped: Bool { (self.missed ?? 0) >= Self.looksInVain }
+    var hasStopped: Bool { (self.missed ?? 0) >= self.looks }
 
     mutating func asked(at now: Moment) {
         self.missed = 0
@@ -36,5 +40,5 @@ struct Pulse {
         self.deadline = now + Self.interval
     }
 
-    mutating func answered(at now: Moment) { self = Pulse(at: now) }
+    mutating func answered(at now: Moment) { self = Pulse(at: now, looks: self.looks) }
 }

@@ -13,6 +13,11 @@ package struct Patience: Hashable, Sendable {
     package var hooks = Upgrader.Configuration.longestHookTimeout
     /// For readers that are busy with what they were asked before. They have been told that it is not wanted any more.
     package var overtaking = Duration.milliseconds(500)
+    /// For a client of the control socket that has not said what it wants, or does not read what it was told.
+    package var clients = Duration.seconds(5)
+    /// How often a successor that serves is looked at in vain before it counts as one that hangs. An answer takes
+    /// microseconds, but a machine can be busy.
+    package var looks = 12
 
     package init() {}
 }
@@ -25,7 +30,7 @@ struct Timings: Sendable {
     var pause: Duration
     var hook: Duration
 
-    private let patience: Patience
+    let patience: Patience
     private var quick: Duration { self.patience.quick }
     private var generous: Duration { self.patience.generous }
     /// Added up: a product with a number of any type is looked up at run time, while the other process waits.
