@@ -124,7 +124,7 @@ import Darwin
                 await Task { _ = await gate.wait() }.value
             }
         }
-        var patience = Patience()
+        var patience = Patience.ofTests
         patience.overtaking = .seconds(600)
         try await Stage.serving(kernel, reader: reader, patience: patience) { stage in
             let before = reader.journal.all

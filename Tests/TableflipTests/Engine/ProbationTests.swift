@@ -159,7 +159,9 @@ import Testing
     @Test(arguments: Kernel.allCases)
     func `a process that was killed counts as dead when the kernel does not say so`(_ kernel: Kernel) async throws {
         let reader = FakeReader()
-        try await Stage.serving(kernel, reader: reader) { stage in
+        var patience = Patience.ofTests
+        patience.generous = .seconds(5)
+        try await Stage.serving(kernel, reader: reader, patience: patience) { stage in
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()
             try await successor.enterProbation()

@@ -112,7 +112,7 @@ import Darwin
         let calls = Mutex(0)
         let mayAnswer = [Latch<Void>(), Latch<Void>()]
         let isAsked = [Latch<Void>(), Latch<Void>()]
-        var patience = Patience()
+        var patience = Patience.ofTests
         patience.overtaking = .milliseconds(50)
         try await Stage.serving(kernel, patience: patience) { stage in
             try stage.upgrader.provideFinalState("state", version: 1) {

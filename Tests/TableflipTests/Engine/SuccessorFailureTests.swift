@@ -478,7 +478,7 @@ import Darwin
     func `a change of the readers waits for the one before it`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
         let (reader, isAsked, mayAnswer) = Self.stubbornReader()
-        var patience = Patience()
+        var patience = Patience.ofTests
         patience.overtaking = .seconds(600)
         try await Stage.successor(kernel, of: predecessor, { $0.probation = .none }, patience: patience) { stage in
             stage.upgrader.register(reader)
@@ -502,7 +502,7 @@ import Darwin
     func `a change of the readers does not wait for ever for the one before it`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
         let (reader, isAsked, mayAnswer) = Self.stubbornReader()
-        var patience = Patience()
+        var patience = Patience.ofTests
         patience.overtaking = .milliseconds(50)
         try await Stage.successor(kernel, of: predecessor, patience: patience) { stage in
             stage.upgrader.register(reader)
@@ -528,7 +528,7 @@ import Darwin
         let predecessor = try FakePredecessor(kernel)
         let reader = FakeReader()
         let (isAsked, mayAnswer) = (Latch<Void>(), Latch<Void>())
-        var patience = Patience()
+        var patience = Patience.ofTests
         patience.overtaking = .milliseconds(50)
         try await Stage.successor(kernel, of: predecessor, patience: patience) { stage in
             stage.upgrader.register(reader)

@@ -121,7 +121,7 @@ import Darwin
     func `an upgrade that comes while the predecessor leaves begins when it has left`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
         // A busy machine must not be taken for a predecessor that drains.
-        var patience = Patience()
+        var patience = Patience.ofTests
         patience.quick = .seconds(60)
         try await Stage.successor(kernel, of: predecessor, patience: patience) { stage in
             let ready = stage.requestReady()

@@ -55,7 +55,7 @@ final class Stage: Sendable {
     /// Plays with a process that nobody has started to replace anybody. Ends it in any case.
     static func first(
         _ kernel: Kernel, pidFile: PIDFile? = nil, _ configure: (inout Upgrader.Configuration) -> Void = { _ in },
-        patience: Patience = Patience(), manager: NotifySocket? = nil,
+        patience: Patience = .ofTests, manager: NotifySocket? = nil,
         atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil, _ play: (Stage) async throws -> Void
     ) async throws {
         await self.waitForCalm()
@@ -66,7 +66,7 @@ final class Stage: Sendable {
     /// The same, with a reader, and serving.
     static func serving(
         _ kernel: Kernel, reader: FakeReader? = nil, pidFile: PIDFile? = nil,
-        _ configure: (inout Upgrader.Configuration) -> Void = { _ in }, patience: Patience = Patience(),
+        _ configure: (inout Upgrader.Configuration) -> Void = { _ in }, patience: Patience = .ofTests,
         manager: NotifySocket? = nil, atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil,
         _ play: (Stage) async throws -> Void
     ) async throws {
@@ -85,7 +85,7 @@ final class Stage: Sendable {
     /// `greeting`; by itself it hands over an inventory of nothing.
     static func successor(
         _ kernel: Kernel, pidFile: PIDFile? = nil, of predecessor: FakePredecessor,
-        _ configure: (inout Upgrader.Configuration) -> Void = { _ in }, patience: Patience = Patience(),
+        _ configure: (inout Upgrader.Configuration) -> Void = { _ in }, patience: Patience = .ofTests,
         greeting: ((FakePredecessor) async throws -> Void)? = nil, _ play: (Stage) async throws -> Void
     ) async throws {
         await self.waitForCalm()
@@ -116,6 +116,7 @@ final class Stage: Sendable {
 
     /// What goes wrong before there is an upgrader.
     static func failureOfSuccessor(_ kernel: Kernel, of predecessor: FakePredecessor) async throws -> UpgradeError {
+        await self.waitForCalm()
         let surroundings = try Surroundings(kernel, nil) { _ in }
         do {
             let stage = try await Self.make(surroundings, predecessor)
@@ -203,6 +204,18 @@ final class Stage: Sendable {
     }
 }
 
+extension Patience {
+    /// What the test plays, and when its own threads run, is not the engine's affair: a busy machine must not be taken for
+    /// something that hangs. Where it is the deadline that is tested, the test says how short it is.
+    static var ofTests: Patience {
+        var patience = Patience()
+        patience.generous = .seconds(60)
+        patience.clients = .seconds(60)
+        patience.looks = 240
+        return patience
+    }
+}
+
 /// What an engine needs, before there is one.
 private struct Surroundings: Sendable {
     let kernel: Kernel
@@ -214,7 +227,7 @@ private struct Surroundings: Sendable {
 
     init(
         _ kernel: Kernel, _ pidFile: PIDFile?, _ configure: (inout Upgrader.Configuration) -> Void,
-        _ patience: Patience = Patience(), _ manager: NotifySocket? = nil,
+        _ patience: Patience = .ofTests, _ manager: NotifySocket? = nil,
         _ atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil
     ) throws {
         var configuration = Upgrader.Configuration(signals: .none)
