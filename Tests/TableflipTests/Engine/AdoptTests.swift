@@ -268,6 +268,15 @@ import Darwin
             for (listener, pair) in zip(["web", "gone", "gone"], pairs) {
                 try await self.send([(listener, [], [])], [pair.one], predecessor)
             }
+            // What becomes of a connection is known when it is acknowledged.
+            var received: UInt32 = 0
+            while received < 3 {
+                let message = try await predecessor.peer.nextMessage().message
+                guard case .acknowledgement(let acknowledgement) = message else {
+                    throw TimedOut(what: "an acknowledgement, and heard \(message)")
+                }
+                received = acknowledgement.received
+            }
             try await predecessor.die()
             _ = try await stage.events.first(.predecessorLeft)
             #expect(stage.log.lines == ["connections were handed over that no reader takes: closed connections=2"])
