@@ -7,7 +7,7 @@ import Testing
 
 #if os(Linux)
 /// The demo's server, which is on SwiftNIO.
-@Suite(.fewAtATime, .timeLimit(.minutes(2)))
+@Suite(.fewAtATime, .timeLimit(.minutes(5)))
 struct AcceptGateTests {
     /// epoll(7) goes on to tell of a descriptor that was closed here and lives on in another process.
     @Test(

@@ -5,7 +5,7 @@ import Foundation
 import Testing
 
 /// A datagram server on NIO, by handlers and by tasks.
-@Suite(.fewAtATime, .timeLimit(.minutes(5)))
+@Suite(.fewAtATime, .timeLimit(.minutes(15)))
 struct DatagramTests {
     static let variants = [
         Variant(name: "handlers", program: "tableflip-datagrams", transport: .udp),

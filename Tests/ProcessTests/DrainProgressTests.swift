@@ -4,7 +4,7 @@
 import Testing
 
 /// What `tableflipctl` shows of the connections that an application serves.
-@Suite(.fewAtATime, .timeLimit(.minutes(3)))
+@Suite(.fewAtATime, .timeLimit(.minutes(15)))
 struct DrainProgressTests {
     @Test func `An upgrade shows how many connections have moved and how many are left`() async throws {
         try await Demo.with(["--drain-timeout", "60s"]) { demo in

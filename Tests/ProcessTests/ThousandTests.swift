@@ -5,7 +5,7 @@ import Foundation
 import Testing
 
 #if os(Linux)
-@Suite(.fewAtATime, .timeLimit(.minutes(5)))
+@Suite(.fewAtATime, .timeLimit(.minutes(15)))
 struct ThousandTests {
     /// What must not grow.
     private struct Size: Equatable {

@@ -9,7 +9,7 @@ import TableflipServiceLifecycle
 import TableflipTesting
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct DrainingServiceTests {
+@Suite(.timeLimit(.minutes(5))) struct DrainingServiceTests {
     private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
     @Test func `a server that has drained before the others cancels none of them`() async throws {

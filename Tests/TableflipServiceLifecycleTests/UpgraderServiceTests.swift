@@ -9,7 +9,7 @@ import TableflipServiceLifecycle
 import TableflipTesting
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct UpgraderServiceTests {
+@Suite(.timeLimit(.minutes(5))) struct UpgraderServiceTests {
     private struct Broken: Error, Equatable {}
 
     private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }

@@ -9,7 +9,7 @@ import TableflipServiceLifecycle
 import TableflipTesting
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct WhileOwnerTests {
+@Suite(.timeLimit(.minutes(5))) struct WhileOwnerTests {
     private struct Broken: Error, Equatable {}
 
     /// A consumer that ends when it may.

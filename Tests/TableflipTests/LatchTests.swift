@@ -6,7 +6,7 @@ import Testing
 
 @testable import Tableflip
 
-@Suite(.timeLimit(.minutes(2))) struct LatchTests {
+@Suite(.timeLimit(.minutes(5))) struct LatchTests {
     @Test func `a value is set once`() async {
         let latch = Latch<Int>()
         #expect(latch.current == nil)

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Tableflip
 
-@Suite(.timeLimit(.minutes(1))) struct ReaderChangeTests {
+@Suite(.timeLimit(.minutes(5))) struct ReaderChangeTests {
     /// Asked without a task it answers when the test says so.
     private final class PromptFake: PromptReader {
         typealias Answer = @Sendable ((any Error)?) -> Void

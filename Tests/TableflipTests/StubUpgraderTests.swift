@@ -6,7 +6,7 @@ import TableflipTesting
 import Testing
 
 /// A program under test as a user would write it.
-@Suite(.timeLimit(.minutes(2))) struct StubUpgraderTests {
+@Suite(.timeLimit(.minutes(5))) struct StubUpgraderTests {
     @Test func `a successor takes over, and the process is to leave`() async throws {
         let stub = try StubUpgrader(
             configuration: .init(

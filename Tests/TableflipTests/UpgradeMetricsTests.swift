@@ -8,7 +8,7 @@ import Testing
 
 @testable import Tableflip
 
-@Suite(.timeLimit(.minutes(2))) struct UpgradeMetricsTests {
+@Suite(.timeLimit(.minutes(5))) struct UpgradeMetricsTests {
     private let system = TestMetrics()
 
     private func event(

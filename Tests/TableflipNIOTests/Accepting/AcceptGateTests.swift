@@ -13,7 +13,7 @@ import Testing
 @testable import TableflipNIO
 
 /// A server channel that has closed: accept(2) failed as it should not, say.
-@Suite(.timeLimit(.minutes(1))) struct AcceptGateTests {
+@Suite(.timeLimit(.minutes(5))) struct AcceptGateTests {
     /// What was logged as an error.
     private final class Errors: Sendable {
         private let messages = Mutex<[String]>([])

@@ -11,7 +11,7 @@ import Testing
 
 @testable import TableflipNIO
 
-@Suite(.timeLimit(.minutes(1))) struct DatagramGateTests {
+@Suite(.timeLimit(.minutes(5))) struct DatagramGateTests {
     @Test func `a socket that takes connections is not taken for one that takes datagrams`() async throws {
         let upgrader = try StubUpgrader().upgrader
         let listener = try upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0))

@@ -12,7 +12,7 @@ import Testing
 
 @testable import TableflipNIO
 
-@Suite(.timeLimit(.minutes(1))) struct LoopConnectionsTests {
+@Suite(.timeLimit(.minutes(5))) struct LoopConnectionsTests {
     /// Those that are told last have waited for the first already.
     @Test func `what was about to move is served at once when nobody takes it, whenever it is told to end`() throws {
         let bench = Bench(spread: .seconds(3600)) { try $0.movesHTTP1() }

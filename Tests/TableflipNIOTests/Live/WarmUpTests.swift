@@ -10,7 +10,7 @@ import Testing
 
 @testable import TableflipNIO
 
-@Suite(.timeLimit(.minutes(1))) struct WarmUpTests {
+@Suite(.timeLimit(.minutes(5))) struct WarmUpTests {
     /// Sends back what comes, or nothing.
     private final class Echo: ChannelInboundHandler {
         typealias InboundIn = ByteBuffer

@@ -14,7 +14,7 @@ import Musl
 import Darwin
 #endif
 
-@Suite(.timeLimit(.minutes(2))) struct ChannelSocketTests {
+@Suite(.timeLimit(.minutes(5))) struct ChannelSocketTests {
     // MARK: Messages and their descriptors
 
     @Test(arguments: Kernel.allCases, [0, 1, 2, 253])

@@ -4,7 +4,7 @@
 import TableflipSystem
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct PollTests {
+@Suite(.timeLimit(.minutes(5))) struct PollTests {
     @Test func `only those that have something to look at are named`() throws {
         let one = try WakeUp()
         let two = try WakeUp()

@@ -12,7 +12,7 @@ import Musl
 import Darwin
 #endif
 
-@Suite(.timeLimit(.minutes(2))) struct WakeUpTests {
+@Suite(.timeLimit(.minutes(5))) struct WakeUpTests {
     @Test func `a signal makes it readable until it is cleared`() throws {
         let wakeUp = try WakeUp()
         #expect(!readable(wakeUp.descriptor, within: .zero))

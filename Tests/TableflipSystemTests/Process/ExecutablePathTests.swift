@@ -13,7 +13,7 @@ import Musl
 import Darwin
 #endif
 
-@Suite(.timeLimit(.minutes(2))) struct ExecutablePathTests {
+@Suite(.timeLimit(.minutes(5))) struct ExecutablePathTests {
     private let directory: TemporaryDirectory
 
     init() throws {

@@ -13,7 +13,7 @@ import Musl
 import Darwin
 #endif
 
-@Suite(.timeLimit(.minutes(2))) struct LifelineTests {
+@Suite(.timeLimit(.minutes(5))) struct LifelineTests {
     @Test(arguments: Kernel.allCases)
     func `while its process lives nothing is to be read from it`(_ kernel: Kernel) throws {
         let lifeline = try Lifeline(capabilities: kernel.capabilities)
@@ -77,7 +77,7 @@ import Darwin
             let channel = ChannelSocket(takingOwnershipOf: try connected(to: path), capabilities: kernel.capabilities)
             // As any library starts a program: everything that is not close-on-exec stays open in it.
             var process: pid_t = 0
-            let words = CStrings(["sleep", "60"].map { Array($0.utf8) })
+            let words = CStrings(["sleep", "600"].map { Array($0.utf8) })
             let error = words.withList { posix_spawn(&process, "/bin/sleep", nil, nil, $0, nil) }
             #expect(error == 0)
             channel.send(.hello(.init(generation: 1, process: process)), descriptors: [lifeline.descriptor])

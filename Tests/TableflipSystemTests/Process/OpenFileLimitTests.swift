@@ -5,7 +5,7 @@ import TableflipSystem
 import Testing
 
 /// Limits belong to a whole process: each of these tests has one of its own.
-@Suite(.timeLimit(.minutes(2))) struct OpenFileLimitTests {
+@Suite(.timeLimit(.minutes(5))) struct OpenFileLimitTests {
     @Test func `the limit is raised for what is about to arrive, and for what the process opens itself`() async {
         await #expect(processExitsWith: .success) {
             try OpenFileLimit.current.with(soft: 128).set()

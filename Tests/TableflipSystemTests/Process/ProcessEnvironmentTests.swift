@@ -14,7 +14,7 @@ import Darwin
 
 /// The environment and the current directory belong to a whole process, and may not change while another thread looks
 /// at them: each of these tests has a process of its own.
-@Suite(.timeLimit(.minutes(2))) struct ProcessEnvironmentTests {
+@Suite(.timeLimit(.minutes(5))) struct ProcessEnvironmentTests {
     // MARK: The channel
 
     @Test func `a process without the variable is the first one`() async {

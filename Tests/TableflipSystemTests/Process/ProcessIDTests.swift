@@ -12,7 +12,7 @@ import Musl
 import Darwin
 #endif
 
-@Suite(.timeLimit(.minutes(2))) struct ProcessIDTests {
+@Suite(.timeLimit(.minutes(5))) struct ProcessIDTests {
     @Test(
         arguments: [
             (SIGHUP, "SIGHUP"), (SIGINT, "SIGINT"), (SIGQUIT, "SIGQUIT"), (SIGILL, "SIGILL"), (SIGTRAP, "SIGTRAP"),

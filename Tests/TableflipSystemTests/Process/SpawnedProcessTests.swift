@@ -13,7 +13,7 @@ import Musl
 import Darwin
 #endif
 
-@Suite(.timeLimit(.minutes(2))) struct SpawnedProcessTests {
+@Suite(.timeLimit(.minutes(5))) struct SpawnedProcessTests {
     @Test(arguments: Kernel.allCases, [0, 1, 3, 127, 255] as [CInt])
     func `an exit status is told`(_ kernel: Kernel, _ status: CInt) async throws {
         let process = try shell("exit \(status)", kernel).start(channel: 2)

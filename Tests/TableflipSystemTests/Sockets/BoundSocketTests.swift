@@ -14,7 +14,7 @@ import Musl
 import Darwin
 #endif
 
-@Suite(.timeLimit(.minutes(2))) struct BoundSocketTests {
+@Suite(.timeLimit(.minutes(5))) struct BoundSocketTests {
     private let directory: TemporaryDirectory
 
     init() throws { self.directory = try TemporaryDirectory() }
@@ -464,7 +464,7 @@ import Darwin
 
     /// A program that another test is just starting may hold for a moment what was closed here.
     private func bindOnceFree(_ address: SocketAddress) throws -> OwnedDescriptor {
-        let end = ContinuousClock.now + .seconds(20)
+        let end = ContinuousClock.now + patience
         while true {
             do throws(UpgradeError) {
                 return try BoundSocket.bind(address)

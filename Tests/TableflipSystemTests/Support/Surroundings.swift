@@ -29,6 +29,10 @@ enum Kernel: String, CaseIterable, Codable, Sendable, CustomTestStringConvertibl
     var testDescription: String { self.rawValue }
 }
 
+/// How long a test waits for what must happen. Long, because the machine may be busy; nothing ever waits for all of it
+/// unless something is wrong.
+let patience = Duration.seconds(60)
+
 /// A descriptor of which it can be seen whether any copy of it is open anywhere.
 ///
 /// Descriptor numbers cannot be looked at for that: other tests run at the same time and get the same numbers.
@@ -63,13 +67,13 @@ final class Tracer {
     }
 
     /// No copy is open any more. A program that another test is just starting may hold one for a moment.
-    var isClosedEverywhere: Bool { readable(self.watching.borrowed, within: .seconds(20)) }
+    var isClosedEverywhere: Bool { readable(self.watching.borrowed) }
 
     var isOpenSomewhere: Bool { !readable(self.watching.borrowed, within: .zero) }
 }
 
 /// Waits until a descriptor is readable or hung up. A signal ends no wait.
-func readable(_ descriptor: CInt, within limit: Duration = .seconds(20)) -> Bool {
+func readable(_ descriptor: CInt, within limit: Duration = patience) -> Bool {
     let end = ContinuousClock.now + limit
     while true {
         var poll = Poll<Bool>()
@@ -80,7 +84,7 @@ func readable(_ descriptor: CInt, within limit: Duration = .seconds(20)) -> Bool
 }
 
 /// Looks again and again, for what no event tells of.
-func eventually(within limit: Duration = .seconds(20), _ condition: () -> Bool) -> Bool {
+func eventually(within limit: Duration = patience, _ condition: () -> Bool) -> Bool {
     let end = ContinuousClock.now + limit
     while !condition() {
         if ContinuousClock.now >= end { return false }
