@@ -3,6 +3,10 @@
 
 import Foundation
 
+/// How long a test waits for what must happen. Long, because the machine may be busy; nothing ever waits for all of it
+/// unless something is wrong.
+package let patience = Duration.seconds(60)
+
 /// A program to start. Foundation's `Process` can pass on neither an argv[0] of its own nor bytes that are not UTF-8.
 package struct Command {
     package var path: String
@@ -113,7 +117,7 @@ package struct Command {
         // A read lease is granted when nobody has the file open for writing (fcntl(2), F_SETLEASE).
         let (F_SETLEASE, deadline) = (
             CInt(1024),  // F_LINUX_SPECIFIC_BASE
-            ContinuousClock.now + .seconds(20)
+            ContinuousClock.now + patience
         )
         while fcntl(file, F_SETLEASE, CInt(F_RDLCK)) != 0, errno == EAGAIN, ContinuousClock.now < deadline {
             usleep(1000)

@@ -6,7 +6,10 @@ import ProcessSupport
 import Testing
 
 /// What `tableflipctl upgrade` draws on a terminal, seen by way of tmux(1).
-@Suite(.fewAtATime, .enabled(if: Server.has("tmux"), "tmux is not installed: apt-get install tmux"))
+@Suite(
+    .fewAtATime, .timeLimit(.minutes(15)),
+    .enabled(if: Server.has("tmux"), "tmux is not installed: apt-get install tmux")
+)
 struct TerminalTests {
     /// A terminal of 80 columns in which one command runs. Its server is this test's own, by its socket.
     private struct Terminal {
@@ -46,7 +49,7 @@ struct TerminalTests {
             let (server, output) = try command.startWithOutput()
             close(output)
             var result: Ctl.Result
-            let deadline = ContinuousClock.now + .seconds(30)
+            let deadline = ContinuousClock.now + patience
             repeat {  // until it listens
                 result = try await Self.ask(
                     ["-N", "-S", self.socket, "new-session", "-d", "-x", "80", "-y", "24"] + words)
@@ -72,7 +75,7 @@ struct TerminalTests {
         }
 
         func screen(_ what: String, where isSeen: @Sendable (String) -> Bool) async throws -> String {
-            let deadline = ContinuousClock.now + .seconds(30)
+            let deadline = ContinuousClock.now + patience
             var seen = ""
             while ContinuousClock.now < deadline {
                 seen = try await self.ask("capture-pane", "-p", "-t", ":").output
@@ -89,7 +92,7 @@ struct TerminalTests {
         /// one lies there nobody learns of the end of an exit test.
         private func end() async throws {
             _ = try await self.ask("kill-server")
-            let deadline = ContinuousClock.now + .seconds(30)
+            let deadline = ContinuousClock.now + patience
             for process in self.processes {
                 // Fails at once for what the server has reaped. That of the command comes to this process with its end.
                 while waitpid(process, nil, WNOHANG) == 0, ContinuousClock.now < deadline {

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 
 /// A thread that makes one request after the other, each on a connection of its own, and keeps count.
 final class Client: Sendable {
@@ -154,7 +155,7 @@ final class Client: Sendable {
     private static func open<Address>(_ address: Address, _ family: CInt, _ type: CInt) -> (CInt, CInt) {
         let descriptor = socket(family, type, 0)
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-        var limit = timeval(tv_sec: 20, tv_usec: 0)
+        var limit = timeval(tv_sec: Int(patience.components.seconds), tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
             setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
         }

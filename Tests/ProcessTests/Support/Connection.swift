@@ -19,7 +19,7 @@ final class Connection: Sendable {
             _ = fcntl(socket, F_SETFD, FD_CLOEXEC)
             return socket
         }
-        var limit = timeval(tv_sec: 60, tv_usec: 0)
+        var limit = timeval(tv_sec: Int(patience.components.seconds), tv_usec: 0)
         setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         // SAFETY: sockaddr_in starts as sockaddr does; the size says where it ends.
         let result = withUnsafeBytes(of: address) { bytes in

@@ -107,7 +107,7 @@ final class Ctl {
         }
         self.state.withLock { state in if !waiter(state) { state.waiters.append(waiter) } }
         let deadline = Task {
-            try await Task.sleep(for: .seconds(60))
+            try await Task.sleep(for: patience)
             continuation.finish()
         }
         defer { deadline.cancel() }

@@ -36,12 +36,12 @@ final class DatagramClient: Sendable {
         }
     }
 
-    /// Sends no more, and waits until everything has been answered, but no longer than half a minute.
+    /// Sends no more, and waits until everything has been answered, but no longer than a minute.
     func finish() async throws -> Result {
         self.state.withLock { $0.isStopping = true }
         let result = await withCheckedContinuation { continuation in
             Thread.detachNewThread {
-                _ = self.done.wait(timeout: .now() + 40)
+                _ = self.done.wait(timeout: .now() + 10 + Double(patience.components.seconds))
                 continuation.resume(returning: self.state.withLock { $0.result })
             }
         }
@@ -77,7 +77,7 @@ final class DatagramClient: Sendable {
             var poll = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
             if Foundation.poll(&poll, 1, 1) > 0 { self.receive(socket, &result) }
             if self.state.withLock({ $0.isStopping }) {
-                let limit = deadline ?? ContinuousClock.now + .seconds(30)
+                let limit = deadline ?? ContinuousClock.now + patience
                 deadline = limit
                 if result.answers.count >= result.sent || ContinuousClock.now > limit { return result }
             } else if result.sent - result.answers.count < Self.window {

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 
 /// One line of the probe: `PID GENERATION WORD …`.
 struct Line: Hashable, Sendable, CustomStringConvertible {
@@ -78,7 +79,7 @@ final class Log: Sendable {
 
     /// Looks now and after everything that happens, until there is something to see.
     func wait<Value: Sendable>(
-        for what: String, within limit: Duration = .seconds(60), _ look: @escaping @Sendable (History) -> Value?
+        for what: String, within limit: Duration = patience, _ look: @escaping @Sendable (History) -> Value?
     ) async throws -> Value {
         let (values, continuation) = AsyncStream.makeStream(of: Value.self)
         let waiter: @Sendable (History) -> Bool = { history in

@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 import Testing
 
 /// What a test does to a service, and sees of it.
@@ -50,7 +51,7 @@ extension Server {
     /// Waits for something that nothing tells of, neither a line nor an event of the kernel: looks again and again.
     /// - Returns: whether it came.
     func eventually(_ condition: @escaping @Sendable () -> Bool) async -> Bool {
-        let end = ContinuousClock.now + .seconds(30)
+        let end = ContinuousClock.now + patience
         while !condition() {
             if ContinuousClock.now >= end { return false }
             try? await Task.sleep(for: .milliseconds(10))

@@ -104,7 +104,7 @@ final class AcceptLoop: SocketReader {
         if self.saysAccepts { Probe.say(0, "accepted \(Self.port(ofPeer: connection))") }
         var poll = Poll<Bool>()
         poll.add(true, connection, Poll<Bool>.readable)
-        guard !poll.wait(.seconds(5)).isEmpty else { return }
+        guard !poll.wait(.seconds(60)).isEmpty else { return }
         var request = [UInt8](repeating: 0, count: 4096)
         guard read(connection, &request, request.count) > 0 else { return }
         let body = "\(getpid())\n"

@@ -56,7 +56,7 @@ final class AnswerService: Service {
         tf_set_close_on_exec(number, true)
         var poll = Poll<Bool>()
         poll.add(true, number, Poll<Bool>.readable)
-        guard !poll.wait(.seconds(5)).isEmpty else { return }
+        guard !poll.wait(.seconds(60)).isEmpty else { return }
         var request = [UInt8](repeating: 0, count: 4096)
         guard read(number, &request, request.count) > 0 else { return }
         let body = "\(getpid())\n"
