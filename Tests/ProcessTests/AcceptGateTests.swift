@@ -20,18 +20,18 @@ struct AcceptGateTests {
         try await Demo.with(["--drain-timeout", "60s", "--stay"]) { demo in
             let old = demo.process
             let kept = try Connection(demo.port)
-            #expect(try kept.keepAsking().contains("\(old)"))
+            #expect(try await kept.keepAsking().contains("\(old)"))
             let new = try await demo.upgrade()
             let before = Self.wakeUps(of: old)
             for _ in 0..<300 {
-                #expect(try Connection(demo.port).keepAsking().contains("\(new)"))
+                #expect(try await Connection(demo.port).keepAsking().contains("\(new)"))
             }
             // One of its threads may look at the time once in a while; each connection would be three times as much.
             let woken = Self.wakeUps(of: old) - before
             #expect(woken < 50, "it was woken \(woken) times")
             #expect(ProcessFacts.state(of: old) != nil, "it still drains")
             // The connection that it kept is answered, and closed: then it leaves.
-            #expect(try kept.keepAsking().contains("\(old)"))
+            #expect(try await kept.keepAsking().contains("\(old)"))
             _ = try await demo.value(of: "peer", at: "predecessorLeft")
         }
     }

@@ -8,8 +8,8 @@ import Testing
 struct DrainProgressTests {
     @Test func `An upgrade shows how many connections have moved and how many are left`() async throws {
         try await Demo.with(["--drain-timeout", "60s"]) { demo in
-            let kept = try demo.kept(40)
-            let busy = try demo.busy()
+            let kept = try await demo.kept(40)
+            let busy = try await demo.busy()
             let environment = ["TABLEFLIP_CONTROL_SOCKET": demo.control]
             let watch = try Ctl(["watch", "--json"], environment: environment)
             try await watch.output(containing: "watching")
@@ -50,8 +50,8 @@ struct DrainProgressTests {
 
     @Test func `What the drain time-out cuts is told`() async throws {
         try await Demo.with(["--drain-timeout", "1s"]) { demo in
-            let kept = try demo.kept(3)
-            let busy = try [demo.busy(), demo.busy()]
+            let kept = try await demo.kept(3)
+            let busy = try await [demo.busy(), demo.busy()]
             let result = try await Ctl(
                 ["upgrade"], environment: ["TABLEFLIP_CONTROL_SOCKET": demo.control]
             ).result()

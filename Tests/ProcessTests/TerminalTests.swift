@@ -158,8 +158,8 @@ struct TerminalTests {
 
     @Test func `The connections that the old process still has are on the line that moves`() async throws {
         try await Demo.with(["--drain-timeout", "60s"]) { demo in
-            let kept = try demo.kept(6)
-            let busy = try [demo.busy(), demo.busy()]
+            let kept = try await demo.kept(6)
+            let busy = try await [demo.busy(), demo.busy()]
             try await TemporaryDirectory.with { directory in
                 let words = ["env", "TABLEFLIP_CONTROL_SOCKET=\(demo.control)", Ctl.program.path, "upgrade"]
                 try await Terminal.with(directory, words) { terminal in

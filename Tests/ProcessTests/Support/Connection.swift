@@ -51,9 +51,9 @@ final class Connection: Sendable {
 
     /// Asks, and keeps the connection.
     /// - Returns: the whole answer.
-    func keepAsking() throws -> String {
+    func keepAsking() async throws -> String {
         try self.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        return try self.hear()
+        return try await self.hear()
     }
 
     func say(_ words: String) throws {
@@ -61,19 +61,19 @@ final class Connection: Sendable {
     }
 
     /// Whatever comes next, in one piece.
-    func hear() throws -> String {
-        var bytes = [UInt8](repeating: 0, count: 4096)
-        let count = read(self.socket, &bytes, bytes.count)
-        guard count > 0 else { throw POSIXError(count == 0 ? .ECONNRESET : POSIXErrorCode(rawValue: errno) ?? .EIO) }
-        return String(decoding: bytes[..<count], as: UTF8.self)
+    func hear() async throws -> String {
+        try await onItsOwnThread {
+            var bytes = [UInt8](repeating: 0, count: 4096)
+            let count = read(self.socket, &bytes, bytes.count)
+            guard count > 0 else {
+                throw POSIXError(count == 0 ? .ECONNRESET : POSIXErrorCode(rawValue: errno) ?? .EIO)
+            }
+            return String(decoding: bytes[..<count], as: UTF8.self)
+        }
     }
 
     /// The process that answers.
-    func answer() async throws -> CInt {
-        try await withCheckedThrowingContinuation { continuation in
-            Thread.detachNewThread { continuation.resume(with: Result { try self.readAnswer() }) }
-        }
-    }
+    func answer() async throws -> CInt { try await onItsOwnThread { try self.readAnswer() } }
 
     private func readAnswer() throws -> CInt {
         var answer = ""
