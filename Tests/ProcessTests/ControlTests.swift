@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 import Testing
 
 /// The control socket under those who stay, who say nothing, and who say nonsense.
@@ -63,9 +64,10 @@ struct ControlTests {
                 try await server.follow(to: try await server.successor(of: old), from: old)
             }
             #expect(clients.count == 100)
-            // Five seconds for each; ten for a busy machine.
-            let deadline = ContinuousClock.now + .seconds(15)
-            for client in clients { #expect(Self.end(of: client, before: deadline), "\(client) was not cut") }
+            let deadline = ContinuousClock.now + patience
+            for client in clients {
+                #expect(try await Self.end(of: client, before: deadline), "\(client) was not cut")
+            }
             try await server.replace()
         }
     }
@@ -80,25 +82,26 @@ struct ControlTests {
             // Half of a header: it is not over, and never will be.
             let began = ContinuousClock.now
             #expect(send(client, [0x54, 0x46] as [UInt8], 2, CInt(MSG_NOSIGNAL)) == 2)
-            let deadline = began + .seconds(20)
+            let deadline = began + patience
             if isUpgraded {
                 // No process lives for as long as the client may be silent.
-                while !Self.end(of: client, before: .now), ContinuousClock.now < deadline { try await server.replace() }
+                while try await !Self.end(of: client, before: .now), ContinuousClock.now < deadline {
+                    try await server.replace()
+                }
             }
-            #expect(Self.end(of: client, before: deadline), "it was not cut")
+            #expect(try await Self.end(of: client, before: deadline), "it was not cut")
             #expect(ContinuousClock.now - began > .seconds(4), "it had less than its time")
         }
     }
 
     /// Whether the service hangs up; whatever it says before is read.
-    private static func end(of client: CInt, before deadline: ContinuousClock.Instant) -> Bool {
-        var bytes = [UInt8](repeating: 0, count: 4096)
-        while true {
-            let left = ContinuousClock.now.duration(to: deadline)
-            var entry = pollfd(fd: client, events: Int16(POLLIN), revents: 0)
-            let milliseconds = CInt(max(0, left.components.seconds * 1000))
-            guard poll(&entry, 1, milliseconds) > 0 else { return false }
-            if recv(client, &bytes, bytes.count, 0) <= 0 { return true }
+    private static func end(of client: CInt, before deadline: ContinuousClock.Instant) async throws -> Bool {
+        try await onItsOwnThread {
+            var bytes = [UInt8](repeating: 0, count: 4096)
+            while isReadable(client, before: deadline) {
+                if recv(client, &bytes, bytes.count, 0) <= 0 { return true }
+            }
+            return false
         }
     }
 
@@ -109,7 +112,7 @@ struct ControlTests {
             for _ in 0..<64 { clients.append(try LocalSocket.connected(to: server.control.path)) }
             #expect(try await Ctl.run(server, "status").status == 0)
             // Before its five seconds are over.
-            #expect(Self.end(of: clients[0], before: .now + .seconds(4)))
+            #expect(try await Self.end(of: clients[0], before: .now + .seconds(4)))
         }
     }
 

@@ -474,7 +474,7 @@ struct CtlTests {
             let listener = try LocalListener(at: path)
             defer { listener.close() }
             let asking = try Ctl(["status", "--control-socket", path])
-            try listener.answerOne("SSH-2.0-OpenSSH_9.2\r\n")
+            try await listener.answerOne("SSH-2.0-OpenSSH_9.2\r\n")
             let result = try await asking.result()
             #expect(result.status == 7 && result.errors.contains("what listens at \(path)"), "\(result)")
         }
@@ -488,7 +488,7 @@ struct CtlTests {
             defer { listener.close() }
             let asking = try Ctl(["upgrade", "--control-socket", path])
             let accepted = ControlReply.accepted(generation: 3, process: 4711).frame.encoded()
-            try listener.answerOne(String(decoding: accepted, as: UTF8.self) + "SSH-2.0-OpenSSH_9.2\r\n")
+            try await listener.answerOne(String(decoding: accepted, as: UTF8.self) + "SSH-2.0-OpenSSH_9.2\r\n")
             let result = try await asking.result()
             #expect(result.status == 8 && result.errors.contains("what listens at \(path)"), "\(result)")
         }

@@ -2,7 +2,6 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
-import ProcessSupport
 import Testing
 
 /// Which sockets a successor gets, and what becomes of them.
@@ -156,15 +155,8 @@ struct InheritanceTests {
     /// How long the queue of an IPv6 listener may be, as ss(8) has it; nil where there is no ss.
     private func backlog(_ port: Substring) async throws -> Int? {
         #if os(Linux)
-        let process = Process()
-        process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = ["ss", "-H", "-ltn6", "sport = :\(port)"]
-        let output = Pipe()
-        process.standardOutput = output
-        try Command.alone { try process.run() }
-        let data = try output.fileHandleForReading.readToEnd() ?? Data()
-        process.waitUntilExit()
-        let words = String(decoding: data, as: UTF8.self).split { $0 == " " || $0 == "\n" }
+        let result = try await Ctl(["-H", "-ltn6", "sport = :\(port)"], program: "ss").result()
+        let words = result.output.split { $0 == " " || $0 == "\n" }
         return words.count > 2 ? Int(words[2]) : nil
         #else
         return nil

@@ -10,6 +10,7 @@ struct MainLineTests {
     func `SIGHUP replaces the process, and no request is lost`(_ variant: Variant) async throws {
         try await Server.with(variant) { server in
             let watch = PIDFileWatch(server.pidFile)
+            defer { _ = watch.stop() }
             let outcome = try await server.upgrade()
             #expect(outcome.phase == "committed")
             try await server.follow(to: outcome.peer, from: server.first)

@@ -2,7 +2,6 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
-import ProcessSupport
 import Testing
 
 @Suite(.fewAtATime)
@@ -61,27 +60,23 @@ struct PIDFileTests {
     }
 
     /// Root in a container may not, as a rule.
-    private static let mayMount = Self.succeeds(["unshare", "--mount", "--", "mount", "-t", "tmpfs", "none", "/tmp"])
+    private static let mayMount = Task {
+        try await Self.succeeds(["unshare", "--mount", "--", "mount", "-t", "tmpfs", "none", "/tmp"])
+    }
 
-    private static let mayFreeze: Bool = {
+    private static let mayFreeze = Task {
         let script = """
             mount -t tmpfs none /mnt && mkdir /mnt/disk && truncate --size 8M /mnt/img && mkfs.ext4 -q /mnt/img \
             && mount -o loop /mnt/img /mnt/disk && fsfreeze --freeze /mnt/disk && fsfreeze --unfreeze /mnt/disk
             """
-        return Self.succeeds(["unshare", "--mount", "--", "sh", "-c", script])
-    }()
-
-    private static func succeeds(_ words: [String]) -> Bool {
-        let process = Process()
-        process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = words
-        process.standardError = FileHandle.nullDevice
-        guard (try? Command.alone({ try process.run() })) != nil else { return false }
-        process.waitUntilExit()
-        return process.terminationStatus == 0
+        return try await Self.succeeds(["unshare", "--mount", "--", "sh", "-c", script])
     }
 
-    @Test(.enabled(if: Self.mayMount, "it takes root, and the right to mount a file system"))
+    private static func succeeds(_ words: [String]) async throws -> Bool {
+        try await Ctl(Array(words.dropFirst()), program: words[0]).result().status == 0
+    }
+
+    @Test(.enabled("it takes root, and the right to mount a file system") { try await Self.mayMount.value })
     func `A full disk ends the upgrade before anything is given up`() async throws {
         try await TemporaryDirectory.with("run") { directory in
             let run = directory.appending(path: "run")
@@ -118,7 +113,11 @@ struct PIDFileTests {
         }
     }
 
-    @Test(.enabled(if: Self.mayFreeze, "it takes root, a loop device, fsfreeze and mkfs.ext4 (util-linux, e2fsprogs)"))
+    @Test(
+        .enabled("it takes root, a loop device, fsfreeze and mkfs.ext4 (util-linux, e2fsprogs)") {
+            try await Self.mayFreeze.value
+        }
+    )
     func `A disk that does not answer while the PID file changes hands ends no successor`() async throws {
         try await TemporaryDirectory.with("run") { directory in
             let run = directory.appending(path: "run")

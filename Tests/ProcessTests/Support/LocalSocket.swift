@@ -38,13 +38,15 @@ struct LocalListener {
     }
 
     /// Waits for a client, says something to it, and hangs up.
-    func answerOne(_ words: String) throws {
-        var entry = pollfd(fd: self.descriptor, events: Int16(POLLIN), revents: 0)
-        guard poll(&entry, 1, 30_000) > 0 else { throw POSIXError(.ETIMEDOUT) }
-        let client = accept(self.descriptor, nil, nil)
-        guard client >= 0 else { throw POSIXError(.ECONNABORTED) }
-        _ = send(client, words, words.utf8.count, CInt(MSG_NOSIGNAL))
-        Foundation.close(client)
+    func answerOne(_ words: String) async throws {
+        let descriptor = self.descriptor
+        try await onItsOwnThread {
+            guard isReadable(descriptor) else { throw POSIXError(.ETIMEDOUT) }
+            let client = accept(descriptor, nil, nil)
+            guard client >= 0 else { throw POSIXError(.ECONNABORTED) }
+            _ = send(client, words, words.utf8.count, CInt(MSG_NOSIGNAL))
+            Foundation.close(client)
+        }
     }
 
     func close() { Foundation.close(self.descriptor) }

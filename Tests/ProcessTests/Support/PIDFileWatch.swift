@@ -29,6 +29,7 @@ final class PIDFileWatch: Sendable {
                     return state.isStopped
                 }
                 if isOver { return }
+                sched_yield()  // without the lock, for whoever wants it
             }
         }
     }
