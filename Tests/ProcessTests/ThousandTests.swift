@@ -23,13 +23,13 @@ struct ThousandTests {
             self.arguments = ProcessFacts.arguments(of: process)
             self.environment = ProcessFacts.environment(of: process)
             self.descriptors = ProcessFacts(of: process).descriptors.count
-            self.namedThreads = ProcessFacts.threads(of: process)
             self.threads = .max
             let end = ContinuousClock.now + .seconds(10)
             while ContinuousClock.now < end {
                 self.threads = min(self.threads, ProcessFacts.threadCount(of: process))
                 try await Task.sleep(for: .milliseconds(100))
             }
+            self.namedThreads = ProcessFacts.threads(of: process)
             self.memory = ProcessFacts.residentKilobytes(of: process)
         }
     }
