@@ -176,19 +176,22 @@ struct ProbationTests {
     func `A successor that may take longer to pause than its predecessor is not killed when it is taken back`(
         _ variant: Variant
     ) async throws {
-        try await Server.controlled(variant, ["--probation", "60000", "--pause-timeout", "1000"]) { server in
+        try await Server.controlled(variant, ["--probation", "60000", "--pause-timeout", "2000"]) { server in
             let old = server.first
             let before = server.facts(of: old)
             try server.misbehave("slow-pause \(try server.fifo("pause").path)")
             let mark = server.mark
+            // The old one has as little time to pause: no request is on its way then.
+            server.client?.hold()
             server.requestUpgrade(of: old)
             let probation = try await server.line(of: old, from: mark, startingWith: "event probation")
+            server.client?.release()
             let successor = try #require(CInt(probation.words.split(separator: " ").last ?? ""))
             try await server.answer(from: successor)
             let order = try Ctl(server, "rollback")
             try await server.line(of: successor, from: mark, startingWith: "pausing")
             try await server.answer(from: successor)
-            let outcome = try? await server.log.wait(for: "no outcome yet", within: .milliseconds(2500)) { history in
+            let outcome = try? await server.log.wait(for: "no outcome yet", within: .seconds(4)) { history in
                 history.first(old, from: mark) { $0.hasPrefix("event rolledBack") }
             }
             #expect(outcome == nil)

@@ -31,15 +31,9 @@ extension Server {
     }
 
     /// An upgrade that must succeed, up to the end of the old process.
-    ///
-    /// `isShortOfTime`: the upgrade time-out is so short that a busy machine may not start a process within it. Then
-    /// there are more attempts.
-    func replace(isShortOfTime: Bool = false) async throws {
+    func replace() async throws {
         let old = self.current
-        var outcome = try await self.upgrade()
-        for _ in 0..<5 where isShortOfTime && outcome.code == "successorTimedOut" {
-            outcome = try await self.upgrade()
-        }
+        let outcome = try await self.upgrade()
         try #require(outcome.phase == "committed", "\(outcome)")
         try await self.follow(to: outcome.peer, from: old)
     }
@@ -71,9 +65,7 @@ extension Server {
 
     /// Whatever `body` does, the process in charge is as before afterwards: it serves, no descriptor, no child and no
     /// other process is left, the PID file names it, and the next upgrade works.
-    func unharmed(
-        leavingOrphans orphans: Int = 0, isShortOfTime: Bool = false, _ body: () async throws -> Void
-    ) async throws {
+    func unharmed(leavingOrphans orphans: Int = 0, _ body: () async throws -> Void) async throws {
         let current = self.current
         let before = self.facts(of: current)
         let (group, others) = (self.first, ProcessFacts.processes(inGroup: self.first))
@@ -88,7 +80,7 @@ extension Server {
         #expect(before.children == [] && ProcessFacts.state(of: current) != "Z")
         #expect(self.namedProcess == current)
         try self.misbehave("")
-        try await self.replace(isShortOfTime: isShortOfTime)
+        try await self.replace()
     }
 }
 
