@@ -113,35 +113,72 @@ struct PIDFileTests {
         }
     }
 
-    @Test(
-        .enabled("it takes root, a loop device, fsfreeze and mkfs.ext4 (util-linux, e2fsprogs)") {
-            try await Self.mayFreeze.value
-        }
-    )
+    private static let frozenDisk = ConditionTrait.enabled(
+        "it takes root, a loop device, fsfreeze and mkfs.ext4 (util-linux, e2fsprogs)"
+    ) { try await mayFreeze.value }
+
+    @Test(Self.frozenDisk)
     func `A disk that does not answer while the PID file changes hands ends no successor`() async throws {
+        try await self.whileFrozen(["--pid-file", "RUN/pid", "--probation", "2000"]) { server, disk, run in
+            let outcome = try await server.outcome(of: server.current, from: 0)
+            #expect(outcome.phase == "committed", "\(outcome)")
+            #expect(try await disk.result().output == "frozen\nthawed\n")
+            server.current = outcome.peer
+            try await server.line(of: outcome.peer, startingWith: "event owner")
+            let named = "/proc/\(outcome.peer)/root\(run)/pid"
+            #expect(try String(contentsOfFile: named, encoding: .utf8) == "\(outcome.peer)\n")
+        }
+    }
+
+    @Test(Self.frozenDisk)
+    func `A disk that does not answer while a successor is taken back holds up nobody`() async throws {
+        try await self.whileFrozen(["--pid-file", "RUN/pid", "--control-socket", "CONTROL", "--probation", "600000"]) {
+            server, disk, _ in
+            let mark = server.mark
+            #expect(try await Ctl.run(server, "rollback").status == 0)
+            let outcome = try await server.outcome(of: server.current, from: mark)
+            #expect(outcome.phase == "rolledBack" && outcome.code == "rolledBack", "\(outcome)")
+            // It has given the service back in its own words, and was not killed for its silence.
+            try await server.line(of: outcome.peer, startingWith: "event handedBack")
+            #expect(try await disk.result().output == "frozen\nthawed\n")
+            guard case .exited = try await server.ending(of: outcome.peer) else {
+                Issue.record("it was killed")
+                return
+            }
+        }
+    }
+
+    @Test(Self.frozenDisk)
+    func `A disk that does not answer while sockets are brought to their options ends no successor`() async throws {
+        try await self.whileFrozen(["--control-socket", "RUN/control", "--probation", "2000"]) { server, disk, _ in
+            let outcome = try await server.outcome(of: server.current, from: 0)
+            #expect(outcome.phase == "committed", "\(outcome)")
+            #expect(try await disk.result().output == "frozen\nthawed\n")
+            server.current = outcome.peer
+            try await server.line(of: outcome.peer, startingWith: "event owner")
+        }
+    }
+
+    /// In the probation of the first upgrade, with a disk that is frozen for longer than a predecessor waits for a sign of
+    /// life, and that a shell thaws whatever becomes of the test. RUN is a directory on it.
+    private func whileFrozen(
+        _ arguments: [String], _ body: (Server, Ctl, String) async throws -> Void
+    ) async throws {
         try await TemporaryDirectory.with("run") { directory in
             let run = directory.appending(path: "run")
             let start = Server.Start(
-                arguments: ["--pid-file", run.path + "/pid", "--probation", "2000"].map { Array($0.utf8) },
+                arguments: arguments.map { Array($0.replacingOccurrences(of: "RUN", with: run.path).utf8) },
                 launcher: Server.Start.withJournal(at: run)
             )
             try await Server.with(.reader, start) { server in
                 let inside = "/proc/\(server.current)/root\(run.path)"
-                let mark = server.mark
                 server.requestUpgrade(of: server.current)
                 try await server.line(startingWith: "event serving \(server.current)")
-                // Longer than a predecessor waits for a sign of life. The shell thaws it whatever becomes of this test.
                 let disk = try Ctl(
                     ["-c", "fsfreeze -f \"$0\" && echo frozen && sleep 7; fsfreeze -u \"$0\" && echo thawed", inside],
                     program: "/bin/sh")
                 try await disk.output(containing: "frozen")
-                let outcome = try await server.outcome(of: server.current, from: mark)
-                #expect(outcome.phase == "committed", "\(outcome)")
-                #expect(try await disk.result().output == "frozen\nthawed\n")
-                server.current = outcome.peer
-                try await server.line(of: outcome.peer, startingWith: "event owner")
-                let named = "/proc/\(outcome.peer)/root\(run.path)/pid"
-                #expect(try String(contentsOfFile: named, encoding: .utf8) == "\(outcome.peer)\n")
+                try await body(server, disk, run.path)
             }
         }
     }

@@ -66,7 +66,8 @@ extension Engine {
         switch change {
         case .taking:
             if let failure {
-                self.changeOwnership(.undoing(failure))
+                // Not waited for any longer, as there is nobody else: then its work goes on.
+                if self.successor.phase != .owner { self.changeOwnership(.undoing(failure)) }
             } else {
                 self.feed(SuccessorMachine.Event.ownershipTaken)
             }

@@ -35,8 +35,10 @@ extension Engine {
         case .exportConnections: self.exportConnections()
         case .closeListeners: self.context.sockets.close()
         case .endService:
-            self.context.pidFile?.remove()
-            self.context.sockets.unlink()
+            SideThread.runBriefly { [pidFile = self.context.pidFile, sockets = self.context.sockets] in
+                pidFile?.remove()
+                sockets.unlink()
+            }
             self.context.sockets.close()
         case .reportSuccess: self.reportSuccess()
         case .reportFailure(let failure): self.reportFailure(failure)
@@ -156,7 +158,19 @@ extension Engine {
         if let process = self.attempt?.process { self.leftovers.append(process) }
     }
 
-    func collectLeftovers() { self.leftovers.removeAll { $0.collect() != nil } }
+    func collectLeftovers() {
+        self.leftovers.removeAll { $0.collect() != nil }
+        self.makeSureOfPIDFile()
+    }
+
+    /// A successor that counted as dead may have had its name on the way to a disk that did not answer.
+    private func makeSureOfPIDFile() {
+        guard self.predecessor.state == .serving, self.context.facts.current.isOwner, let pidFile = self.context.pidFile
+        else { return }
+        SideThread.runBriefly { [logger = self.logger] in
+            do throws(UpgradeError) { try pidFile.restore() } catch { logger.error("\(error)") }
+        }
+    }
 
     func refusal(_ code: UpgradeError.Code) -> UpgradeError {
         let successor = self.attempt?.successor ?? 0
@@ -238,6 +252,9 @@ extension Engine {
                 self.logger.error("\(error): the channel to the successor")
                 // The kernel may have refused to send what is not open any more.
                 self.feed(PredecessorMachine.Event.violated(attempt.offering.lost() ?? .channelFailed(error)))
+            case .violation(.descriptorsDropped):
+                attempt.channelIsOver = true
+                self.feed(PredecessorMachine.Event.violated(.noRoomForDescriptors))
             case .violation(let error):
                 attempt.channelIsOver = true
                 self.feed(
@@ -263,10 +280,20 @@ extension Engine {
             }
             if let number = attempt.lifeNumber { poll.add(.successorLife, number, Poll<Source>.readable) }
             let left = Moment.now.duration(to: deadline)
-            guard left > .zero else { return self.feed(PredecessorMachine.Event.channelEnded) }
+            guard left > .zero else {
+                return self.feed(self.lives(attempt))
+            }
             for source in poll.wait(left) { self.noteEnd(source, attempt) }
         }
         self.tellDeath(attempt)
+    }
+
+    /// What it means that the channel has ended and something of the successor goes on.
+    private func lives(_ attempt: Attempt) -> PredecessorMachine.Event {
+        // Where it was told to go, a shell around it may take its time.
+        if case .unwinding = self.predecessor.state { return .channelEnded }
+        return attempt.isWrapped && attempt.servesNothing
+            ? .violated(.endedInsideAnother(attempt.successor)) : .channelEnded
     }
 
     /// From the commit on only who serves matters: connections wait to be taken back.
@@ -426,10 +453,14 @@ extension Engine {
     func successorMayHaveDied(_ source: Source) {
         guard let attempt, !attempt.isDead else { return }
         self.noteEnd(source, attempt)
-        guard self.countsAsDead(attempt) else { return }
+        guard self.predecessor.state != .serving else { return self.makeSureOfPIDFile() }
+        let goesOn = attempt.isWrapped && attempt.servesNothing && !attempt.isDead
+        guard goesOn || self.countsAsDead(attempt) else { return }
         // What it had still said comes first.
         self.readDownstream()
-        self.tellDeath(attempt)
+        // Neither the end of the channel nor a death tells of it: what stands around it has the channel, and lives.
+        if goesOn, !attempt.channelIsOver, !self.countsAsDead(attempt) { return self.channelEnded(attempt) }
+        if self.countsAsDead(attempt) { self.tellDeath(attempt) }
     }
 
     // MARK: Actions
@@ -527,7 +558,8 @@ extension Engine {
         self.takeControlHistoryBack()
         // A successor that was killed could not remove what it had prepared.
         if let path = self.context.pidFile?.path, attempt.successor > 0 {
-            PIDFile(path: path, process: attempt.successor).discard()
+            let prepared = PIDFile(path: path, process: attempt.successor)
+            SideThread.runBriefly { prepared.discard() }
         }
         let stops = failure.code == .stopping
         var failure = failure.whileServing(stops ? .nobody : .predecessor)
@@ -708,6 +740,18 @@ extension Engine {
 }
 
 extension UpgradeError {
+    /// What it sent are two descriptors at most; that there was no room is our own affair.
+    fileprivate static let noRoomForDescriptors = UpgradeError(
+        .system, "this process had no descriptor left for what the successor sent, which was killed",
+        cure: "Raise the limit on open files (ulimit -n, LimitNOFILE=), or find out what leaves them open."
+    )
+    fileprivate static func endedInsideAnother(_ process: CInt) -> Self {
+        UpgradeError(
+            .successorExited,
+            "the successor (PID \(process)) ended, and the program that had started it, which goes on, was killed",
+            cure: "Look at the successor's own output. A script starts it by `exec` unless it has work to do behind it."
+        )
+    }
     fileprivate static let noSuccessor = UpgradeError(
         .wrongMoment, "there is no successor that takes connections", serving: .predecessor
     )

@@ -141,7 +141,8 @@ extension Engine {
         }
         // What has arrived by now counts: this process may have been stopped for a while.
         self.readDownstream()
-        guard attempt.pulse?.isAsked == true else { return }
+        self.settle()
+        guard self.attempt === attempt, attempt.pulse?.isAsked == true else { return }
         attempt.pulse?.lookedInVain(at: Moment.now)
         guard attempt.pulse?.hasStopped == true else { return }
         attempt.pulse = nil

@@ -48,10 +48,11 @@ extension Engine {
         case .noteDeparture: self.noteDeparture()
         case .forwardStop: self.feed(PredecessorMachine.Event.stopRequested)
         case .sendAbort(let failure):
-            self.context.pidFile?.discard()
+            // First: who waits for it has nobody who accepts meanwhile.
             self.takeover.channel?.send(.abort(Message.Abort(failure)))
+            SideThread.runBriefly { [pidFile = self.context.pidFile] in pidFile?.discard() }
         case .closeListeners:
-            self.context.sockets.unlinkMade()
+            SideThread.runBriefly { [sockets = self.context.sockets] in sockets.unlinkMade() }
             self.context.sockets.close()
         case .closeChannel:
             self.takeover.channel?.stopReading()
@@ -321,7 +322,10 @@ extension Engine {
     }
 
     /// Nobody else has the Unix paths of a first process.
-    private func unlinkIfAlone() { if self.successor.link == .none { self.context.sockets.unlink() } }
+    private func unlinkIfAlone() {
+        guard self.successor.link == .none else { return }
+        SideThread.runBriefly { [sockets = self.context.sockets] in sockets.unlink() }
+    }
 
     var whoServesInstead: UpgradeError.Serving {
         self.successor.link == .open || self.successor.link == .ended ? .predecessor : .nobody
@@ -349,7 +353,7 @@ extension Engine {
             self.tellToLeave(.handedBack(failure.whileServing(self.whoServesInstead)))
         case .stopped:
             // A first process that is told to stop before, or while, it takes charge.
-            self.context.pidFile?.discard()
+            SideThread.runBriefly { [pidFile = self.context.pidFile] in pidFile?.discard() }
             self.unlinkIfAlone()
             self.tellToLeave(.stopped)
             self.answerReady(.success(()))

@@ -147,7 +147,7 @@ final class Engine {
 
     /// Handles events until there are none left. What one has caused comes before what had arrived together with it: that
     /// may depend on it, as an upgrade does on a stop.
-    private func settle() {
+    func settle() {
         let arrived = self.fed
         self.fed = []
         for event in arrived {

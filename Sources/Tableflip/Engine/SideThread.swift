@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import CTableflip
+import TableflipSystem
 
 /// For calls that may wait for a disk: the engine must answer meanwhile, and so must the threads of Swift's pool.
 enum SideThread {
@@ -12,6 +13,20 @@ enum SideThread {
         guard tf_start_thread(runCall, box.toOpaque(), "tableflip-side") == 0 else {
             return box.takeRetainedValue().body()
         }
+    }
+
+    /// The same, and waits for it, but not for long: what a disk holds up goes on by itself. For files that are removed:
+    /// nothing hangs on when, and whoever looks does not see them any more, unless the disk is to blame.
+    static func runBriefly(_ body: @escaping @Sendable () -> Void) {
+        guard let isDone = try? WakeUp() else { return body() }
+        self.run {
+            body()
+            isDone.signal()
+        }
+        let deadline = Moment.now + .milliseconds(250)
+        var poll = Poll<Void>()
+        poll.add((), isDone.descriptor, Poll<Void>.readable)
+        while poll.wait(max(.zero, Moment.now.duration(to: deadline))).isEmpty, Moment.now < deadline {}
     }
 
     fileprivate final class Call {

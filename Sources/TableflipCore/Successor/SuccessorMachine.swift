@@ -291,7 +291,9 @@ extension SuccessorMachine {
     }
 
     private mutating func takeCharge() -> [Action] {
-        self.go(.owner, .settle, .sendCommitted, .reportServing, .becomeOwner)
+        // Settling changes files, which a disk may hold up: until it has heard `committed` the predecessor would take this
+        // process for one that hangs.
+        self.go(.owner, .sendCommitted, .settle, .reportServing, .becomeOwner)
             + (self.link == .dead ? [.closeChannel, .noteDeparture] : []) + (self.isStopping ? [.forwardStop] : [])
     }
 

@@ -30,22 +30,32 @@ package struct ChildWatch: ~Copyable {
     /// Reaps the child as soon as it ends.
     /// - Returns: what polls readable then, and has the bytes of its ``SpawnedProcess/Ending``.
     consuming func waitInThread(for child: CInt) throws(SystemCallError) -> OwnedDescriptor {
-        let order = Unmanaged.passRetained(WaitOrder(child: child, report: self.writing))
+        try Self.start(WaitOrder(child: child, report: self.writing))
+        return self.reading
+    }
+
+    /// Reaps a child whose end is known already, when it can be.
+    static func reapInThread(_ child: CInt) {
+        // Without a thread it is reaped by whoever adopts it when this process ends.
+        try? Self.start(WaitOrder(child: child, report: nil))
+    }
+
+    private static func start(_ order: WaitOrder) throws(SystemCallError) {
+        let order = Unmanaged.passRetained(order)
         // SAFETY: the reference is retained here and released by the thread, exactly once.
         let error = tf_start_thread(waitForChild, order.toOpaque(), "tableflip-wait")
         guard error == 0 else {
             order.release()
             throw SystemCallError("pthread_create", error)
         }
-        return self.reading
     }
 }
 
 private final class WaitOrder: Sendable {
     let child: CInt
-    let report: OwnedDescriptor
+    let report: OwnedDescriptor?
 
-    init(child: CInt, report: consuming OwnedDescriptor) {
+    init(child: CInt, report: consuming OwnedDescriptor?) {
         self.child = child
         self.report = report
     }
@@ -61,5 +71,5 @@ private func waitForChild(_ context: UnsafeMutableRawPointer?) {
     repeat { result = tf_reap(order.child, true, &end) } while result < 0 && errno == EINTR
     guard result == 0 else { return }
     let bytes = SpawnedProcess.Ending(end).bytes
-    _ = write(order.report.borrowed, bytes, bytes.count)
+    if let number = order.report.borrowed { _ = write(number, bytes, bytes.count) }
 }

@@ -81,7 +81,11 @@ package final class SpawnedProcess: Sendable {
         case .thisObject:
             var end = tf_exit()
             guard tf_reap(self.id, false, &end) == 0 else { return .unknown }
-            return end.reaped ? Ending(end) : nil
+            if end.reaped { return Ending(end) }
+            guard self.hasEnded(within: 0, POLLIN) else { return nil }
+            // A debugger holds what is left of it, for as long as it likes (ptrace(2)). How it ended only the debugger knows.
+            ChildWatch.reapInThread(self.id)
+            return .unknown
         case .thread: return self.readReport()
         case .anotherProcess: return self.hasEnded(within: 0, POLLIN) ? self.askForEnding() : nil
         }

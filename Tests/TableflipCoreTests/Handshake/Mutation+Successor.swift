@@ -130,7 +130,7 @@ extension Mutation {
         ),
         (
             "does not say that it is in charge",
-            "self.go(.owner, .settle, .sendCommitted,", "self.go(.owner, .settle,"
+            "self.go(.owner, .sendCommitted, .settle,", "self.go(.owner, .settle,"
         ),
         (
             "does not tell its other machine that it is in charge",

@@ -83,7 +83,7 @@ private let deadlines: [([Event], SuccessorMachine.Deadline?)] = [
 // MARK: - The stories
 
 private let takingCharge: [Action] = [
-    .settle, .sendCommitted, .reportServing, .becomeOwner,
+    .sendCommitted, .settle, .reportServing, .becomeOwner,
 ]
 private func givingUp(_ failure: UpgradeError) -> [Action] {
     [.sendAbort(failure), .closeListeners, .reportFailure(failure), .leave(.failed(failure))]
@@ -156,7 +156,7 @@ private let firstProcesses: [Story<SuccessorMachine>] = [
     },
     Story(first: "it is stopped while it takes ownership", after: [.readied, .readersResumed]) {
         Step(.stopRequested, [], .taking(taken: false))
-        Step(.ownershipTaken, [.settle, .sendCommitted, .reportServing, .becomeOwner, .forwardStop], .owner)
+        Step(.ownershipTaken, [.sendCommitted, .settle, .reportServing, .becomeOwner, .forwardStop], .owner)
     },
 ]
 

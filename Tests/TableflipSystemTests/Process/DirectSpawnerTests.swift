@@ -81,7 +81,9 @@ import Darwin
     }
 
     @Test(arguments: [0, 1, 2], Kernel.allCases)
-    func `a standard stream that is closed here keeps nothing from being started`(_ number: CInt, _ kernel: Kernel) async {
+    func `a standard stream that is closed here keeps nothing from being started`(
+        _ number: CInt, _ kernel: Kernel
+    ) async {
         await #expect(processExitsWith: .success) { [number, kernel] in
             close(number)
             var shell = Shell("exit 7")

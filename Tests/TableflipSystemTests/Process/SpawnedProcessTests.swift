@@ -54,6 +54,47 @@ import Darwin
         #expect(process.collect() == .exited(0))
     }
 
+    #if os(Linux)
+    /// Perl is in every Debian; it asks for system calls by their numbers.
+    @Test func `a process that a debugger holds on to has ended, and is reaped when it lets go`() async throws {
+        let process = try shell("exec sleep 600", .current).start(channel: 2)
+        defer { kill(process.id, SIGKILL) }
+        #if arch(x86_64)
+        let trace = 101
+        #else
+        let trace = 117
+        #endif
+        let (seize, refused) = (0x4206, 9)
+        let pair = try ChannelSocket.pair()
+        let ours = OwnedDescriptor(takingOwnershipOf: pair.ours)
+        let theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
+        let debugger = try shell(
+            """
+            exec perl -e 'syscall(\(trace), \(seize), \(process.id), 0, 0) == 0 or exit \(refused);
+            open(my $other, "+<&=", 3); syswrite($other, "x"); sysread($other, my $byte, 1);'
+            """, .current
+        ).start(channel: theirs.borrowed)
+        theirs.close()
+        let number = ours.borrowed
+        #expect(try await onItsOwnThread { readable(number) })
+        var byte: UInt8 = 0
+        guard read(number, &byte, 1) == 1 else {
+            // Not everybody may trace (ptrace(2), "Ptrace access mode checking").
+            #expect(try await debugger.ending == .exited(CInt(refused)))
+            return
+        }
+        kill(process.id, SIGKILL)
+        let watch = process.watchDescriptor
+        #expect(try await onItsOwnThread { readable(watch) })
+        #expect(process.collect() == .unknown)
+        #expect(kill(process.id, 0) == 0, "the debugger still looks at it")
+        ours.close()
+        #expect(try await debugger.ending == .exited(0))
+        let id = process.id
+        #expect(try await onItsOwnThread { eventually { kill(id, 0) < 0 && errno == ESRCH } })
+    }
+    #endif
+
     @Test(arguments: Kernel.allCases)
     func `a process that another part of the program reaped ended in an unknown way`(_ kernel: Kernel) async {
         // waitpid(-1) would take the children of other tests.

@@ -178,6 +178,32 @@ import Darwin
         }
     }
 
+    /// Whatever takes descriptors here has taken the one that starting a process had made free.
+    @Test(arguments: Kernel.allCases)
+    func `a word of the successor's for which this process has no descriptor left is told of as that`(
+        _ kernel: Kernel
+    ) async {
+        await #expect(processExitsWith: .success) { [kernel] in
+            let before = try OpenFileLimit.current
+            let limit: @Sendable (EngineStep, ChannelSocket?) -> Void = { step, _ in
+                if step == .predecessor(.offerInventory) {
+                    let free = (0..<CInt.max).first { fcntl($0, F_GETFD) < 0 }
+                    try? before.with(soft: Int(free ?? 0)).set()
+                } else {
+                    try? before.set()
+                }
+            }
+            try await Stage.serving(kernel, atStep: limit) { stage in
+                let upgrade = stage.requestUpgrade()
+                let successor = try await stage.spawner.next()
+                _ = try await successor.fate()
+                successor.tell(.signalled(SIGTERM))
+                let error = try await upgrade.failure
+                #expect(error.code == .system && error.cure.contains("ulimit -n"), "\(error)")
+            }
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `two that do not hold the same sockets`(_ kernel: Kernel) async throws {
         let reader = FakeReader()

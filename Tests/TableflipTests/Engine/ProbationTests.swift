@@ -85,6 +85,54 @@ import Testing
     }
 
     @Test(arguments: Kernel.allCases)
+    func `a PID file that a successor takes though it counts as dead is taken back when it ends`(
+        _ kernel: Kernel
+    ) async throws {
+        let directory = try TemporaryDirectory()
+        let file = PIDFile(path: directory("service.pid"), process: 111)
+        var patience = Patience()
+        patience.generous = .milliseconds(500)
+        try await Stage.serving(kernel, pidFile: file, patience: patience) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            try await successor.enterProbation()
+            try await successor.peer.close()
+            #expect(try await successor.fate() == .signalled(ProcessID.killSignal))
+            #expect(try await upgrade.failure.code == .successorClosedChannel)
+            // What it had asked of a disk that hung is done when the disk comes back, whoever has died.
+            try PIDFile(path: directory("service.pid"), process: 222).restore()
+            successor.tell(.signalled(ProcessID.killSignal))
+            try await eventually("its own PID file") { directory.text("service.pid") == "111\n" }
+        }
+    }
+
+    @Test(arguments: Kernel.allCases, [true, false])
+    func `a successor that ends inside a shell that goes on is replaced in its turn`(
+        _ kernel: Kernel, _ isLive: Bool
+    ) async throws {
+        let reader = FakeReader()
+        try await Stage.serving(kernel, reader: reader) { stage in
+            stage.spawner.plan { $0.isWrapped = true }
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            if isLive { try await successor.enterProbation() } else { _ = try await successor.greet() }
+            successor.endInside()
+            guard case .signalled(let signal) = try await successor.fate() else {
+                Issue.record("the shell ended by itself")
+                return
+            }
+            successor.tell(.signalled(signal))
+            let error = try await upgrade.failure
+            #expect(error.code == .successorExited && error.message.contains("goes on") && error.isRollback == isLive)
+            if isLive {
+                #expect(reader.journal.all.last == "reader: resumed")
+            } else {
+                #expect(!reader.journal.all.contains("reader: pause"))
+            }
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `a successor that crashes after go is replaced in its turn`(_ kernel: Kernel) async throws {
         let reader = FakeReader()
         try await Stage.serving(kernel, reader: reader) { stage in
