@@ -29,6 +29,7 @@ struct ShortageTests {
                 server.client?.hold()
                 try await self.leave(free, of: server)
                 let mark = server.mark
+                let asked = ContinuousClock.now
                 let outcome = try await server.upgrade()
                 if outcome.phase == "committed" {
                     server.client?.release()
@@ -40,6 +41,11 @@ struct ShortageTests {
                 let words = try await server.line(of: server.current, from: mark, startingWith: "words \(outcome.code)")
                 #expect(words.words.contains("open files"), "\(words)")
                 #expect(words.words.contains("ulimit -n"), "\(words)")
+                // It has a beginning, from which its time is counted, even where there is no channel.
+                #expect(server.log.history.first(server.current, from: mark) { $0 == "event requested 0" } != nil)
+                let time = try await server.line(of: server.current, from: mark, startingWith: "microseconds ")
+                let elapsed = try #require(time.words.split(separator: " ").last.flatMap { Int($0) })
+                #expect(.microseconds(elapsed) < asked.duration(to: .now), "\(outcome)")
                 try await self.leave(nil, of: server)
                 server.client?.release()
                 try await server.answer(from: server.current)

@@ -90,6 +90,7 @@ extension Engine {
     func beginUpgrade(_ request: UpgradeRequest) {
         // Much may have happened while vetoes were heard.
         if let refusal = self.reasonToRefuse { return self.refuseUpgrade(refusal, request) }
+        let began = Moment.now
         do throws(UpgradeError) {
             let pair = try UpgradeError.wrapping("the channel to a successor cannot be made") {
                 () throws(SystemCallError) in try ChannelSocket.pair()
@@ -101,14 +102,18 @@ extension Engine {
             self.keepWatchingLeftover()
             self.leaveControlHistory()
             self.attempt = Attempt(
-                request, began: Moment.now, start: request.successor ?? self.context.configuration.successor,
+                request, began: began, start: request.successor ?? self.context.configuration.successor,
                 timings: self.timings.allowing(request.timeout), inventory: self.context.sockets.freeze(),
                 channel: channel, capabilities: self.context.capabilities
             )
             self.attempt?.theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
         } catch {
-            if request.rehearsal == nil { self.logFailure(error) }
-            self.emit(.failed, error: error, isRehearsal: request.rehearsal != nil)
+            let isRehearsal = request.rehearsal != nil
+            if !isRehearsal { self.logFailure(error) }
+            // It has begun for everybody who hears of its end.
+            self.emit(.requested, peer: 0, elapsed: .zero, isRehearsal: isRehearsal)
+            self.emit(
+                .failed, peer: 0, elapsed: began.duration(to: Moment.now), error: error, isRehearsal: isRehearsal)
             return request.reply(.failure(error))
         }
         self.emitProgress(.requested)

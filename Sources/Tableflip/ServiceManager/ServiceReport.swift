@@ -88,7 +88,7 @@ struct ServiceReport {
             // READY=1 ends RELOADING=1. Once the manager has come to this it hears the successor.
             let next = "STATUS=generation \(event.generation + 1) (PID \(event.peer)) serves"
             return [.init(lines: ["MAINPID=\(event.peer)", "READY=1", "WATCHDOG=1", next], isAwaited: true)]
-        case (.main, .failed), (.main, .rolledBack): return self.fail(event, "failed")
+        case (.main, .failed), (.main, .rolledBack): return self.fail(event, "failed", time)
         case (.main, .refused): return self.refuse(event, time)
         case (.main, .stopping):
             guard !self.isStopping else { return [] }
@@ -116,22 +116,22 @@ struct ServiceReport {
         return [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)", words, Self.extend(Limits.more)])]
     }
 
-    private mutating func fail(_ event: UpgradeEvent, _ how: String) -> [Notice] {
+    /// Where nothing was begun, a manager that asked for it waits for both all the same.
+    private mutating func fail(_ event: UpgradeEvent, _ how: String, _ time: UInt64) -> [Notice] {
+        let beginning: [Notice] =
+            self.isReloading ? [] : [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)"])]
         self.isReloading = false
         guard !self.isStopping else { return [] }
         // It went as it was meant to.
-        if event.error?.code == .rehearsed { return [.init(lines: ["READY=1", self.serves(event)])] }
+        if event.error?.code == .rehearsed { return beginning + [.init(lines: ["READY=1", self.serves(event)])] }
         let what = event.isRehearsal ? "rehearsal" : "upgrade"
         let reason = event.error.map { ": \($0.code): \($0.message)" } ?? ""
-        return [.init(lines: ["READY=1", Self.onOneLine("\(self.serves(event)); the last \(what) \(how)\(reason)")])]
+        let words = Self.onOneLine("\(self.serves(event)); the last \(what) \(how)\(reason)")
+        return beginning + [.init(lines: ["READY=1", words])]
     }
 
-    /// Where nothing was begun, a manager that asked for it waits for both all the same.
     private mutating func refuse(_ event: UpgradeEvent, _ time: UInt64) -> [Notice] {
-        guard !self.isStopping, event.error?.code != .upgradeRunning else { return [] }
-        let beginning: [Notice] =
-            self.isReloading ? [] : [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)"])]
-        return beginning + self.fail(event, "was refused")
+        event.error?.code == .upgradeRunning ? [] : self.fail(event, "was refused", time)
     }
 
     private func serves(_ event: UpgradeEvent) -> String {

@@ -109,7 +109,11 @@ struct Probe {
             for await event in events {
                 let code = event.error.map { " \($0.code)" } ?? ""
                 self.say(event.generation, "event \(event.phase) \(event.peer)\(code)")
-                if let error = event.error { self.say(event.generation, "words \(error)") }
+                if let error = event.error {
+                    self.say(event.generation, "words \(error)")
+                    let (seconds, attoseconds) = event.elapsed.components
+                    self.say(event.generation, "microseconds \(seconds * 1_000_000 + attoseconds / 1_000_000_000_000)")
+                }
                 if event.phase == .probation, let order = options.order { await self.give(order, to: upgrader) }
             }
         }

@@ -86,6 +86,15 @@ import Testing
         #expect(lines.count == 2 && lines[0] == ["RELOADING=1", "MONOTONIC_USEC=5"] && lines[1][0] == "READY=1")
     }
 
+    @Test(arguments: [UpgradeEvent.Phase.failed, .rolledBack])
+    mutating func `a failure of what was not told to begin is a reload that begins and ends`(
+        _ phase: UpgradeEvent.Phase
+    ) {
+        let lines = Self.lines(&self.first, Self.event(phase, UpgradeError(.system, "no descriptor is left")))
+        #expect(lines.count == 2 && lines[0] == ["RELOADING=1", "MONOTONIC_USEC=5"] && lines[1][0] == "READY=1")
+        #expect(!self.first.isReloading)
+    }
+
     @Test mutating func `a refusal because an upgrade runs does not end that upgrade's reload`() {
         _ = Self.lines(&self.first, Self.event(.requested))
         #expect(Self.lines(&self.first, Self.event(.refused, UpgradeError(.upgradeRunning, "it runs"))) == [])
