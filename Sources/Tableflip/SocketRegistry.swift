@@ -122,6 +122,18 @@ final class SocketRegistry: Sendable {
         _ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor
     ) throws(UpgradeError) -> CarriedDescriptor {
         let added = CarriedDescriptor(entry, descriptor, facts: self.facts)
+        try self.add(added, replaces: false)
+        return added
+    }
+
+    /// Carries it in the place of what has this name and kind.
+    func replace(_ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor) throws(UpgradeError) {
+        try self.add(CarriedDescriptor(entry, descriptor, facts: self.facts), replaces: true)
+    }
+
+    /// At once: an upgrade may begin at any time, and gets the old one or the new one.
+    private func add(_ added: CarriedDescriptor, replaces: Bool) throws(UpgradeError) {
+        let entry = added.entry
         try self.facts.telling { () throws(UpgradeError) in
             try self.state.withLock { state throws(UpgradeError) in
                 if state.isFrozen || state.isClosed {
@@ -134,6 +146,9 @@ final class SocketRegistry: Sendable {
                         serving: state.isClosed ? .successor : .predecessor
                     )
                 }
+                if replaces, let old = state.carried.first(where: { $0.name == entry.name && $0.kind == entry.kind }) {
+                    state.remove(old)
+                }
                 if state.unclaimed(entry.name) != nil {
                     throw UpgradeError(
                         .duplicateName, "\(entry.name) was inherited and has not been asked for",
@@ -144,16 +159,6 @@ final class SocketRegistry: Sendable {
                 state.carried.append(added)
             }
         }
-        return added
-    }
-
-    /// Carries it in the place of what has this name and kind.
-    func replace(_ entry: InventoryEntry, _ descriptor: consuming OwnedDescriptor) throws(UpgradeError) {
-        let old = self.state.withLock { state in
-            state.isFrozen ? nil : state.carried.first { $0.name == entry.name && $0.kind == entry.kind }
-        }
-        if let old { self.remove(old) }
-        _ = try self.add(entry, descriptor)
     }
 
     /// What was inherited under this name and not asked for yet.

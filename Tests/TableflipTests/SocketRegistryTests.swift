@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Synchronization
 import TableflipCore
 import TableflipSystem
 import Testing
@@ -32,6 +33,30 @@ import Darwin
         for name in ["a", "c"] { digest.combine(.init(name: name, kind: .file, address: ""), identity: identity) }
         #expect(claims.digest == digest.value)
         #expect(self.registry.carried.map(\.entry.name) == ["c", "new", "a"])
+    }
+
+    @Test func `what is replaced while upgrades begin is always there, once`() async throws {
+        let registry = self.registry
+        let entry = InventoryEntry(name: "state", kind: .file, address: "")
+        try registry.replace(entry, OwnedDescriptor(duplicating: 2))
+        let isOver = Atomic(false)
+        let counts = Task {
+            try await onItsOwnThread {
+                var counts: Set<Int> = []
+                while !isOver.load(ordering: .relaxed) {
+                    counts.insert(registry.freeze().count)
+                    registry.thaw()
+                }
+                return counts
+            }
+        }
+        try await onItsOwnThread {
+            // Refused while an upgrade runs, which has got the one before.
+            for _ in 0..<20_000 { try? registry.replace(entry, OwnedDescriptor(duplicating: 2)) }
+        }
+        isOver.store(true, ordering: .relaxed)
+        #expect(try await counts.value == [1])
+        #expect(registry.carried.map(\.name) == ["state"])
     }
 
     @Test func `what was not claimed is closed and named`() throws {
