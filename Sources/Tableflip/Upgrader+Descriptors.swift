@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CTableflip
 public import TableflipCore
 public import TableflipSystem
 
@@ -36,7 +37,7 @@ extension Upgrader {
     ///   - address: where it will listen.
     ///   - name: what it is known by across upgrades; by default the address in words.
     ///   - binding: makes the socket, bound and listening, close-on-exec. It is called only if none was inherited; the
-    ///     upgrader owns what it returns.
+    ///     upgrader owns what it returns, and makes it non-blocking.
     /// - Returns: the socket.
     /// - Throws: ``UpgradeError``: what `binding` throws, `listenFailed` if it is no such socket, `duplicateName`, or
     ///   `wrongMoment` after ``ready()``.
@@ -45,7 +46,12 @@ extension Upgrader {
     ) throws(UpgradeError) -> Listener {
         try self.listen(on: address, name: name, backlog: nil) { () throws(UpgradeError) in
             let made = try binding()
-            try Self.check(made.borrowed, is: address.descriptorKind, "\(address)")
+            let number = made.borrowed
+            try Self.check(number, is: address.descriptorKind, "\(address)")
+            // As in every later generation; see SocketRegistry.inherit(_:_:directory:).
+            _ = try UpgradeError.wrapping("\(address) cannot be made non-blocking", .listenFailed) {
+                () throws(SystemCallError) in try TableflipSystem.check("fcntl") { tf_set_nonblocking(number) }
+            }
             return made
         }
     }

@@ -99,6 +99,22 @@ import Darwin
         }
     }
 
+    @Test(
+        arguments: Kernel.allCases, [SocketAddress.tcp(host: "127.0.0.1", port: 0), .udp(host: "127.0.0.1", port: 0)])
+    func `a socket that the program binds by itself is non-blocking`(
+        _ kernel: Kernel, _ address: SocketAddress
+    ) async throws {
+        try await Stage.first(kernel) { stage in
+            let listener = try stage.upgrader.listen(on: address) { () throws(UpgradeError) in
+                let made = try BoundSocket.bind(address)
+                let flags = fcntl(made.borrowed, F_GETFL)
+                #expect(fcntl(made.borrowed, F_SETFL, flags & ~O_NONBLOCK) == 0)
+                return made
+            }
+            #expect(try listener.duplicate().withBorrowed { fcntl($0, F_GETFL) & O_NONBLOCK != 0 })
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `sockets that the application made reach the next generation as what they are`(_ kernel: Kernel) async throws {
         let listener = Held(try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0)))
