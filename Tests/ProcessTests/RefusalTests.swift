@@ -55,7 +55,7 @@ struct RefusalTests {
     func `On request an upgrade waits until the process before has left, and only one does`(
         _ variant: Variant
     ) async throws {
-        try await Server.with(variant, ["--linger", "FIFO", "--overlap-waits"]) { server in
+        try await Server.controlled(variant, ["--linger", "FIFO", "--overlap-waits"]) { server in
             let old = server.current
             let outcome = try await server.upgrade()
             let new = outcome.peer
@@ -63,8 +63,12 @@ struct RefusalTests {
             try await server.line(of: new, startingWith: "event owner")
 
             let mark = server.mark
+            let check = try await Ctl.run(server, "check")
+            #expect(check.status == 0 && check.output.contains("would wait for the previous process (PID \(old))"))
             server.requestUpgrade(of: new)
             try await server.line(of: new, from: mark, startingWith: "event waiting \(old)")
+            let second = try await Ctl.run(server, "check")
+            #expect(second.status == 1 && second.errors.contains("an upgrade waits already"), "\(second)")
             server.requestUpgrade(of: new)
             let refusal = try await server.outcome(of: new, from: mark)
             #expect(refusal.phase == "refused" && refusal.code == "upgradeRunning" && refusal.peer == old)
@@ -80,6 +84,37 @@ struct RefusalTests {
             let third = try #require(committed.words.split(separator: " ").last.flatMap { CInt($0) })
             try await server.follow(to: third, from: new)
             try server.letGo("FIFO")
+        }
+    }
+
+    @Test(arguments: [true, false])
+    func `A check while the process before drains says what an upgrade would do, and a rehearsal does it`(
+        _ waits: Bool
+    ) async throws {
+        try await Server.controlled(.reader, ["--linger", "FIFO"] + (waits ? ["--overlap-waits"] : [])) { server in
+            let old = server.current
+            let outcome = try await server.upgrade()
+            let new = outcome.peer
+            try #require(outcome.phase == "committed")
+            try await server.line(of: new, startingWith: "event owner")
+            let mark = server.mark
+            let rehearsal = try Ctl(server, "check", "--start")
+            if waits {
+                try await server.line(of: new, from: mark, startingWith: "event waiting \(old)")
+                try server.letGo("FIFO")
+                let result = try await rehearsal.result()
+                #expect(result.status == 0 && result.output.contains("(PID \(old))"), "\(result)")
+            } else {
+                let result = try await rehearsal.result()
+                #expect(result.status == 1, "\(result)")
+                for words in ["(PID \(old)) is still draining", "would wait 1.0 seconds, and be refused"] {
+                    #expect(result.errors.contains(words), "\(words) in \(result)")
+                }
+                try server.letGo("FIFO")
+            }
+            try await server.follow(to: new, from: old)
+            try server.letGo("FIFO")
+            try await server.replace()
         }
     }
 

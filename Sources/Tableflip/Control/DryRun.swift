@@ -14,8 +14,21 @@ extension Engine {
     }
 
     private var moment: ControlFinding {
-        if let refusal = self.reasonToRefuse { return .init("now", isGood: false, refusal.words) }
-        return .init("now", isGood: true, "an upgrade could begin")
+        guard let refusal = self.reasonToRefuse else { return .init("now", isGood: true, "an upgrade could begin") }
+        guard refusal.code == .predecessorAlive else { return .init("now", isGood: false, refusal.words) }
+        // What `holdBack` would do.
+        if self.waitingUpgrade != nil { return .init("now", isGood: false, self.alreadyWaiting.words) }
+        switch self.context.configuration.overlap {
+        case .wait:
+            let previous = self.takeover.predecessor
+            return .init(
+                "now", isGood: true,
+                "an upgrade would wait for the previous process (PID \(previous)), which is still draining, to leave")
+        case .refuse:
+            return .init(
+                "now", isGood: false, "\(refusal.words) An upgrade would wait \(self.timings.farewell), and be refused."
+            )
+        }
     }
 
     private func program(_ successor: Upgrader.Successor) -> [ControlFinding] {

@@ -135,7 +135,7 @@ extension Engine {
         self.emit(.waiting, isRehearsal: upgrade.rehearsal != nil)
     }
 
-    private var alreadyWaiting: UpgradeError {
+    var alreadyWaiting: UpgradeError {
         UpgradeError(
             .upgradeRunning,
             "an upgrade waits already for the previous process (PID \(self.takeover.predecessor)) to leave",
