@@ -278,8 +278,18 @@ public final class Upgrader: Sendable {
         }
     }
 
-    /// Returns when nothing more moves to the successor, and it has been told so.
-    package func exported() async { _ = await self.context.exported.wait() }
+    /// Says that this process has drained, and returns when it may end: the counterpart of ``ready()``. To be called when
+    /// what the application served has ended or moved to the successor; then return from `main`.
+    ///
+    /// Where the process was replaced, this waits until every reader's ``SocketReader/export(to:)`` has returned and the
+    /// successor has been told that nothing more comes. A process that ends before that may leave a successor which takes
+    /// connections for lost that have arrived. ``Configuration/drainTimeout`` bounds it.
+    ///
+    /// It waits for ``exit`` to have a value first, may be called more than once, and returns at once when its task is
+    /// cancelled. `LiveServer.drained()` of TableflipNIO calls it.
+    public func drained() async {
+        if case .replaced = await self.exit { _ = await self.context.exported.wait() }
+    }
 
     // MARK: Watching
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Dispatch
 import Logging
 import Tableflip
 
@@ -44,5 +45,12 @@ struct TCPEcho {
             }
         }
         loop.run()
+        // The successor is told that nothing more comes before this process ends.
+        let isOver = DispatchSemaphore(value: 0)
+        Task.detached {
+            await upgrader.drained()
+            isOver.signal()
+        }
+        isOver.wait()
     }
 }

@@ -22,7 +22,8 @@ public protocol SocketReader: Sendable {
 
     /// After the successor has become the owner: sends it the connections that can move, and returns when there are no
     /// more. Until every reader's has returned, the successor is told how many are left (``connectionCounts``), for
-    /// `tableflipctl` to show: so return when the others have ended as well. The default has none.
+    /// `tableflipctl` to show: so return when the others have ended as well. ``Upgrader/drained()`` waits for that, and is to
+    /// be called before `main` returns. The default has none.
     /// - Parameter successor: where to send them.
     /// - Throws: anything; it is logged.
     func export(to successor: ConnectionExporter) async throws

@@ -165,7 +165,7 @@ public final class LiveServer: SocketReader, LoopReader {
         try await self.gate.close()
         switch reason {
         case .replaced:
-            await self.upgrader.exported()
+            await self.upgrader.drained()
             // Those that came too late for the export, if there are any.
             try await self.finish(now: false)
         case .handedBack: try await self.finish(now: false)

@@ -117,6 +117,38 @@ import Darwin
     }
 
     @Test(arguments: Kernel.allCases)
+    func `who says that it has drained may end after the last word`(_ kernel: Kernel) async throws {
+        let reader = FakeReader()
+        let mayEnd = Latch<Void>()
+        reader.script { $0.export = { _ in _ = await mayEnd.wait() } }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            let isOver = Latch<Void>()
+            Task {
+                await stage.upgrader.drained()
+                isOver.set(())
+            }
+            let successor = try await self.successor(in: stage)
+            _ = await stage.upgrader.exit
+            try await stage.fence()
+            #expect(isOver.current == nil)
+            mayEnd.set(())
+            try await isOver.value("the word that it has drained")
+            // It has been said by then.
+            #expect(try await !successor.peer.isQuiet)
+            try await successor.peer.expect(.bye(.init()))
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `nobody is waited for in a process that stops`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel, reader: FakeReader()) { stage in
+            stage.upgrader.stop()
+            await stage.upgrader.drained()
+            #expect(stage.exited.current == nil)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `300 connections move with what was unread and what is remembered`(_ kernel: Kernel) async throws {
         let connections = try Connections(300)
         let reader = FakeReader()
