@@ -283,12 +283,14 @@ public final class Upgrader: Sendable {
     ///
     /// Where the process was replaced, this waits until every reader's ``SocketReader/export(to:)`` has returned and the
     /// successor has been told that nothing more comes. A process that ends before that may leave a successor which takes
-    /// connections for lost that have arrived. ``Configuration/drainTimeout`` bounds it.
+    /// connections for lost that have arrived. In any case what became of the connections is counted
+    /// (``SocketReader/connectionCounts``). ``Configuration/drainTimeout`` bounds all of it.
     ///
     /// It waits for ``exit`` to have a value first, may be called more than once, and returns at once when its task is
     /// cancelled. `LiveServer.drained()` of TableflipNIO calls it.
     public func drained() async {
         if case .replaced = await self.exit { _ = await self.context.exported.wait() }
+        self.context.countConnections()
     }
 
     // MARK: Watching

@@ -653,6 +653,7 @@ extension Engine {
         self.reportDrain()
         // At once: whoever waits for it may end the process next, and the last word comes before that.
         self.tell(PredecessorMachine.Event.exported)
+        self.countConnections()
         self.context.exported.set(())
     }
 
@@ -734,12 +735,16 @@ extension Engine {
     private func sendBye() {
         guard let attempt else { return }
         let counts = self.context.readers.connectionCounts
-        let moved = max(0, attempt.moved - attempt.controlClients)
-        attempt.channel?.send(.bye(.init(moved: UInt32(moved), drained: UInt32(clamping: counts.drained))))
-        self.context.metrics.connections(moved: moved, drained: counts.drained)
-        guard moved + counts.drained > 0 else { return }
+        attempt.channel?.send(
+            .bye(.init(moved: UInt32(attempt.movedConnections), drained: UInt32(clamping: counts.drained))))
+    }
+
+    /// However the drain ends: with the last word, without a successor to say it to, or at the time-out.
+    func countConnections(cut: Int = 0) {
+        let more = self.context.countConnections(moved: self.attempt?.movedConnections ?? 0, cut: cut)
+        guard case .draining = self.predecessor.state, more.moved + more.drained > 0 else { return }
         self.logger.info(
-            "connections handed over", metadata: ["moved": "\(moved)", "drained": "\(counts.drained)"]
+            "connections handed over", metadata: ["moved": "\(more.moved)", "drained": "\(more.drained)"]
         )
     }
 }
@@ -770,6 +775,9 @@ extension UpgradeError {
 }
 
 extension Attempt {
+    /// Of those that the application served.
+    fileprivate var movedConnections: Int { max(0, self.moved - self.controlClients) }
+
     fileprivate var endingError: UpgradeError {
         switch self.ending {
         case .exited(let status):

@@ -426,7 +426,7 @@ final class Engine {
         // What is cut.
         self.reportDrain()
         let counts = self.context.readers.connectionCounts
-        self.context.metrics.connections(cut: counts.open)
+        self.countConnections(cut: counts.open)
         self.logger.warning(
             "the drain time-out has passed; the process ends with what is left",
             metadata: ["drainTimeout": "\(self.timings.drain)", "connections": "\(counts.open)"]

@@ -36,6 +36,7 @@ struct EngineContext: Sendable {
     let hooks = OwnershipHooks()
     let events = EventHub()
     let metrics: UpgradeMetrics
+    let tally = ConnectionTally()
     let exit = Latch<ExitReason>()
     let predecessorLeft = Latch<Void>()
     /// Nothing more moves to the successor, and it has been told.
@@ -63,5 +64,17 @@ struct EngineContext: Sendable {
         (self.lifeline, self.inbox) = try UpgradeError.wrapping("the upgrader cannot start") {
             () throws(SystemCallError) in (try Lifeline(capabilities: capabilities), try EngineInbox())
         }
+    }
+
+    /// Counts what became of the connections and has not been counted yet. From any thread.
+    /// - Parameters:
+    ///   - moved: how many the successor has taken by now.
+    ///   - cut: how many the drain time-out ends.
+    /// - Returns: how many more have moved and ended by themselves.
+    @discardableResult
+    func countConnections(moved: Int = 0, cut: Int = 0) -> (moved: Int, drained: Int) {
+        let more = self.tally.more(moved: moved, drained: self.readers.connectionCounts.drained)
+        self.metrics.connections(moved: more.moved, drained: more.drained, cut: cut)
+        return more
     }
 }

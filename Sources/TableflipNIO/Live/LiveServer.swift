@@ -171,6 +171,7 @@ public final class LiveServer: SocketReader, LoopReader {
         case .handedBack: try await self.finish(now: false)
         default: try await self.finish(now: true)
         }
+        await self.upgrader.drained()
     }
 
     private func finish(now: Bool) async throws {

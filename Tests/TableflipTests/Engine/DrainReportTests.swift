@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CoreMetrics
+import MetricsTestKit
 import TableflipCore
 import TableflipSystem
 import Testing
@@ -61,6 +63,84 @@ import Testing
                 try await successor.peer.expect(.bye(.init()))
             }
         }
+    }
+
+    /// What became of the connections of a process that was replaced: two have ended by themselves, one moves, and one
+    /// stays. `end` is how its drain ends.
+    private func counts(
+        _ kernel: Kernel, drainTimeout: Duration = .seconds(600),
+        _ end: (Stage, FakeReader, FakeSuccessor, _ mayEnd: Latch<Void>) async throws -> Void
+    ) async throws -> [Int64] {
+        let system = TestMetrics()
+        let reader = FakeReader()
+        let (hasMoved, mayEnd) = (Latch<Void>(), Latch<Void>())
+        let pair = try Pair()
+        reader.script {
+            $0.counts = ConnectionCounts(open: 2, drained: 2)
+            $0.export = { successor in
+                successor.announce(1)
+                try await successor.send([LiveDescriptor(takingOwnershipOf: pair.duplicate(), listener: "web")])
+                reader.script { $0.counts.open = 1 }
+                hasMoved.set(())
+                _ = await mayEnd.wait()
+            }
+        }
+        try await Stage.serving(kernel, reader: reader, { $0.drainTimeout = drainTimeout }, metrics: system) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.takeOver()
+            _ = try await upgrade.value
+            guard case .connections = try await successor.peer.nextMessage().message else {
+                throw TimedOut(what: "a connection")
+            }
+            try await successor.peer.say(.acknowledgement(.init(.connections, received: 1)))
+            try await hasMoved.value("the connection's move")
+            try await end(stage, reader, successor, mayEnd)
+        }
+        return ["moved", "drained", "cut"].map {
+            system.counterTotal(label: "tableflip.connections", dimensions: [("how", $0)])
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `what has moved and ended is counted also where the drain time-out cuts the rest`(
+        _ kernel: Kernel
+    ) async throws {
+        let counts = try await self.counts(kernel, drainTimeout: .seconds(3)) { stage, _, _, _ in
+            let status = try await stage.exited.value("the end")
+            #expect(status == 0)
+        }
+        #expect(counts == [1, 2, 1])
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `what has moved and ended is counted where the successor dies, and nothing twice`(
+        _ kernel: Kernel
+    ) async throws {
+        let counts = try await self.counts(kernel) { stage, reader, successor, mayEnd in
+            try await successor.end(.signalled(9))
+            mayEnd.set(())
+            try await stage.context.exported.value("the end of the export")
+            reader.script { $0.counts = ConnectionCounts(open: 0, drained: 3) }
+            await stage.upgrader.drained()
+            await stage.upgrader.drained()
+        }
+        #expect(counts == [1, 3, 0])
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `what ends in a process that stops is counted when it says that it has drained`(_ kernel: Kernel) async throws
+    {
+        let system = TestMetrics()
+        let reader = FakeReader()
+        try await Stage.serving(kernel, reader: reader, metrics: system) { stage in
+            let drained = Task { await stage.upgrader.drained() }
+            reader.script { $0.counts = ConnectionCounts(drained: 4) }
+            stage.upgrader.stop()
+            await drained.value
+            #expect(stage.exited.current == nil)
+        }
+        #expect(system.counterTotal(label: "tableflip.connections", dimensions: [("how", "drained")]) == 4)
     }
 
     @Test func `a word is said when there is something new`() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import CoreMetrics
 import Dispatch
 import Synchronization
 import TableflipCore
@@ -56,10 +57,12 @@ final class Stage: Sendable {
     static func first(
         _ kernel: Kernel, pidFile: PIDFile? = nil, _ configure: (inout Upgrader.Configuration) -> Void = { _ in },
         patience: Patience = .ofTests, manager: NotifySocket? = nil,
-        atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil, _ play: (Stage) async throws -> Void
+        atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil,
+        metrics: any MetricsFactory = MetricsSystem.factory, _ play: (Stage) async throws -> Void
     ) async throws {
         await self.waitForCalm()
-        let stage = try Stage(Surroundings(kernel, pidFile, configure, patience, manager, atStep), upstream: nil)
+        let stage = try Stage(
+            Surroundings(kernel, pidFile, configure, patience, manager, atStep, metrics), upstream: nil)
         try await stage.finish(after: play)
     }
 
@@ -68,10 +71,10 @@ final class Stage: Sendable {
         _ kernel: Kernel, reader: FakeReader? = nil, pidFile: PIDFile? = nil,
         _ configure: (inout Upgrader.Configuration) -> Void = { _ in }, patience: Patience = .ofTests,
         manager: NotifySocket? = nil, atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil,
-        _ play: (Stage) async throws -> Void
+        metrics: any MetricsFactory = MetricsSystem.factory, _ play: (Stage) async throws -> Void
     ) async throws {
         try await self.first(
-            kernel, pidFile: pidFile, configure, patience: patience, manager: manager, atStep: atStep
+            kernel, pidFile: pidFile, configure, patience: patience, manager: manager, atStep: atStep, metrics: metrics
         ) { stage in
             if let reader { stage.upgrader.register(reader) }
             try await stage.upgrader.ready()
@@ -228,7 +231,8 @@ private struct Surroundings: Sendable {
     init(
         _ kernel: Kernel, _ pidFile: PIDFile?, _ configure: (inout Upgrader.Configuration) -> Void,
         _ patience: Patience = .ofTests, _ manager: NotifySocket? = nil,
-        _ atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil
+        _ atStep: (@Sendable (EngineStep, ChannelSocket?) -> Void)? = nil,
+        _ metrics: any MetricsFactory = MetricsSystem.factory
     ) throws {
         var configuration = Upgrader.Configuration(signals: .none)
         // A busy machine must not be taken for a reader or a hook that is stuck.
@@ -254,7 +258,7 @@ private struct Surroundings: Sendable {
                 exited.set($0)
                 exitNow.signal()
             },
-            pidFile: pidFile
+            pidFile: pidFile, factory: metrics
         )
         context.trial.patience = patience
         context.trial.atStep = atStep
