@@ -369,7 +369,7 @@ final class Engine {
             self.readDownstream()
             self.settle()
             if let armed = self.predecessorDeadline, armed.at <= now {
-                if armed.deadline == .drain { self.noteDrainOverran() }
+                if armed.deadline == .drain, self.isDraining { self.noteDrainOverran() }
                 self.predecessorDeadline = nil
                 self.feed(PredecessorMachine.Event.deadlinePassed)
             }
@@ -420,6 +420,14 @@ final class Engine {
         self.context.events.emit(event)
         self.tellManager(event)
         self.tellControl(event)
+    }
+
+    /// Else the deadline is that of a successor that has handed the service back, which is ended then.
+    private var isDraining: Bool {
+        switch self.predecessor.state {
+        case .draining, .stopping: true
+        default: false
+        }
     }
 
     private func noteDrainOverran() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import MetricsTestKit
 import TableflipCore
 import TableflipSystem
 import Testing
@@ -65,6 +66,29 @@ import Testing
             try await successor.end(.exited(0))
             try await stage.fence()
             try await self.expectWholeUpgrade(stage)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a successor that has handed back and does not leave is ended, and nothing is cut here`(
+        _ kernel: Kernel
+    ) async throws {
+        let system = TestMetrics()
+        let reader = FakeReader()
+        reader.script { $0.counts = ConnectionCounts(open: 3) }
+        let configure: (inout Upgrader.Configuration) -> Void = { $0.drainTimeout = .milliseconds(100) }
+        try await Stage.serving(kernel, reader: reader, configure, metrics: system) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            try await successor.enterProbation()
+            try await successor.peer.say(.abort(.init(code: "probationFailed", message: "too slow", cure: "")))
+            #expect(try await upgrade.failure.code == .successorAborted)
+            let fate = try await successor.fate()
+            #expect(fate == .signalled(ProcessID.killSignal))
+            successor.tell(fate)
+            try await stage.fence()
+            #expect(!stage.log.lines.contains { $0.contains("drain time-out") })
+            #expect(system.counters.allSatisfy { $0.label != "tableflip.connections" })
         }
     }
 
