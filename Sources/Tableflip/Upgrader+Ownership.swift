@@ -13,8 +13,9 @@ extension Upgrader {
     /// ```
     ///
     /// `becameOwner` is called in a first process before ``ready()`` returns, and in a successor when its predecessor
-    /// has given the ownership up, which is after `ready()` has returned. Where this process is the owner already, it is
-    /// called at once.
+    /// has given the ownership up, which is before or after `ready()` has returned: where there is no probation, mostly
+    /// before, and then `ready()` returns when the hook has. So it must not wait for what the program does after
+    /// `ready()`. Where this process is the owner already, it is called at once.
     /// `losingOwnership` is called when a successor has passed its probation and is to become the owner, and when this
     /// process stops, before ``exit`` has its value. It returns when the work has ended: then the successor is told.
     /// If the successor fails after that, `becameOwner` is called again. So the two are called in turn, each by a task of

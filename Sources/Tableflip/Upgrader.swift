@@ -165,7 +165,9 @@ public final class Upgrader: Sendable {
     ///
     /// A first process serves at once. In a successor the predecessor compares the sockets of the two, pauses its
     /// readers and says go; then the readers of this process are resumed, and this returns: within milliseconds, and at
-    /// most ``Configuration/pauseTimeout``, unless something fails.
+    /// most ``Configuration/pauseTimeout``, unless something fails. Ownership may come before this returns, and then the
+    /// hooks are waited for (``addOwnershipHooks(becameOwner:losingOwnership:)``): they must not wait for what comes
+    /// after it.
     /// - Throws: ``UpgradeError``: `pidFile`, `resumeFailed`, or a successor's `predecessorAborted` and the like. Then
     ///   exit; ``UpgradeError/serving`` tells who goes on. `rehearsed` is no failure: the successor was to come no further
     ///   (`tableflipctl check --start`). A second call throws `wrongMoment`.
