@@ -17,7 +17,7 @@ public struct HandedState: Sendable {
 
     /// Reads everything.
     /// - Returns: the bytes.
-    /// - Throws: ``UpgradeError`` with the code `system`.
+    /// - Throws: ``UpgradeError`` with the code `system`, or `wrongMoment` once the service has been handed on.
     public func bytes() throws(UpgradeError) -> [UInt8] {
         let duplicate = try self.descriptor.duplicate()
         let number = duplicate.borrowed
@@ -29,7 +29,7 @@ public struct HandedState: Sendable {
     /// A descriptor of the caller's own, to be closed by the caller, for mmap(2) or pread(2) on what is too much to read.
     /// On Linux it is a sealed memfd: nobody can change it.
     /// - Returns: the descriptor.
-    /// - Throws: ``UpgradeError`` with the code `system`.
+    /// - Throws: ``UpgradeError`` with the code `system`, or `wrongMoment` once the service has been handed on.
     public func duplicate() throws(UpgradeError) -> OwnedDescriptor { try self.descriptor.duplicate() }
 
     /// The layout is looked at before a byte is.

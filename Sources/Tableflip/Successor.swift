@@ -8,9 +8,10 @@ extension Upgrader {
     /// How the next generation is started.
     ///
     /// Everything is looked up anew at each upgrade. A successor starts its own successors by *its* configuration, with
-    /// what it was started with as the default. So what is given for one upgrade (``Upgrader/upgrade(startingWith:)``)
-    /// lasts as far as a process passes it on by itself: arguments, environment and directory do, for they are what the
-    /// next process starts with; ``executable`` does not, unless the arguments name the new file as well.
+    /// what it was started with as the default. So what is given for one upgrade
+    /// (``Upgrader/upgrade(startingWith:timeout:probation:)``) lasts as far as a process passes it on by itself: arguments,
+    /// environment and directory do, for they are what the next process starts with; ``executable`` does not, unless the
+    /// arguments name the new file as well.
     public struct Successor: Hashable, Sendable {
         /// The program: a path, or a name to look for in `PATH`. A relative path counts from the directory this process
         /// started in. nil: what this process was started by, `argv[0]`, as a shell would find it now.

@@ -28,7 +28,8 @@ public struct UpgradeEvent: Hashable, Sendable {
         public static let probation = Phase("probation")
         /// The successor owns the service. This process drains.
         public static let committed = Phase("committed")
-        /// The upgrade failed before the successor served; ``UpgradeEvent/error`` says why. This process serves.
+        /// The upgrade failed before the successor served, and this process serves; or, with the error `stopping`, this
+        /// process was told to stop, at any point of the upgrade. ``UpgradeEvent/error`` says why.
         public static let failed = Phase("failed")
         /// The upgrade failed when the successor served already; ``UpgradeEvent/error`` says why. This process serves
         /// again.
@@ -63,7 +64,8 @@ public struct UpgradeEvent: Hashable, Sendable {
     public var generation: Int
     /// The other process; 0 where there is none or its id is not known yet.
     public var peer: Int32
-    /// Since the upgrade was asked for; in a successor, since it began to listen to its predecessor.
+    /// In a predecessor, from ``Phase/requested`` to ``Phase/committed``, ``Phase/failed`` or ``Phase/rolledBack``: since the
+    /// upgrade was asked for. For every other phase: since the upgrader of this process was made.
     public var elapsed: Duration
     /// Why, for the phases that tell of a failure.
     public var error: UpgradeError?

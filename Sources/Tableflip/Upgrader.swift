@@ -30,9 +30,10 @@ public final class Upgrader: Sendable {
     ///   - logger: where the upgrader says what it does: `info` for what an operator wants to see, `debug` for more.
     ///   - factory: where the upgrader counts what it does; by default what `MetricsSystem` was bootstrapped with before.
     /// - Throws: ``UpgradeError`` with the code `invalidConfiguration`; `alreadyCreated` for a second upgrader in one
-    ///   process; `staleEnvironment`; or, in a successor, `predecessorLost`, `predecessorAborted`,
-    ///   `predecessorMisbehaved`, `versionMismatch`: then print it and exit, the predecessor goes on serving. It has been
-    ///   told why, and whoever asked for the upgrade is told by it.
+    ///   process; `staleEnvironment`; `directoryMissing` where the current directory is gone; `addressInUse`,
+    ///   `listenFailed` or `invalidAddress` of the control socket; `system`; or, in a successor, `predecessorLost`,
+    ///   `predecessorAborted`, `predecessorMisbehaved`, `versionMismatch`. Print it and exit. In a successor the
+    ///   predecessor goes on serving: it has been told why, and whoever asked for the upgrade is told by it.
     public convenience init(
         configuration: Configuration = .init(), logger: Logger, factory: any MetricsFactory = MetricsSystem.factory
     ) throws(UpgradeError) {

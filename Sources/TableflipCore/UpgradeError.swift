@@ -3,7 +3,8 @@
 
 /// Why something about an upgrade did not happen, what to do about it, and who is serving now.
 ///
-/// This is the only error type that the library throws. Match on ``code``; show ``description`` to people.
+/// This is the error type of everything that an upgrader throws, but for the `CancellationError` of
+/// `waitForPredecessor()`. Match on ``code``; show ``description`` to people.
 ///
 /// ```swift
 /// do {
