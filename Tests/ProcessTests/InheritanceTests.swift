@@ -81,7 +81,7 @@ struct InheritanceTests {
             let switchFile = directory.appending(path: "wanted")
             let path = directory.path + "/extra"
             try Data().write(to: switchFile)
-            let start = self.start("--listen-if", switchFile.path, "unix:\(path)", "--probation", "300")
+            let start = self.start("--listen-if", switchFile.path, "unix:\(path)", "--probation", "60000", "--check")
             try await Server.with(.reader, start) { server in
                 _ = try await self.listening("unix:\(path)", of: server.first, server)
                 try FileManager.default.removeItem(at: switchFile)

@@ -91,7 +91,8 @@ struct Misbehaviour {
     func check() async throws {
         switch self.word {
         case "fail-check": throw Unwell(description: self.parameter)
-        case "hang-check": try await Task.sleep(for: .seconds(3600))
+        // What comes after ready must come before the end of the probation.
+        case "hang-check", "kill-after-ready", "close-channel-after-ready": try await Task.sleep(for: .seconds(3600))
         default: break
         }
     }

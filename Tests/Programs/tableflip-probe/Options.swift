@@ -65,6 +65,8 @@ struct Options {
     var controlSocket: Upgrader.ControlSocket?
     /// Hold a lock beside the PID file while this process is the owner.
     var hasOwnerLock = false
+    /// For what takes microseconds unless something is wrong; nil: as ever.
+    var quick: Duration?
     /// A directory of what goes wrong at which step; see `Faults`. The deadlines are short then.
     var faults: String?
 
@@ -128,6 +130,7 @@ struct Options {
             case "--control-user":
                 if let user = rest.popFirst().flatMap({ UInt32($0) }) { self.controlSocket?.allowedUsers.insert(user) }
             case "--owner-lock": self.hasOwnerLock = true
+            case "--quick": self.quick = milliseconds(rest.popFirst())
             case "--faults": self.faults = rest.popFirst()
             default: break  // tests pass odd arguments on purpose, to see them arrive
             }

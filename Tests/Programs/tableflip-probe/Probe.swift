@@ -96,10 +96,12 @@ struct Probe {
         var logger = Logger(label: "probe") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = ProcessEnvironment.value(of: "PROBE_TRACE") == nil ? .info : .trace
         let faults = options.faults.map { Faults(directory: $0) }
+        var trial = faults?.trial ?? EngineTrial()
+        if let quick = options.quick { trial.patience.quick = quick }
         let upgrader = try Upgrader(
             configuration: options.configuration(misbehaviour), logger: logger,
             capabilities: options.isPortable ? .portable : .current, versions: options.versions,
-            parenthood: options.parenthood, trial: faults?.trial ?? EngineTrial()
+            parenthood: options.parenthood, trial: trial
         )
         faults?.upgrader.withLock { $0 = upgrader }
         let generation = upgrader.generation
