@@ -76,7 +76,7 @@ struct CtlTests {
             try await server.unharmed {
                 try server.misbehave(bad.behaviour)
                 let arguments = bad.arguments.map { $0 == "FOREIGN" ? foreign.path : $0 }
-                let (began, mark) = (ContinuousClock.now, server.mark)
+                let mark = server.mark
                 let result = try await Ctl(
                     ["upgrade"] + arguments, environment: ["TABLEFLIP_CONTROL_SOCKET": server.control.path]
                 ).result()
@@ -84,7 +84,6 @@ struct CtlTests {
                 for words in bad.words + ["The old process serves on."] {
                     #expect(result.errors.contains(words), "\(words) in \(result)")
                 }
-                #expect(ContinuousClock.now - began < .seconds(20))
                 // The command may know before the process has written it down.
                 #expect(try await server.outcome(of: server.current, from: mark).phase == "failed")
                 #expect(Self.failures(in: server.errorText) == 1, "\(server.errorText)")
@@ -239,7 +238,11 @@ struct CtlTests {
     /// The client waits for the end of the old process, which drains until it is let go.
     @Test func `A new process that dies when it owns the service is not said to serve`() async throws {
         try await Server.withProcess(
-            .reader, .init(arguments: ["--control-socket", "CONTROL", "--linger", "FIFO"].map { Array($0.utf8) })
+            .reader,
+            .init(
+                arguments: ["--control-socket", "CONTROL", "--linger", "FIFO", "--drain-timeout", "300000"].map {
+                    Array($0.utf8)
+                })
         ) { server in
             try await server.line(startingWith: "serving")
             let upgrade = try Ctl(server, "upgrade")

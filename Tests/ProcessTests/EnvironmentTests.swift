@@ -52,7 +52,8 @@ struct StaleChannel: Sendable, CustomTestStringConvertible {
                 descriptor: { orphan() }
             ),
             StaleChannel(
-                "a channel whose other end is gone", code: "predecessorLost", "", value: { "3:\($0)" },
+                "a channel whose other end is gone", code: "predecessorLost",
+                "went away before it had handed over everything", value: { "3:\($0)" },
                 descriptor: { orphan() }
             ),
         ]
@@ -71,14 +72,14 @@ struct EnvironmentTests {
             descriptors: descriptor < 0 ? [:] : [3: descriptor]
         )
         try await Server.withProcess(.reader, start) { server in
-            let began = ContinuousClock.now
             let line = try await server.line(of: server.first, startingWith: "error \(stale.code): ")
+            // And not that something took too long.
+            #expect(line.words.contains(stale.words), "\(line)")
             if stale.code == "staleEnvironment" {
                 #expect(line.words.contains("TABLEFLIP_CHANNEL \(stale.words)"), "\(line)")
                 #expect(line.words.contains("unset (env -u TABLEFLIP_CHANNEL)"), "\(line)")
             }
             #expect(try await server.ending(of: server.first) == .exited(1))
-            #expect(ContinuousClock.now - began < .seconds(5))
             try await server.everythingToEnd()
         }
     }
@@ -173,7 +174,8 @@ struct EnvironmentTests {
     @Test(arguments: [Variant.plain, .portableReader])
     func `A program that a successor starts sees nothing of the upgrade`(_ variant: Variant) async throws {
         // The old process lingers: the channel to it is open.
-        try await Server.with(variant, ["--run-child", "--linger", "FIFO", "--files", "20"]) { server in
+        let arguments = ["--run-child", "--linger", "FIFO", "--drain-timeout", "300000", "--files", "20"]
+        try await Server.with(variant, arguments) { server in
             try await server.line(of: server.first, startingWith: "child-done")
             // The probe accepts without close-on-exec, and sets it a moment later.
             server.client?.hold()

@@ -54,10 +54,15 @@ struct PredecessorDeathTests {
             try await server.line(of: old, startingWith: "event handedOver")
             let successor = try await server.successor(of: old)
             try await self.kill(old, of: server)
-            let before = ProcessFacts.processorTime(of: successor)
-            // Time has to pass: there is nothing to wait for.
-            try await Task.sleep(for: .milliseconds(500))
-            #expect(ProcessFacts.processorTime(of: successor) - before < .milliseconds(20))
+            // Time has to pass: there is nothing to wait for. What spins does so all the time; what has just begun to wait
+            // may have had something to do before.
+            var used: [Duration] = []
+            while used.count < 5, used.last.map({ $0 >= .milliseconds(20) }) ?? true {
+                let before = ProcessFacts.processorTime(of: successor)
+                try await Task.sleep(for: .milliseconds(500))
+                used.append(ProcessFacts.processorTime(of: successor) - before)
+            }
+            #expect(used.contains { $0 < .milliseconds(20) }, "\(used)")
             try server.letGo("late")
             try await self.expectAlone(successor, after: old, server)
         }

@@ -27,7 +27,7 @@ struct RefusalTests {
 
     @Test(arguments: [Variant.plain, .portableReader])
     func `While the process before still drains, an upgrade is refused by both`(_ variant: Variant) async throws {
-        try await Server.with(variant, ["--linger", "FIFO"]) { server in
+        try await Server.with(variant, ["--linger", "FIFO", "--drain-timeout", "300000"]) { server in
             let old = server.current
             let outcome = try await server.upgrade()
             let new = outcome.peer
@@ -55,7 +55,9 @@ struct RefusalTests {
     func `On request an upgrade waits until the process before has left, and only one does`(
         _ variant: Variant
     ) async throws {
-        try await Server.controlled(variant, ["--linger", "FIFO", "--overlap-waits"]) { server in
+        try await Server.controlled(
+            variant, ["--linger", "FIFO", "--overlap-waits", "--drain-timeout", "300000"]
+        ) { server in
             let old = server.current
             let outcome = try await server.upgrade()
             let new = outcome.peer
@@ -91,7 +93,8 @@ struct RefusalTests {
     func `A check while the process before drains says what an upgrade would do, and a rehearsal does it`(
         _ waits: Bool
     ) async throws {
-        try await Server.controlled(.reader, ["--linger", "FIFO"] + (waits ? ["--overlap-waits"] : [])) { server in
+        let arguments = ["--linger", "FIFO", "--drain-timeout", "300000"] + (waits ? ["--overlap-waits"] : [])
+        try await Server.controlled(.reader, arguments) { server in
             let old = server.current
             let outcome = try await server.upgrade()
             let new = outcome.peer
@@ -120,7 +123,7 @@ struct RefusalTests {
 
     @Test(arguments: [Variant.plain, .portableReader])
     func `A stop answers an upgrade that waits`(_ variant: Variant) async throws {
-        try await Server.with(variant, ["--linger", "FIFO", "--overlap-waits"]) { server in
+        try await Server.with(variant, ["--linger", "FIFO", "--overlap-waits", "--drain-timeout", "300000"]) { server in
             let outcome = try await server.upgrade()
             let new = outcome.peer
             try #require(outcome.phase == "committed")

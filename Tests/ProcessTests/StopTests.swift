@@ -159,22 +159,21 @@ struct StopTests {
 
     @Test(arguments: [Variant.plain, .portableReader])
     func `A second SIGTERM means now`(_ variant: Variant) async throws {
-        try await Server.with(variant, ["--linger", "FIFO"]) { server in
+        try await Server.with(variant, ["--linger", "FIFO", "--drain-timeout", "300000"]) { server in
             self.stop(server, server.current)
             try await server.line(of: server.current, startingWith: "leaving stopped")
             let refusal = try await server.upgrade()
             #expect(refusal.phase == "refused" && refusal.code == "stopping")
-            let began = ContinuousClock.now
+            // Nobody waits here for the end of the drain.
             server.signal(server.current, SIGTERM)
             #expect(try await server.ending(of: server.current) == .exited(0))
-            #expect(ContinuousClock.now - began < .seconds(10))
             try await self.expectNothingLeft(of: server)
         }
     }
 
     @Test
     func `A second SIGTERM to a process that was replaced means now`() async throws {
-        try await Server.with(.reader, ["--linger", "FIFO"]) { server in
+        try await Server.with(.reader, ["--linger", "FIFO", "--drain-timeout", "300000"]) { server in
             let old = server.current
             let outcome = try await server.upgrade()
             try #require(outcome.phase == "committed")
@@ -200,7 +199,7 @@ struct StopTests {
                 }
                 #expect(try await server.ending(of: leaving) == .exited(0))
                 let time = ContinuousClock.now - began
-                #expect(time >= .milliseconds(490) && time < .seconds(10))
+                #expect(time >= .milliseconds(490))
                 // The event of it comes too late for an application that is ended; the log has it.
                 #expect(server.errorText.contains("the drain time-out has passed"))
                 #expect(server.log.history.first(leaving) { $0 == "done" } == nil)
