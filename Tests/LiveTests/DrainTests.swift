@@ -10,7 +10,7 @@ extension LiveTests {
     struct DrainTests {
         @Test
         func `A drain that does not end is ended at its deadline, and what it cut is counted`() async throws {
-            try await Demo.with(["--drain-timeout", "1s"]) { demo in
+            try await Demo.with(["--drain-timeout", "10s"]) { demo in
                 let (busy, idle) = (try demo.connect(5), try demo.connect(7))
                 for connection in idle { try connection.ask(demo.process) }
                 for connection in busy { try connection.send(Request.get("/delay/5m")) }

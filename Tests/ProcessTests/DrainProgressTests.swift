@@ -49,7 +49,7 @@ struct DrainProgressTests {
     }
 
     @Test func `What the drain time-out cuts is told`() async throws {
-        try await Demo.with(["--drain-timeout", "1s"]) { demo in
+        try await Demo.with(["--drain-timeout", "10s"]) { demo in
             let kept = try await demo.kept(3)
             let busy = try await [demo.busy(), demo.busy()]
             let result = try await Ctl(
