@@ -19,9 +19,16 @@ struct PrivilegeTests {
 
     private static let mayTry = getuid() == 0 && Server.has("setpriv")
 
-    /// Ports that nobody listens on, below 1024.
-    private static func lowPorts(_ count: Int) -> [UInt16] {
-        Array((600..<1024).shuffled().lazy.filter { (try? Connection($0)) == nil }.prefix(count))
+    /// An address of the loopback device that no other test, and no other run of it, listens on (every one of 127.0.0.0/8
+    /// is): between the look at a port and its use nobody takes it.
+    private static func host(_ test: Int) -> String {
+        let process = getpid()
+        return "127.\(2 + 2 * (process >> 16 & 0x3f) + CInt(test)).\(process >> 8 & 0xff).\(process & 0xff)"
+    }
+
+    /// Ports below 1024 that nobody listens on, not even at every address.
+    private static func lowPorts(_ count: Int, of host: String) -> [UInt16] {
+        Array((600..<1024).shuffled().lazy.filter { (try? Connection($0, host: host)) == nil }.prefix(count))
     }
 
     private func with(_ arguments: [String], _ body: (Server) async throws -> Void) async throws {
@@ -62,13 +69,14 @@ struct PrivilegeTests {
 
     @Test(.enabled(if: Self.mayTry, "it takes root, and setpriv; apt-get install util-linux"))
     func `Without any privilege a service upgrades, and keeps a port that takes one`() async throws {
-        let port = try #require(Self.lowPorts(1).first)
-        try await self.with(["--listen", "tcp://127.0.0.1:\(port)"]) { server in
+        let host = Self.host(0)
+        let port = try #require(Self.lowPorts(1, of: host).first)
+        try await self.with(["--listen", "tcp://\(host):\(port)"]) { server in
             self.expectNoPrivilege(of: server.first, hasDropped: true)
             for _ in 0..<3 {
                 try await server.replace()
                 self.expectNoPrivilege(of: server.current)
-                let connection = try Connection(port)
+                let connection = try Connection(port, host: host)
                 try connection.ask()
                 #expect(try await connection.answer() == server.current)
             }
@@ -80,13 +88,14 @@ struct PrivilegeTests {
         .enabled(if: Self.firstFreePort >= 1024, "here every port is free to all (net.ipv4.ip_unprivileged_port_start)")
     )
     func `A new version that wants another such port says that it may not, and the old one serves on`() async throws {
-        let ports = Self.lowPorts(2)
+        let host = Self.host(1)
+        let ports = Self.lowPorts(2, of: host)
         try #require(ports.count == 2)
         try await TemporaryDirectory.with { directory in
             let switchFile = directory.appending(path: "wanted")
-            let wanted = "tcp://127.0.0.1:\(ports[1])"
+            let wanted = "tcp://\(host):\(ports[1])"
             try await self.with(
-                ["--listen", "tcp://127.0.0.1:\(ports[0])", "--listen-if", switchFile.path, wanted]
+                ["--listen", "tcp://\(host):\(ports[0])", "--listen-if", switchFile.path, wanted]
             ) { server in
                 try await server.unharmed {
                     try Data().write(to: switchFile)

@@ -9,11 +9,11 @@ final class Connection: Sendable {
     private let socket: CInt
 
     /// Connects. Whoever listens need not have accepted it.
-    init(_ port: UInt16) throws {
+    init(_ port: UInt16, host: String = "127.0.0.1") throws {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        address.sin_addr.s_addr = inet_addr(host)
         let socket = Command.alone {
             let socket = Foundation.socket(AF_INET, SocketType.stream, 0)
             _ = fcntl(socket, F_SETFD, FD_CLOEXEC)
