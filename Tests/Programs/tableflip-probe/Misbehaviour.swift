@@ -76,9 +76,7 @@ struct Misbehaviour {
             self.send()
             self.hang()
         case "late-close-channel":
-            close(ProcessEnvironment.channelNumber)
-            // poll(2) keeps the socket until it returns: the library has to be woken.
-            kill(getpid(), SIGHUP)
+            self.closeChannel()
             self.hang()
         default: break
         }
@@ -103,9 +101,16 @@ struct Misbehaviour {
     func afterReady() {
         switch self.word {
         case "kill-after-ready": self.die()
-        case "close-channel-after-ready": close(ProcessEnvironment.channelNumber)
+        case "close-channel-after-ready": self.closeChannel()
         default: break
         }
+    }
+
+    /// poll(2) keeps the socket until it returns: the library has to be woken. What the predecessor says does not do it where
+    /// something else has been opened under this number meanwhile.
+    private func closeChannel() {
+        close(ProcessEnvironment.channelNumber)
+        kill(getpid(), SIGHUP)
     }
 
     /// The parameter's bytes, past the library.
