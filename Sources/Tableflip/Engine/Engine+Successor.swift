@@ -430,6 +430,8 @@ extension Engine {
 
     func adopted(batch number: Int, left: Int) {
         self.takeover.closed += left
+        // These were still being adopted when it left.
+        if self.context.predecessorLeft.current != nil { self.noteClosedConnections() }
         guard self.takeover.arrivals.adopted(batch: number) else { return }
         self.takeover.channel?.send(
             .acknowledgement(.init(.connections, received: UInt32(self.takeover.arrivals.adopted))))
@@ -443,6 +445,7 @@ extension Engine {
             "connections were handed over that no reader takes: closed",
             metadata: ["connections": "\(self.takeover.closed)"]
         )
+        self.takeover.closed = 0
     }
 
     /// The predecessor has said how many could move, and is gone without saying that the last one has.
