@@ -285,16 +285,14 @@ extension Engine {
             }
             if let number = attempt.lifeNumber { poll.add(.successorLife, number, Poll<Source>.readable) }
             let left = Moment.now.duration(to: deadline)
-            guard left > .zero else {
-                return self.feed(self.lives(attempt))
-            }
+            guard left > .zero else { return self.feed(self.endOfChannel(attempt)) }
             for source in poll.wait(left) { self.noteEnd(source, attempt) }
         }
         self.tellDeath(attempt)
     }
 
     /// What it means that the channel has ended and something of the successor goes on.
-    private func lives(_ attempt: Attempt) -> PredecessorMachine.Event {
+    private func endOfChannel(_ attempt: Attempt) -> PredecessorMachine.Event {
         // Where it was told to go, a shell around it may take its time.
         if case .unwinding = self.predecessor.state { return .channelEnded }
         return attempt.isWrapped && attempt.servesNothing
