@@ -81,7 +81,7 @@ extension EngineStep {
         // The successor is leaving, or has left.
         case .predecessor(.reportFailure), .predecessor(.closeChannel): true
         // The predecessor is leaving, or has left.
-        case .successor(.becomeOwner), .successor(.closeChannel), .successor(.noteDeparture): true
+        case .successor(.settle), .successor(.becomeOwner), .successor(.closeChannel), .successor(.noteDeparture): true
         default: false
         }
     }
