@@ -134,11 +134,11 @@ extension Mutation {
         ),
         (
             "does not tell its other machine that it is in charge",
-            ".sendCommitted, .reportServing, .becomeOwner)", ".sendCommitted, .reportServing)"
+            ".settle, .reportServing, .becomeOwner)", ".settle, .reportServing)"
         ),
         (
             "does not tell the application that it serves",
-            ".sendCommitted, .reportServing, .becomeOwner)", ".sendCommitted, .becomeOwner)"
+            ".settle, .reportServing, .becomeOwner)", ".settle, .becomeOwner)"
         ),
         (
             "does not tell its other machine that the predecessor was gone before",
