@@ -338,6 +338,8 @@ import Testing
             try await predecessor.peer.say(.commit)
             try await predecessor.peer.expectAbort(.ownershipFailed)
             #expect(self.journal.all == ["A begins", "A has begun", "B begins", "A ends", "A has ended"])
+            // That is said before anything that a disk may hold up.
+            try await stage.fence()
             #expect(!stage.upgrader.isOwner && directory.names.isEmpty)
             try await predecessor.peer.say(.bye(.init()))
             guard case .handedBack(let failure) = try await stage.context.exit.value() else {

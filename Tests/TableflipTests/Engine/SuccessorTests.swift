@@ -247,6 +247,8 @@ import Darwin
             #expect(directory.names == ["kept.sock", "old.sock"])
             try await predecessor.peer.say(.commit)
             try await predecessor.peer.expect(.committed)
+            // That is said before anything that a disk may hold up.
+            try await stage.fence()
             #expect(directory.names == ["kept.sock"])
         }
         #expect(directory.names.isEmpty)
