@@ -5,7 +5,7 @@ import Foundation
 
 /// What the kernel knows of a process, from the files of proc(5). Darwin has none: there the facts are empty, and what
 /// compares them compares nothing.
-struct ProcessFacts: Hashable, Sendable {
+struct ProcessFacts: Equatable, Sendable {
     /// What each open descriptor is. Without the event queue of libdispatch, which it opens when it first needs it.
     var descriptors: [Int: String]
     private static let eventQueue = ["anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]"]
@@ -22,6 +22,11 @@ struct ProcessFacts: Hashable, Sendable {
         }
         self.children = Self.names(in: "/proc/\(process)/task")
             .flatMap { Self.text("/proc/\(process)/task/\($0)/children").split(separator: " ").compactMap { CInt($0) } }
+    }
+
+    /// By which number something goes says nothing: what another thread has open for a moment takes one.
+    static func == (one: Self, other: Self) -> Bool {
+        one.children == other.children && one.descriptors.values.sorted() == other.descriptors.values.sorted()
     }
 
     /// The same for two generations: kinds of descriptors, how many of each.

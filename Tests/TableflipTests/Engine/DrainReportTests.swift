@@ -60,7 +60,10 @@ import Testing
             try await self.drain(kernel, hello) { _, successor, mayEnd in
                 // There would be a last word at the latest now.
                 mayEnd.set(())
-                try await successor.peer.expect(.bye(.init()))
+                // It may have been asked for a sign of life before it was heard to be the owner.
+                var said = try await successor.peer.nextMessage().message
+                while said == .ping { said = try await successor.peer.nextMessage().message }
+                #expect(said == .bye(.init()))
             }
         }
     }
