@@ -6,6 +6,7 @@ import Logging
 import NIOCore
 import NIOPosix
 import Tableflip
+import TableflipSystem
 
 /// First in the pipeline of a live connection: the only place where unread bytes wait, and the place at which the
 /// connection leaves the process.
@@ -331,11 +332,14 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     private func endIfAtRest() {
         guard self.canEnd, !self.awaitsFlush, let context else { return }
+        // What has been asked already is answered; when it has been read this comes round again.
+        guard !self.hasUnread(context) else { return context.read() }
         self.awaitsFlush = true
         self.whenFlushed(context) {
             self.awaitsFlush = false
             // Something may have come meanwhile.
             guard self.canEnd else { return }
+            guard !self.hasUnread(context) else { return context.read() }
             self.farewell = .atRest
             // From the end of the pipeline, so that TLS says goodbye.
             self.channel.close(promise: nil)
@@ -415,6 +419,16 @@ final class ConnectionHead: ChannelDuplexHandler {
     private var hasUnsent: Bool {
         // Every channel of NIO's own has the option; without it nothing is known to be unsent.
         ((try? self.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0) > 0
+    }
+
+    /// The kernel holds bytes that nobody has read. Closed now, the connection would be reset, and they would be lost.
+    private func hasUnread(_ context: ChannelHandlerContext) -> Bool {
+        let transport = context.pipeline.syncOperations
+        // Where there is no socket (a channel for tests), nothing waits in it. The peer's end is no byte.
+        return
+            (try? transport.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
+                DescriptorFacts.hasUnread($0)
+            }) ?? false
     }
 
     private func moveAfterFlush(_ context: ChannelHandlerContext) {

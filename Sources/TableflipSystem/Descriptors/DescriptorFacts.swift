@@ -56,6 +56,15 @@ package struct DescriptorFacts: Hashable, Sendable {
         }
     }
 
+    /// Whether bytes have arrived at a connection that nobody has read: recv(2), MSG_PEEK. The peer's end is none.
+    package static func hasUnread(_ connection: CInt) -> Bool {
+        while true {
+            var byte: UInt8 = 0
+            let count = recv(connection, &byte, 1, CInt(MSG_PEEK) | CInt(MSG_DONTWAIT))
+            if count >= 0 || errno != EINTR { return count > 0 }
+        }
+    }
+
     /// nil: the number is not open. Not every system tells two sockets apart by it: Darwin's TCP sockets all have 0.
     package static func inode(of descriptor: CInt) -> UInt64? {
         var status = stat()

@@ -80,6 +80,22 @@ import Darwin
     }
     #endif
 
+    @Test func `what waits to be read is seen, and stays`() throws {
+        let pair = try ChannelSocket.pair()
+        let ours = OwnedDescriptor(takingOwnershipOf: pair.ours)
+        let theirs = OwnedDescriptor(takingOwnershipOf: pair.theirs)
+        #expect(!DescriptorFacts.hasUnread(ours.borrowed))
+        #expect(write(theirs.borrowed, "a", 1) == 1)
+        for _ in 0..<2 { #expect(DescriptorFacts.hasUnread(ours.borrowed)) }
+        var byte: UInt8 = 0
+        #expect(read(ours.borrowed, &byte, 1) == 1 && byte == UInt8(ascii: "a"))
+        #expect(!DescriptorFacts.hasUnread(ours.borrowed))
+        theirs.close()
+        // The end is not something to read.
+        #expect(!DescriptorFacts.hasUnread(ours.borrowed))
+        #expect(!DescriptorFacts.hasUnread(-1))
+    }
+
     @Test func `one question tells the same of a kind as all facts`() throws {
         let pair = try ChannelSocket.pair()
         let path = try self.directory.write("hello", to: "file")
