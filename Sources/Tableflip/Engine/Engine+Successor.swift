@@ -316,6 +316,23 @@ extension Engine {
         self.answerReady(self.successor.isStopping || mayHaveAccepted ? .success(()) : .failure(failure))
     }
 
+    /// This process ends at once, and the predecessor points people to what it said.
+    func noteEnd(in phase: SuccessorMachine.Phase) {
+        switch phase {
+        case .taking:
+            self.logger.error(
+                "this process ends at once: it has not become the owner in time, and some of that may still be on its way",
+                metadata: ["hookTimeout": "\(self.timings.hook)"]
+            )
+        case .pausing(let failure):
+            self.logger.error(
+                "this process ends at once: its readers have not paused in time, so it cannot give the service back",
+                metadata: ["pauseTimeout": "\(self.timings.pause)", "reason": "\(failure)"]
+            )
+        default: break
+        }
+    }
+
     private func answerReady(_ result: Result<Void, UpgradeError>) {
         guard let reply = self.takeover.readyReply.take() else { return }
         reply(result)

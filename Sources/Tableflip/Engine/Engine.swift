@@ -191,6 +191,7 @@ final class Engine {
         if before != self.successor.phase {
             self.logger.trace("phase", metadata: ["from": "\(before)", "to": "\(self.successor.phase)"])
         }
+        if actions.last == .exitNow { self.noteEnd(in: before) }
         for action in actions {
             self.context.trial.atStep?(.successor(action.name), self.takeover.channel)
             self.perform(action)
