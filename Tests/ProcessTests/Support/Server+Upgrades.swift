@@ -16,10 +16,13 @@ extension Server {
 
     func requestUpgrade(of process: CInt) { self.signal(process, SIGHUP) }
 
-    /// The end of the upgrade that was asked for at the mark.
-    func outcome(of process: CInt, from mark: Int) async throws -> Outcome {
+    /// The end of the upgrade that was asked for at the mark. `begun`: one that had begun by then does not count, nor one
+    /// that is refused. Whoever heard of the last one from the control socket may have been told before it was written down.
+    func outcome(of process: CInt, from mark: Int, begun: Bool = false) async throws -> Outcome {
         try await self.log.wait(for: "the outcome of an upgrade") { history in
-            history.lines.dropFirst(mark).lazy.filter { $0.process == process }.compactMap { Outcome($0.words) }.first
+            history.lines.dropFirst(mark).lazy.filter { $0.process == process }
+                .drop { begun && !$0.words.hasPrefix("event requested ") }
+                .compactMap { Outcome($0.words) }.first
         }
     }
 
@@ -32,8 +35,9 @@ extension Server {
 
     /// An upgrade that must succeed, up to the end of the old process.
     func replace() async throws {
-        let old = self.current
-        let outcome = try await self.upgrade()
+        let (old, mark) = (self.current, self.mark)
+        self.requestUpgrade(of: old)
+        let outcome = try await self.outcome(of: old, from: mark, begun: true)
         try #require(outcome.phase == "committed", "\(outcome)")
         try await self.follow(to: outcome.peer, from: old)
     }

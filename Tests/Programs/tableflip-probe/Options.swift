@@ -150,8 +150,8 @@ struct Options {
         if misbehaviour?.word == "misconfigure" { configuration.drainTimeout = .zero }
         if misbehaviour?.word == "control" { configuration.controlSocket?.path = misbehaviour?.parameter ?? "" }
         if self.hasCheck { configuration.probation.check = { try await misbehaviour?.check() } }
-        // A lock takes no time, but a busy machine may.
-        if self.hasOwnerLock { configuration.hookTimeout = self.faults == nil ? .seconds(30) : Faults.patience.hooks }
+        // A lock and a PID file take no time, but a busy machine may.
+        configuration.hookTimeout = self.faults == nil ? .seconds(30) : Faults.patience.hooks
         return configuration
     }
 }

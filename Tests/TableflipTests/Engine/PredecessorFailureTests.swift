@@ -185,8 +185,8 @@ import Darwin
     ) async {
         await #expect(processExitsWith: .success) { [kernel] in
             // libdispatch opens what it waits for time with when it is first asked to, and ends a program that has no
-            // descriptor left for that.
-            try await Task.sleep(for: .nanoseconds(1))
+            // descriptor left for that. The second of the two it opens for times that are not over at once.
+            try await Task.sleep(for: .milliseconds(100))
             let before = try OpenFileLimit.current
             let limit: @Sendable (EngineStep, ChannelSocket?) -> Void = { step, _ in
                 if step == .predecessor(.offerInventory) {
