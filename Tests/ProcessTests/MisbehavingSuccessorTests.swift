@@ -139,8 +139,7 @@ struct MisbehavingSuccessorTests {
             try await server.unharmed {
                 try server.misbehave("kill 9")
                 let outcome = try await server.upgrade()
-                // A shell in between says 137 for it.
-                #expect(outcome.code == (variant.isWrapped ? "successorExited" : "successorKilled"))
+                #expect(variant.codesOfAKill.contains(outcome.code), "\(outcome)")
             }
         }
     }

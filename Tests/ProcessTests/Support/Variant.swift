@@ -23,6 +23,13 @@ struct Variant: Hashable, Sendable, CustomTestStringConvertible {
 
     var testDescription: String { self.name }
 
+    /// What may be said of a successor that SIGKILL has ended. A shell in between says 137 for it. Of another process's child
+    /// a kernel tells how it ended if it is new enough and the parent has reaped it soon (`PIDFD_INFO_EXIT`, Linux 6.15).
+    var codesOfAKill: [String] {
+        if self.isWrapped { return ["successorExited"] }
+        return self.arguments.contains("--parenthood") ? ["successorKilled", "successorExited"] : ["successorKilled"]
+    }
+
     static let plain = Variant(name: "no reader")
     static let reader = Variant(name: "reader", arguments: ["--reader"])
     static let portable = Variant(name: "portable", arguments: ["--portable"])
