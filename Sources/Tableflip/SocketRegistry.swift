@@ -348,20 +348,28 @@ final class SocketRegistry: Sendable {
         for descriptor in all { descriptor.close() }
     }
 
+    /// Options of an inherited socket that concern its file.
+    struct WantedFile: Sendable {
+        let name: String
+        let path: String
+        let options: ListenOptions
+    }
+
     /// Applies the options that inherited sockets were asked for with: for the owner, once.
-    /// - Returns: in words, what could not be changed.
-    func adjust() -> [(name: String, problem: String)] {
-        self.carried.flatMap { socket in
-            guard let wanted = socket.takeWanted() else { return [(name: String, problem: String)]() }
-            let problems = socket.withDescriptor { number in
-                number.map {
-                    BoundSocket.adjust(
-                        $0, path: socket.unixPath?.path, isListening: socket.kind == .listener, to: wanted
-                    )
-                } ?? []
+    /// - Returns: in words, what could not be changed; and the files that are still to be changed.
+    func adjust() -> (problems: [(name: String, problem: String)], files: [WantedFile]) {
+        var problems: [(name: String, problem: String)] = []
+        var files: [WantedFile] = []
+        for socket in self.carried {
+            guard let wanted = socket.takeWanted() else { continue }
+            problems += socket.withDescriptor { number in
+                number.map { BoundSocket.adjust($0, isListening: socket.kind == .listener, to: wanted) } ?? []
+            }.map { (socket.name, $0) }
+            if let path = socket.unixPath?.path, wanted.unixMode != nil || wanted.unixOwner != nil {
+                files.append(WantedFile(name: socket.name, path: path, options: wanted))
             }
-            return problems.map { (socket.name, $0) }
         }
+        return (problems, files)
     }
 
     /// Removes the paths of Unix listeners: for the last owner.

@@ -119,10 +119,10 @@ struct PIDFileTests {
 
     @Test(Self.frozenDisk)
     func `A disk that does not answer while the PID file changes hands ends no successor`() async throws {
-        try await self.whileFrozen(["--pid-file", "RUN/pid", "--probation", "2000"]) { server, disk, run in
+        try await self.whileFrozen(["--pid-file", "RUN/pid", "--probation", "2000"], seconds: 7) { server, disk, run in
             let outcome = try await server.outcome(of: server.current, from: 0)
             #expect(outcome.phase == "committed", "\(outcome)")
-            #expect(try await disk.result().output == "frozen\nthawed\n")
+            #expect(try await disk.shell.result().output == "frozen\nthawed\n")
             server.current = outcome.peer
             try await server.line(of: outcome.peer, startingWith: "event owner")
             let named = "/proc/\(outcome.peer)/root\(run)/pid"
@@ -140,25 +140,47 @@ struct PIDFileTests {
             #expect(outcome.phase == "rolledBack" && outcome.code == "rolledBack", "\(outcome)")
             // It has given the service back in its own words, and was not killed for its silence.
             try await server.line(of: outcome.peer, startingWith: "event handedBack")
-            #expect(try await disk.result().output == "frozen\nthawed\n")
+            try await disk.thaw()
         }
     }
 
     @Test(Self.frozenDisk)
     func `A disk that does not answer while sockets are brought to their options ends no successor`() async throws {
-        try await self.whileFrozen(["--control-socket", "RUN/control", "--probation", "2000"]) { server, disk, _ in
+        // The next release wants another mode.
+        let arguments = ["--control-socket", "RUN/control", "--control-mode-next", "602", "--probation", "2000"]
+        try await self.whileFrozen(arguments) { server, disk, run in
             let outcome = try await server.outcome(of: server.current, from: 0)
             #expect(outcome.phase == "committed", "\(outcome)")
-            #expect(try await disk.result().output == "frozen\nthawed\n")
-            server.current = outcome.peer
+            // And it goes on as the owner: connections are handed over to it now.
             try await server.line(of: outcome.peer, startingWith: "event owner")
+            try await disk.thaw()
+            server.current = outcome.peer
+            let mode = { @Sendable in
+                try? FileManager.default.attributesOfItem(atPath: "/proc/\(outcome.peer)/root\(run)/control")
+            }
+            #expect(await server.eventually { mode()?[.posixPermissions] as? Int == 0o602 })
+        }
+    }
+
+    /// A disk that a shell keeps frozen, and thaws whatever becomes of the test.
+    private struct FrozenDisk {
+        let shell: Ctl
+        /// A byte here ends it.
+        let fifo: String
+
+        func thaw() async throws {
+            // Not to wait for the shell to open its end.
+            let descriptor = open(self.fifo, O_RDWR | O_CLOEXEC)
+            defer { close(descriptor) }
+            #expect(write(descriptor, "x", 1) == 1)
+            #expect(try await self.shell.result().output == "frozen\nthawed\n")
         }
     }
 
     /// In the probation of the first upgrade, with a disk that is frozen for longer than a predecessor waits for a sign of
-    /// life, and that a shell thaws whatever becomes of the test. RUN is a directory on it.
+    /// life. RUN is a directory on it.
     private func whileFrozen(
-        _ arguments: [String], _ body: (Server, Ctl, String) async throws -> Void
+        _ arguments: [String], seconds: Int = 60, _ body: (Server, FrozenDisk, String) async throws -> Void
     ) async throws {
         try await TemporaryDirectory.with("run") { directory in
             let run = directory.appending(path: "run")
@@ -173,11 +195,13 @@ struct PIDFileTests {
                 // By a descriptor: the process that the path goes by may have ended.
                 let script = """
                     exec 9<"$0"; disk=/proc/self/fd/9
-                    fsfreeze -f $disk && echo frozen && sleep 7; fsfreeze -u $disk && echo thawed
+                    fsfreeze -f $disk && echo frozen && timeout "$2" head -c 1 "$1" > /dev/null; fsfreeze -u $disk && echo thawed
                     """
-                let disk = try Ctl(["-c", script, inside], program: "/bin/sh")
-                try await disk.output(containing: "frozen")
-                try await body(server, disk, run.path)
+                let fifo = directory.appending(path: "thaw").path
+                guard mkfifo(fifo, 0o600) == 0 else { throw POSIXError(.EIO) }
+                let shell = try Ctl(["-c", script, inside, fifo, "\(seconds)"], program: "/bin/sh")
+                try await shell.output(containing: "frozen")
+                try await body(server, FrozenDisk(shell: shell, fifo: fifo), run.path)
             }
         }
     }

@@ -164,14 +164,19 @@ extension Engine {
     }
 
     func collectLeftovers() {
+        let before = self.leftovers.count
         self.leftovers.removeAll { $0.collect() != nil }
+        if self.leftovers.count < before { self.pidFileIsInDoubt = true }
         self.makeSureOfPIDFile()
     }
 
-    /// A successor that counted as dead may have had its name on the way to a disk that did not answer.
-    private func makeSureOfPIDFile() {
-        guard self.predecessor.state == .serving, self.context.facts.current.isOwner, let pidFile = self.context.pidFile
+    /// A successor that counted as dead may have had its name on the way to a disk that did not answer. While another
+    /// upgrade runs it is not the time to look.
+    func makeSureOfPIDFile() {
+        guard self.pidFileIsInDoubt, self.predecessor.state == .serving, self.context.facts.current.isOwner,
+            let pidFile = self.context.pidFile
         else { return }
+        self.pidFileIsInDoubt = false
         SideThread.runBriefly { [logger = self.logger] in
             do throws(UpgradeError) { try pidFile.restore() } catch { logger.error("\(error)") }
         }
@@ -456,6 +461,7 @@ extension Engine {
     func successorMayHaveDied(_ source: Source) {
         guard let attempt, !attempt.isDead else { return }
         self.noteEnd(source, attempt)
+        if attempt.wentLive { self.pidFileIsInDoubt = true }
         guard self.predecessor.state != .serving else { return self.makeSureOfPIDFile() }
         let goesOn = attempt.isWrapped && attempt.servesNothing && !attempt.isDead
         guard goesOn || self.countsAsDead(attempt) else { return }
@@ -756,7 +762,7 @@ extension UpgradeError {
     fileprivate static func endedInsideAnother(_ process: CInt) -> Self {
         UpgradeError(
             .successorExited,
-            "the successor (PID \(process)) ended, and the program that had started it, which goes on, was killed",
+            "the successor (PID \(process)) ended inside the program that had started it, which was told to end too",
             cure: "Look at the successor's own output. A script starts it by `exec` unless it has work to do behind it."
         )
     }

@@ -32,14 +32,7 @@ extension Engine {
             channel.send(.committed)
         case .settle:
             self.context.sockets.answersToNobody()
-            for (name, problem) in self.context.sockets.adjust() {
-                self.logger.warning(
-                    "an option of an inherited socket was not applied",
-                    metadata: ["socket": "\(name)", "problem": "\(problem)"]
-                )
-            }
-            for path in self.takeover.unclaimedPaths { path.remove() }
-            self.takeover.unclaimedPaths = []
+            self.adjustSockets()
         case .becomeOwner:
             self.makeSureOfOwnership()
             self.emit(.owner)
@@ -63,6 +56,28 @@ extension Engine {
             self.exitNow()
         }
         if self.successor.phase == .finished { self.isOver = true }
+    }
+
+    /// What the predecessor must not see while it may take the service back. Connections that it hands over wait in the
+    /// channel meanwhile, so no disk may hold it up.
+    private func adjustSockets() {
+        let note: @Sendable (String, String) -> Void = { [logger = self.logger] name, problem in
+            logger.warning(
+                "an option of an inherited socket was not applied",
+                metadata: ["socket": "\(name)", "problem": "\(problem)"]
+            )
+        }
+        let (problems, files) = self.context.sockets.adjust()
+        for (name, problem) in problems { note(name, problem) }
+        let unclaimed = self.takeover.unclaimedPaths
+        self.takeover.unclaimedPaths = []
+        guard !files.isEmpty || !unclaimed.isEmpty else { return }
+        SideThread.runBriefly {
+            for file in files {
+                for problem in BoundSocket.adjust(path: file.path, to: file.options) { note(file.name, problem) }
+            }
+            for path in unclaimed { path.remove() }
+        }
     }
 
     // MARK: What the application says
@@ -94,6 +109,7 @@ extension Engine {
 
     func successorReadersFinished(_ failure: UpgradeError?) {
         if case .pausing = self.successor.phase {
+            if let failure { self.logger.error("\(failure.message)") }
             self.feed(failure == nil ? SuccessorMachine.Event.readersPaused : .readersFailedToPause)
         } else if var failure {
             self.takeover.hasResumed = false
@@ -306,7 +322,6 @@ extension Engine {
     private func reportFailure(_ failure: UpgradeError) {
         let failure = failure.whileServing(self.whoServesInstead)
         self.exitStatus = 1
-        self.context.pidFile?.discard()
         if self.successor.phase == .finished { self.takeover.failure = failure }
         // It was told to stop, or did what was wanted of it.
         let isExpected = self.successor.isStopping || failure.code == .rehearsed
@@ -321,12 +336,12 @@ extension Engine {
         switch phase {
         case .taking:
             self.logger.error(
-                "this process ends at once: it has not become the owner in time, and some of that may still be on its way",
+                "this process ends at once: it did not become the owner, and some of that may still be on its way",
                 metadata: ["hookTimeout": "\(self.timings.hook)"]
             )
         case .pausing(let failure):
             self.logger.error(
-                "this process ends at once: its readers have not paused in time, so it cannot give the service back",
+                "this process ends at once: its readers have not paused, so it cannot give the service back",
                 metadata: ["pauseTimeout": "\(self.timings.pause)", "reason": "\(failure)"]
             )
         default: break

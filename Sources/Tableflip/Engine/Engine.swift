@@ -77,6 +77,8 @@ final class Engine {
     /// It begins when the process before this one has left.
     var waitingUpgrade: WaitingUpgrade?
     var leftovers: [SpawnedProcess] = []
+    /// A successor that counted as dead has ended, and may have put its name into the PID file before.
+    var pidFileIsInDoubt = false
     var vetting: Vetting?
     var vettingNumber = 0
 
@@ -175,6 +177,7 @@ final class Engine {
         // Afterwards: between pause and go nobody accepts, and telling may take its time.
         self.noteProgress(from: before, to: now)
         if event == .predecessorLeft { self.beginWaitingUpgrade() }
+        if now == .serving, now != before { self.makeSureOfPIDFile() }
     }
 
     func tell(_ event: SuccessorMachine.Event) {
@@ -370,7 +373,7 @@ final class Engine {
             self.readDownstream()
             self.settle()
             if let armed = self.predecessorDeadline, armed.at <= now {
-                if armed.deadline == .drain, self.isDraining { self.noteDrainOverran() }
+                if armed.deadline == .drain { self.noteDrainOverran() }
                 self.predecessorDeadline = nil
                 self.feed(PredecessorMachine.Event.deadlinePassed)
             }
@@ -421,14 +424,6 @@ final class Engine {
         self.context.events.emit(event)
         self.tellManager(event)
         self.tellControl(event)
-    }
-
-    /// Else the deadline is that of a successor that has handed the service back, which is ended then.
-    private var isDraining: Bool {
-        switch self.predecessor.state {
-        case .draining, .stopping: true
-        default: false
-        }
     }
 
     private func noteDrainOverran() {

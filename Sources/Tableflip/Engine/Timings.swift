@@ -74,7 +74,7 @@ struct Timings: Sendable {
         case .recall: self.patience.pauses + self.quick
         case .kill: self.generous
         case .resume: self.generous
-        case .drain: self.drain
+        case .departure, .drain: self.drain
         }
     }
 

@@ -130,8 +130,12 @@ struct ServiceReport {
         return beginning + [.init(lines: ["READY=1", words])]
     }
 
+    /// Another upgrade goes on, or the request was one that no manager makes: its signal says nothing that could be invalid.
     private mutating func refuse(_ event: UpgradeEvent, _ time: UInt64) -> [Notice] {
-        event.error?.code == .upgradeRunning ? [] : self.fail(event, "was refused", time)
+        switch event.error?.code {
+        case .upgradeRunning, .invalidConfiguration: []
+        default: self.fail(event, "was refused", time)
+        }
     }
 
     private func serves(_ event: UpgradeEvent) -> String {

@@ -173,6 +173,8 @@ package struct PredecessorMachine: Hashable, Sendable {
         case recall
         case kill
         case resume
+        /// A successor that has handed the service back finishes what it accepted.
+        case departure
         case drain
     }
 
@@ -431,7 +433,7 @@ extension PredecessorMachine.Unwinding {
         case (.dismissed, _): .dismissal
         case (.killed, _): .kill
         case (_, .resuming): .resume
-        case (.handedBack, _): .drain
+        case (.handedBack, _): .departure
         case (.dead, _): nil
         }
     }
@@ -474,7 +476,7 @@ extension PredecessorMachine {
 
         case .deadlinePassed:
             switch now.deadline {
-            case .recall, .dismissal, .drain:
+            case .recall, .dismissal, .departure:
                 now.successor = .killed
                 actions.append(.killSuccessor)
             case .kill:

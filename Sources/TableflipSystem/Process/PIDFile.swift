@@ -61,13 +61,17 @@ package final class PIDFile: Sendable {
     /// Gives the prepared file its name. From here on this process is the one that the file names. What was prepared and
     /// discarded is prepared anew: a successor that had given up may have to stand in after all.
     package func publish() throws(UpgradeError) {
-        var status = stat()
-        if lstat(self.temporaryPath, &status) != 0 { try self.prepare() }
-        guard rename(self.temporaryPath, self.path) == 0 else {
-            let failure = self.failure("rename")
-            self.discard()
-            throw failure
-        }
+        if rename(self.temporaryPath, self.path) == 0 { return }
+        // Also where a thread that a disk had held up has discarded it only now.
+        guard errno == ENOENT else { throw self.renameFailed() }
+        try self.prepare()
+        guard rename(self.temporaryPath, self.path) == 0 else { throw self.renameFailed() }
+    }
+
+    private func renameFailed() -> UpgradeError {
+        let failure = self.failure("rename")
+        self.discard()
+        return failure
     }
 
     package func discard() { unlink(self.temporaryPath) }

@@ -58,27 +58,37 @@ package enum BoundSocket {
         return result == 0 ? body(storage) : nil
     }
 
-    /// Brings an inherited socket to the options that it is asked for with now, as far as the kernel lets us.
+    /// Brings the file of an inherited Unix socket to the mode and owner that it is asked for with now. A disk may hold it up.
     /// - Returns: in words, what could not be changed.
-    package static func adjust(
-        _ descriptor: CInt, path: String?, isListening: Bool, to options: ListenOptions
-    ) -> [String] {
+    package static func adjust(path: String, to options: ListenOptions) -> [String] {
         var problems: [String] = []
         func attempt(_ what: String, _ body: () throws(SystemCallError) -> Void) {
             do throws(SystemCallError) { try body() } catch { problems.append("\(what): \(error)") }
         }
-        if isListening, let backlog = options.backlog {
-            attempt("backlog") { () throws(SystemCallError) in try check("listen") { listen(descriptor, backlog) } }
+        // What is so already may be somebody else's to change. Where it cannot be looked at, the change says why.
+        var now = stat()
+        let isKnown = lstat(path, &now) == 0
+        if let mode = options.unixMode, !isKnown || now.st_mode & 0o7777 != mode_t(mode) {
+            attempt("mode") { () throws(SystemCallError) in try check("chmod") { chmod(path, mode_t(mode)) } }
         }
-        if let path {
-            if let mode = options.unixMode {
-                attempt("mode") { () throws(SystemCallError) in try check("chmod") { chmod(path, mode_t(mode)) } }
-            }
-            if let owner = options.unixOwner {
+        if let owner = options.unixOwner {
+            let (user, group) = (owner.user ?? now.st_uid, owner.group ?? now.st_gid)
+            if !isKnown || user != now.st_uid || group != now.st_gid {
                 attempt("owner") { () throws(SystemCallError) in
                     try check("chown") { lchown(path, owner.user ?? uid_t.max, owner.group ?? gid_t.max) }
                 }
             }
+        }
+        return problems
+    }
+
+    /// Brings an inherited socket to the options that it is asked for with now, as far as the kernel lets us; its file is
+    /// another matter.
+    /// - Returns: in words, what could not be changed.
+    package static func adjust(_ descriptor: CInt, isListening: Bool, to options: ListenOptions) -> [String] {
+        var problems: [String] = []
+        if isListening, let backlog = options.backlog, let error = self.restoreBacklog(of: descriptor, to: backlog) {
+            problems.append("backlog: \(error)")
         }
         // These are fixed by bind(2).
         if let wanted = options.isIPv6Only, let now = self.flag(IPV6_V6ONLY, CInt(IPPROTO_IPV6), of: descriptor),

@@ -127,6 +127,10 @@ struct Options {
                 if ProcessEnvironment.value(of: ProcessEnvironment.channelVariable) != nil { self.controlSocket = nil }
             case "--control-mode":
                 self.controlSocket?.mode = rest.popFirst().flatMap { UInt16($0, radix: 8) } ?? 0o600
+            case "--control-mode-next":
+                let mode = rest.popFirst().flatMap { UInt16($0, radix: 8) }
+                let isNext = ProcessEnvironment.value(of: ProcessEnvironment.channelVariable) != nil
+                if isNext, let mode { self.controlSocket?.mode = mode }
             case "--control-user":
                 if let user = rest.popFirst().flatMap({ UInt32($0) }) { self.controlSocket?.allowedUsers.insert(user) }
             case "--owner-lock": self.hasOwnerLock = true

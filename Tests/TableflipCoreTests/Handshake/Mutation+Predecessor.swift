@@ -334,7 +334,7 @@ extension Mutation {
         ("waits for ever for its readers to resume", "case (_, .resuming): .resume", "case (_, .resuming): nil"),
         (
             "waits for ever for a successor that drains",
-            "case (.handedBack, _): .drain", "case (.handedBack, _): nil"
+            "case (.handedBack, _): .departure", "case (.handedBack, _): nil"
         ),
         (
             "drains for ever",

@@ -99,7 +99,9 @@ private let deadlines: [([Event], PredecessorMachine.Deadline?)] = [
     (awaitingReady + [.rollbackOrdered(failure)], .dismissal),
     (killed, .kill),
     (resuming, .resume),
-    (handedBack, .drain),
+    (handedBack, .departure),
+    // Another one: whoever stops then has all of its own time to drain.
+    (handedBack + [.stopRequested], .drain),
     (serving + [.stopRequested], .drain),
 ]
 

@@ -354,6 +354,21 @@ import Darwin
         #expect(status.st_uid == getuid())
     }
 
+    @Test func `a Unix socket's file that is as it should be is not touched, and any other is changed`() throws {
+        let path = self.directory("touched.sock")
+        _ = try BoundSocket.bind(.unix(path: path), .init(unixMode: 0o600))
+        var (before, after) = (stat(), stat())
+        #expect(lstat(path, &before) == 0)
+        let same = ListenOptions(unixMode: 0o600, unixOwner: .init(user: getuid(), group: before.st_gid))
+        #expect(BoundSocket.adjust(path: path, to: same) == [])
+        #expect(lstat(path, &after) == 0)
+        #expect(before.st_ctim.tv_sec == after.st_ctim.tv_sec && before.st_ctim.tv_nsec == after.st_ctim.tv_nsec)
+        #expect(BoundSocket.adjust(path: path, to: .init(unixMode: 0o640)) == [])
+        #expect(lstat(path, &after) == 0 && after.st_mode & 0o777 == 0o640)
+        let problems = BoundSocket.adjust(path: self.directory("gone.sock"), to: same)
+        #expect(problems.count == 2 && problems.allSatisfy { $0.contains("No such file") }, "\(problems)")
+    }
+
     @Test(.enabled(if: getuid() == 0, "only root may give files away"))
     func `a Unix socket's file can be given away`() throws {
         let path = self.directory("owner.sock")

@@ -585,6 +585,9 @@ import Darwin
             #expect(try await stage.exited.value("the end") == 1)
             // Not a word: its end is the answer.
             guard case .ended = try await predecessor.peer.next() else { throw TimedOut(what: "the end") }
+            // The predecessor points people here.
+            #expect(stage.log.lines.contains { $0.contains("not in the mood") })
+            #expect(stage.log.lines.contains { $0.contains("this process ends at once") })
         }
     }
 

@@ -95,9 +95,10 @@ import Testing
         #expect(!self.first.isReloading)
     }
 
-    @Test mutating func `a refusal because an upgrade runs does not end that upgrade's reload`() {
+    @Test(arguments: [UpgradeError.Code.upgradeRunning, .invalidConfiguration])
+    mutating func `a refusal of another request does not end an upgrade's reload`(_ code: UpgradeError.Code) {
         _ = Self.lines(&self.first, Self.event(.requested))
-        #expect(Self.lines(&self.first, Self.event(.refused, UpgradeError(.upgradeRunning, "it runs"))) == [])
+        #expect(Self.lines(&self.first, Self.event(.refused, UpgradeError(code, "no"))) == [])
         #expect(self.first.isReloading)
     }
 
