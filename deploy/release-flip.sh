@@ -38,6 +38,17 @@ for option in "$@"; do
 done
 ctl=${TABLEFLIPCTL:-tableflipctl}
 link=$directory/current
+case $release in
+    "" | . | .. | */*)
+        say "\"$release\" is no name of a release: give the name of a directory in $directory/releases"
+        exit 64
+        ;;
+esac
+# Before anything is moved.
+if ! command -v "$ctl" > /dev/null; then
+    say "there is no $ctl: put it into PATH, or name it by TABLEFLIPCTL"
+    exit 64
+fi
 
 if ! [ -d "$directory/releases/$release" ]; then
     say "there is no $directory/releases/$release: put the release there first"

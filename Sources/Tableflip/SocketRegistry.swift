@@ -373,7 +373,25 @@ final class SocketRegistry: Sendable {
     }
 
     /// Removes the paths of Unix listeners: for the last owner.
-    func unlink() { for socket in self.carried { socket.unixPath?.remove() } }
+    /// - Returns: those that could not be removed, and why.
+    @discardableResult
+    func unlink() -> [(path: String, problem: SystemCallError)] {
+        self.carried.compactMap { socket in
+            guard let file = socket.unixPath, let problem = file.remove() else { return nil }
+            return (file.path, problem)
+        }
+    }
+
+    /// Unix sockets whose file somebody has removed: nobody can connect to them any more. `now` or else when they came.
+    func withoutFile(directory: String, now: Bool) -> [(name: String, path: String)] {
+        self.carried.compactMap { socket in
+            guard socket.kind == .listener || socket.kind == .datagram,
+                now || socket.isInherited && socket.unixPath == nil,
+                let path = socket.entry.unixPath(from: directory), !now || UnixPath(path) == nil
+            else { return nil }
+            return (socket.name, path)
+        }
+    }
 
     /// The same of those that this process has made: for one that is not to be the owner. Nobody else listens there.
     func unlinkMade() { for socket in self.carried where !socket.isInherited { socket.unixPath?.remove() } }

@@ -165,7 +165,8 @@ extension Upgrader {
         guard !name.isEmpty, name.utf8.count <= WireLimit.name else {
             throw UpgradeError(
                 .invalidAddress, "a name has 1 to \(WireLimit.name) bytes; \"\(name)\" has \(name.utf8.count)",
-                cure: "Give it a shorter one, such as listen(on:name:).", serving: .nobody
+                cure: name.isEmpty ? "Give it one." : "Give it a shorter one, such as listen(on:name:).",
+                serving: .nobody
             )
         }
         return InventoryEntry(name: name, kind: kind, address: address)

@@ -83,6 +83,10 @@ struct CommonOptions: ParsableArguments {
     static let variable = "TABLEFLIP_CONTROL_SOCKET"
 
     func validate() throws {
+        // What stands for bytes that are no UTF-8 (U+FFFD): the name would be another one.
+        if CommandLine.arguments.contains(where: { $0.contains("\u{FFFD}") }) || self.socketPath.contains("\u{FFFD}") {
+            throw ValidationError("A path or word that is not UTF-8 cannot be sent to a service.")
+        }
         guard self.socketPath.isEmpty else { return }
         throw ValidationError("Which service? Give --control-socket PATH, or set \(Self.variable).")
     }
@@ -101,9 +105,10 @@ struct TimeArgument: ExpressibleByArgument {
         let number = argument.prefix { $0.isNumber || $0 == "." }
         let units: [Substring: Double] = ["ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000]
         guard let value = Double(number), let unit = units[argument.dropFirst(number.count)], value >= 0,
-            value * unit < 1e13
+            value.isFinite
         else { return nil }
-        self.milliseconds = Int64((value * unit).rounded())
+        // Longer than anything that is accepted: that is said in words.
+        self.milliseconds = Int64(min(value * unit, 1e15).rounded())
     }
 
     var defaultValueDescription: String {

@@ -7,7 +7,8 @@ import TableflipSystem
 extension Upgrader {
     /// A Unix socket by which `tableflipctl` asks for upgrades, watches them, and sees how the service is.
     ///
-    /// It is inherited as every listener is, so its path is never missing, and the process in charge answers on it.
+    /// It is inherited as every listener is, so no upgrade takes its path away, and the process in charge answers on it. Where
+    /// somebody else removes the file, only a restart brings it back; a new owner logs that.
     /// Whoever may connect by the permissions of the path is asked for by the kernel's word (SO_PEERCRED, unix(7);
     /// getpeereid(3)): the service's own user, root, and ``allowedUsers`` are heard, everybody else is refused and logged.
     /// `docs/control.md` is its protocol.

@@ -66,7 +66,11 @@ extension Engine {
                     "a program for \(name), and this is \(BinaryFormat.name(ofMachine: native)). Install the build for "
                         + "this machine."
                 )
-            case .script(let interpreter): return .init("format", isGood: true, "a script for \(interpreter)")
+            case .script(let interpreter):
+                guard FileAccess.isExecutable(interpreter) else {
+                    return .init("format", isGood: false, "a script for \(interpreter), which cannot be started")
+                }
+                return .init("format", isGood: true, "a script for \(interpreter)")
             case .machO: return .init("format", isGood: true, "a program of Darwin")
             case .unknown:
                 return .init(
@@ -88,13 +92,14 @@ extension Engine {
     }
 
     private var pidFile: [ControlFinding] {
-        guard let path = self.context.pidFile?.path else { return [] }
+        guard let own = self.context.pidFile else { return [] }
         // Another of the same name: ours holds what it has written.
-        let file = PIDFile(path: path)
+        let file = PIDFile(path: own.path)
         do {
             try file.prepare()
             file.discard()
-            return [.init("PID file", isGood: true, file.path)]
+            let words = own.namesThisProcess ? "" : ", which does not name this process; an upgrade writes it anew"
+            return [.init("PID file", isGood: true, file.path + words)]
         } catch {
             return [.init("PID file", isGood: false, error.words)]
         }
@@ -110,10 +115,7 @@ extension Engine {
                 )
             ]
         }
-        let gone = carried.filter { socket in
-            socket.entry.unixPath(from: self.context.directory).map { UnixPath($0) == nil } ?? false
-        }
-        var findings = gone.map {
+        var findings = self.context.sockets.withoutFile(directory: self.context.directory, now: true).map {
             ControlFinding(
                 "path", isGood: false, "the file of \($0.name) is gone: clients cannot connect. Restart the service.")
         }

@@ -35,10 +35,7 @@ extension Engine {
         case .exportConnections: self.exportConnections()
         case .closeListeners: self.context.sockets.close()
         case .endService:
-            SideThread.runBriefly { [pidFile = self.context.pidFile, sockets = self.context.sockets] in
-                pidFile?.remove()
-                sockets.unlink()
-            }
+            self.removeFiles()
             self.context.sockets.close()
         case .reportSuccess: self.reportSuccess()
         case .reportFailure(let failure): self.reportFailure(failure)
@@ -48,6 +45,19 @@ extension Engine {
             case .stopped: self.tellToLeave(.stopped)
             }
         case .exitNow: self.exitNow()
+        }
+    }
+
+    /// What a service that ends leaves nothing of.
+    private func removeFiles() {
+        let (pidFile, sockets, logger) = (self.context.pidFile, self.context.sockets, self.logger)
+        SideThread.runBriefly {
+            if let pidFile, let problem = pidFile.remove() {
+                logger.warning("the PID file stays: \(problem)", metadata: ["path": "\(pidFile.path)"])
+            }
+            for (path, problem) in sockets.unlink() {
+                logger.warning("the file of a Unix socket stays: \(problem)", metadata: ["path": "\(path)"])
+            }
         }
     }
 

@@ -71,6 +71,12 @@ extension Engine {
         for (name, problem) in problems { note(name, problem) }
         let unclaimed = self.takeover.unclaimedPaths
         self.takeover.unclaimedPaths = []
+        for (name, path) in self.context.sockets.withoutFile(directory: self.context.directory, now: false) {
+            self.logger.warning(
+                "the file of a Unix socket is gone: nobody can connect to it before the service is restarted",
+                metadata: ["socket": "\(name)", "path": "\(path)"]
+            )
+        }
         guard !files.isEmpty || !unclaimed.isEmpty else { return }
         SideThread.runBriefly {
             for file in files {
@@ -92,11 +98,24 @@ extension Engine {
         self.takeover.readyReply = reply
         do {
             // Everything about the PID file that can fail for want of rights or room fails here, before go.
-            try self.context.pidFile?.prepare()
+            if let pidFile = self.context.pidFile {
+                if self.successor.link == .none { try self.lookAtPlace(of: pidFile) }
+                try pidFile.prepare()
+            }
             self.feed(SuccessorMachine.Event.readied)
         } catch {
             self.feed(SuccessorMachine.Event.initialisationFailed(error))
         }
+    }
+
+    private func lookAtPlace(of pidFile: PIDFile) throws(UpgradeError) {
+        guard let process = try pidFile.namedProcess(), process != ProcessID.current, ProcessID.exists(process) else {
+            return
+        }
+        self.logger.warning(
+            "the PID file named another process that lives: if that is a service, give each its own",
+            metadata: ["path": "\(pidFile.path)", "pid": "\(process)"]
+        )
     }
 
     private var tooLateForReady: UpgradeError {

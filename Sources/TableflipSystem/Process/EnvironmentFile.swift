@@ -115,7 +115,8 @@ package enum EnvironmentFile {
             var name: [UInt8] = []
             while self.next != UInt8(ascii: "=") {
                 guard let byte = self.take(), byte != Self.newline else {
-                    throw ParseError(line: start, problem: "\"\(String(decoding: name, as: UTF8.self))\" has no =")
+                    // Not the words: who may ask for an upgrade may not be one who may read the file.
+                    throw ParseError(line: start, problem: "it has no =")
                 }
                 name.append(byte)
             }

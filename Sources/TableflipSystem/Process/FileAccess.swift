@@ -17,6 +17,12 @@ package enum FileAccess {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR && access(path, X_OK) == 0
     }
 
+    /// A program that may be started.
+    package static func isExecutable(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, X_OK) == 0
+    }
+
     /// A link, wherever it leads.
     package static func isSymbolicLink(_ path: String) -> Bool {
         var status = stat()

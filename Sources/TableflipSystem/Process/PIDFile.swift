@@ -34,8 +34,13 @@ package final class PIDFile: Sendable {
     /// over.
     package func prepare() throws(UpgradeError) {
         var status = stat()
-        if lstat(self.path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
-            throw self.failure("rename", EISDIR)
+        if lstat(self.path, &status) == 0 {
+            switch status.st_mode & S_IFMT {
+            case S_IFREG, S_IFLNK: break
+            case S_IFDIR: throw self.failure("rename", EISDIR)
+            // A device, a socket: rename(2) would replace it all the same.
+            default: throw self.taken("no regular file")
+            }
         }
         // Its name can be guessed: in a directory like /tmp a link of somebody else's may be there, and must not be followed.
         self.discard()
@@ -51,6 +56,31 @@ package final class PIDFile: Sendable {
             throw failure
         }
         self.hold(file)
+    }
+
+    /// For a first process, before ``prepare()``: the process that the file names; nil where it names none. Whatever else
+    /// is there would be replaced, and removed in the end.
+    package func namedProcess() throws(UpgradeError) -> CInt? {
+        let descriptor = open(self.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        // What cannot be read is told of by whoever writes.
+        guard descriptor >= 0 else { return nil }
+        let file = OwnedDescriptor(takingOwnershipOf: descriptor)
+        var bytes = [UInt8](repeating: 0, count: 32)
+        let count = max(0, pread(file.borrowed, &bytes, bytes.count, 0))
+        // Zeros are what a crash of the machine may leave of a file.
+        let words = bytes[..<count].split { [0, 9, 10, 13, 32].contains($0) }
+        guard let word = words.first else { return nil }
+        guard words.count == 1, let process = CInt(String(decoding: word, as: UTF8.self)), process > 0 else {
+            throw self.taken("something else than the number of a process")
+        }
+        return process
+    }
+
+    private func taken(_ what: String) -> UpgradeError {
+        UpgradeError(
+            .pidFile, "the PID file \(self.path) cannot be written: what is there is \(what)",
+            cure: "Move it away if nobody needs it, or give the PID file another path."
+        )
     }
 
     private func hold(_ file: consuming OwnedDescriptor) {
@@ -84,8 +114,11 @@ package final class PIDFile: Sendable {
     }
 
     /// Removes the file if it names this process.
-    package func remove() {
-        if self.namesThisProcess { unlink(self.path) }
+    /// - Returns: why it could not be removed.
+    @discardableResult
+    package func remove() -> SystemCallError? {
+        guard self.namesThisProcess, unlink(self.path) != 0, errno != ENOENT else { return nil }
+        return SystemCallError("unlink")
     }
 
     package var namesThisProcess: Bool {

@@ -392,7 +392,9 @@ extension UpgradeError {
         case EADDRINUSE:
             UpgradeError(
                 .addressInUse, "\(address) is taken: \(error)",
-                cure: "Another program listens there; `ss -lntup` (Linux) or `lsof -i` shows which.", serving: .nobody
+                cure: address.unixPath == nil
+                    ? "Another program listens there; `ss -lntup` (Linux) or `lsof -i` shows which."
+                    : "Another program listens there; `ss -lxp` (Linux) or `lsof -U` shows which.", serving: .nobody
             )
         case EACCES, EPERM:
             UpgradeError(

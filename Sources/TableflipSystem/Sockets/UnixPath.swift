@@ -25,7 +25,10 @@ package struct UnixPath: Hashable, Sendable {
     }
 
     /// Unlinks the file if it is still the one that was seen when this value was made.
-    package func remove() {
-        if UnixPath(self.path) == self { unlink(self.path) }
+    /// - Returns: why it could not be removed.
+    @discardableResult
+    package func remove() -> SystemCallError? {
+        guard UnixPath(self.path) == self, unlink(self.path) != 0, errno != ENOENT else { return nil }
+        return SystemCallError("unlink")
     }
 }

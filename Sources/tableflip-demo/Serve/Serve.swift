@@ -119,7 +119,9 @@ struct Serve: AsyncParsableCommand {
     private func serve(_ upgrader: Upgrader, at address: Tableflip.SocketAddress, _ logger: Logger) async throws {
         let lines = self.jsonEvents ? EventLines(upgrader.events) : nil
         let faults = try self.faults(for: upgrader)
-        try await self.hold(upgrader)
+        try self.holdFiles(upgrader)
+        // A successor fills its own when nobody waits for it any more, and there need not be room for two.
+        if !upgrader.hasPredecessor { try self.holdMemory() }
         if let delay = faults?.initDelay { try await Task.sleep(for: delay.duration) }
 
         let listener = try upgrader.listen(on: address, name: self.listenName)
@@ -147,6 +149,14 @@ struct Serve: AsyncParsableCommand {
         if let status = faults?.exitBeforeReady { Foundation.exit(status) }
         try await upgrader.ready()
         lines?.listening(port: listener.port ?? 0, generation: upgrader.generation)
+        if upgrader.hasPredecessor {
+            Task {
+                try await upgrader.waitForPredecessor()
+                Thread.detachNewThread {
+                    do { try self.holdMemory() } catch { logger.error("\(error)") }
+                }
+            }
+        }
         if let delay = faults?.crashAfterReady {
             Task.detached {
                 try await Task.sleep(for: delay.duration)
@@ -170,8 +180,8 @@ struct Serve: AsyncParsableCommand {
         return self.faults
     }
 
-    /// Descriptors and memory that only make the upgrade's work larger.
-    private func hold(_ upgrader: Upgrader) async throws {
+    /// Descriptors that only make the upgrade's work larger.
+    private func holdFiles(_ upgrader: Upgrader) throws {
         for number in 0..<self.extraFiles {
             _ = try upgrader.carry(.file, name: "extra file \(number)") { () throws(UpgradeError) in
                 let descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC)
@@ -184,13 +194,16 @@ struct Serve: AsyncParsableCommand {
                 return OwnedDescriptor(takingOwnershipOf: descriptor)
             }
         }
-        if let bytes = self.ballast?.bytes, bytes > 0 {
-            // SAFETY: never freed: it is there to be resident. Written to, so that it is.
-            guard let memory = malloc(bytes) else {
-                throw UpgradeError(.system, "there is no memory for a ballast of \(bytes) bytes", cure: "Ask for less.")
-            }
-            memory.initializeMemory(as: UInt8.self, repeating: 1, count: bytes)
+    }
+
+    /// Memory that only is there.
+    private func holdMemory() throws {
+        guard let bytes = self.ballast?.bytes, bytes > 0 else { return }
+        // SAFETY: never freed: it is there to be resident. Written to, so that it is.
+        guard let memory = malloc(bytes) else {
+            throw UpgradeError(.system, "there is no memory for a ballast of \(bytes) bytes", cure: "Ask for less.")
         }
+        memory.initializeMemory(as: UInt8.self, repeating: 1, count: bytes)
     }
 }
 #endif  // NIO

@@ -177,13 +177,39 @@ import Darwin
         #expect(text(of: self.path) == "\(getpid())\n")
     }
 
-    @Test func `a FIFO in its place is another's, and not waited for`() throws {
+    @Test func `a FIFO in its place is another's, not waited for, and stays`() throws {
         #expect(mkfifo(self.path, 0o600) == 0)
         let file = PIDFile(path: self.path)
         #expect(!file.namesThisProcess)
+        #expect(try file.namedProcess() == nil)
+        let error = try #require(throws: UpgradeError.self) { try file.prepare() }
+        #expect(error.code == .pidFile && error.message.contains("no regular file") && !error.cure.isEmpty)
+        file.remove()
+        #expect(self.directory.names == ["service.pid"])
+    }
+
+    @Test(arguments: [("", nil), ("111\n", 111), (" 111 \n", 111), ("\0\0", nil)] as [(String, CInt?)])
+    func `what it names is seen before it is replaced`(_ contents: String, _ process: CInt?) throws {
+        try self.directory.write(contents, to: "service.pid")
+        #expect(try PIDFile(path: self.path).namedProcess() == process)
+        unlink(self.path)
+        #expect(try PIDFile(path: self.path).namedProcess() == nil)
+    }
+
+    @Test(arguments: ["precious", "111 222", "-1", "0", "111x", "99999999999", "111\nhost\n"])
+    func `a file that is something else is not replaced by a first process`(_ contents: String) throws {
+        try self.directory.write(contents, to: "service.pid")
+        let error = try #require(throws: UpgradeError.self) { try PIDFile(path: self.path).namedProcess() }
+        #expect(error.code == .pidFile && error.message.contains(self.path) && !error.cure.isEmpty)
+    }
+
+    @Test func `a file that cannot be removed is told of`() throws {
+        let file = PIDFile(path: self.path)
         try file.prepare()
         try file.publish()
-        #expect(text(of: self.path) == "\(getpid())\n")
+        #expect(file.remove() == nil)
+        #expect(file.remove() == nil)
+        #expect(self.directory.names.isEmpty)
     }
 
     @Test func `a name that is too long is told as such, with the cure`() throws {
