@@ -58,6 +58,13 @@ int tf_accept(int listener) {
     return descriptor;
 }
 
+// <sys/socket.h>, SO_NWRITE.
+int tf_unconfirmed(int socket) {
+    int count = 0;
+    socklen_t length = sizeof count;
+    return getsockopt(socket, SOL_SOCKET, SO_NWRITE, &count, &length) < 0 ? 0 : count;
+}
+
 int tf_peer(int socket, uid_t *user, pid_t *process) {
     // LOCAL_PEERCRED, by its portable name (getpeereid(3)).
     gid_t group;

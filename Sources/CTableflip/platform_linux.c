@@ -8,9 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <linux/vm_sockets.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -23,6 +25,12 @@ int tf_socket(int domain, int type, int protocol) {
 }
 
 int tf_accept(int listener) { return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
+
+// tcp(7), SIOCOUTQ.
+int tf_unconfirmed(int socket) {
+    int count = 0;
+    return ioctl(socket, SIOCOUTQ, &count) < 0 ? 0 : count;
+}
 
 int tf_peer(int socket, uid_t *user, pid_t *process) {
     struct ucred credentials;

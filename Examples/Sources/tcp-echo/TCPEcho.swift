@@ -36,7 +36,7 @@ struct TCPEcho {
                 let port = listener.port ?? 0
                 logger.info("listening", metadata: ["port": "\(port)", "generation": "\(upgrader.generation)"])
                 switch await upgrader.exit {
-                case .replaced: await loop.leave(.whenConnectionsHaveGone)
+                case .replaced, .handedBack: await loop.leave(.whenConnectionsHaveGone)
                 default: await loop.leave(.now)
                 }
             } catch {

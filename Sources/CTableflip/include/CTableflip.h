@@ -28,6 +28,8 @@ int tf_duplicate(int descriptor, int minimum);
 int tf_set_close_on_exec(int descriptor, bool on);
 /// Sets O_NONBLOCK in the open file description, which every duplicate in every process shares.
 int tf_set_nonblocking(int descriptor);
+/// How many bytes the peer's system has not confirmed yet; 0 where it cannot be asked.
+int tf_unconfirmed(int socket);
 /// Opens /dev/null on those of 0, 1 and 2 that are closed, so that no socket lands on a standard stream's number. Every
 /// program that is linked with this library does so before main, as Go's runtime does.
 int tf_fill_standard_streams(void);

@@ -4,7 +4,9 @@
 #if NIO
 import Logging
 public import NIOCore
+import NIOPosix
 public import Tableflip
+import TableflipSystem
 
 /// Opens and shuts the accepting of connections on a NIO server channel without dropping any.
 ///
@@ -20,6 +22,7 @@ public final class AcceptGate: SocketReader, LoopReader {
     private let listener: Listener
     private let state: NIOLoopBound<State>
     private static let backoff = TimeAmount.milliseconds(100)
+    private static let rest = TimeAmount.milliseconds(100)
 
     /// On the channel's event loop only.
     private final class State {
@@ -96,6 +99,31 @@ public final class AcceptGate: SocketReader, LoopReader {
     public func close() async throws {
         try await self.pause()
         do { try await self.channel.close().get() } catch ChannelError.alreadyClosed {}
+    }
+
+    /// Accepts what has come by now and waits in the queue: without another process that holds the socket, closing it resets
+    /// those. Not for long: on a busy machine there is always one more.
+    func acceptRest() -> EventLoopFuture<Void> {
+        self.channel.eventLoop.flatSubmit {
+            let promise = self.channel.eventLoop.makePromise(of: Void.self)
+            self.acceptRest(until: .now() + Self.rest, promise)
+            return promise.futureResult
+        }
+    }
+
+    private func acceptRest(until deadline: NIODeadline, _ done: EventLoopPromise<Void>) {
+        guard self.state.value.isOpen, self.channel.isActive, self.hasWaiting, NIODeadline.now() < deadline else {
+            return done.succeed()
+        }
+        // A timer lets the loop look at its sockets; a task would not.
+        self.channel.eventLoop.scheduleTask(in: .microseconds(20)) { self.acceptRest(until: deadline, done) }
+    }
+
+    private var hasWaiting: Bool {
+        let transport = self.channel.pipeline.syncOperations
+        return
+            (try? transport.withUnsafeTransportIfAvailable(
+                of: NIOBSDSocket.Handle.self, DescriptorFacts.hasWaiting)) ?? false
     }
 
     /// First in the pipeline, nearest to the socket.

@@ -59,6 +59,10 @@ final class ConnectionHead: ChannelDuplexHandler {
     private var writesByItself = false
     /// It ends when it is at rest.
     private var isEnding = false
+    /// How often it may still be read before that.
+    private var lateReads = 16
+    /// Something was written, by whatever protocol.
+    private var hasWritten = false
     /// What a connection without a protocol ends by.
     private lazy var quiescing = Quiescing(self.channel)
     private var farewell = Farewell.none
@@ -116,11 +120,19 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     func channelActive(context: ChannelHandlerContext) {
         context.fireChannelActive()
+        // Where it is to end here, the answer to what it has brought along is to say so.
+        let endsHere = self.connections.isFinishing
+        if endsHere { self.connections.greet(self) }
         if self.held != nil {
             self.pump()
             context.fireChannelReadComplete()
         }
-        self.connections.greet(self)
+        if !endsHere { self.connections.greet(self) }
+    }
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        self.hasWritten = true
+        context.write(data, promise: promise)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -331,22 +343,37 @@ final class ConnectionHead: ChannelDuplexHandler {
     }
 
     private func endIfAtRest() {
-        guard self.canEnd, !self.awaitsFlush, let context else { return }
-        // What has been asked already is answered; when it has been read this comes round again.
-        guard !self.hasUnread(context) else { return context.read() }
+        guard self.canEnd, !self.awaitsFlush, let context, !self.readsOnce(context) else { return }
         self.awaitsFlush = true
         self.whenFlushed(context) {
             self.awaitsFlush = false
             // Something may have come meanwhile.
-            guard self.canEnd else { return }
-            guard !self.hasUnread(context) else { return context.read() }
-            self.farewell = .atRest
+            guard self.canEnd, !self.readsOnce(context) else { return }
+            // Whoever has all of it, and has asked for nothing more, loses nothing by a close on the spot.
+            if !self.ask(context, DescriptorFacts.hasUnread), !self.ask(context, DescriptorFacts.hasUnconfirmed) {
+                self.farewell = .atRest
+            }
             // From the end of the pipeline, so that TLS says goodbye.
             self.channel.close(promise: nil)
         }
     }
 
-    private var canEnd: Bool { !self.isGone && self.farewell == .none && self.held == nil && self.isAtRest }
+    /// What has been asked by the time of a stop is read, and answered, first; with that this comes round again. But a peer
+    /// that never pauses is not waited for.
+    private func readsOnce(_ context: ChannelHandlerContext) -> Bool {
+        guard self.lateReads > 0, self.ask(context, DescriptorFacts.hasUnread) else { return false }
+        self.lateReads -= 1
+        context.read()
+        return true
+    }
+
+    private var canEnd: Bool {
+        guard !self.isGone, self.farewell == .none, self.held == nil else { return false }
+        // One that has no protocol yet and by which nothing has gone either way has begun nothing: TLS that nobody has
+        // greeted, say.
+        return self.isAtRest
+            || self.liveProtocol == nil && !self.isBetweenProtocols && !self.hasPassed && !self.hasWritten
+    }
     private var isClosing: Bool { self.farewell == .flushing || self.farewell == .lingering }
 
     /// While this process leaves, a connection is closed so that its peer hears everything: behind what is still unsent,
@@ -421,14 +448,10 @@ final class ConnectionHead: ChannelDuplexHandler {
         ((try? self.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0) > 0
     }
 
-    /// The kernel holds bytes that nobody has read. Closed now, the connection would be reset, and they would be lost.
-    private func hasUnread(_ context: ChannelHandlerContext) -> Bool {
+    /// What the kernel says of the socket; no where there is none (a channel for tests).
+    private func ask(_ context: ChannelHandlerContext, _ question: (CInt) -> Bool) -> Bool {
         let transport = context.pipeline.syncOperations
-        // Where there is no socket (a channel for tests), nothing waits in it. The peer's end is no byte.
-        return
-            (try? transport.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
-                DescriptorFacts.hasUnread($0)
-            }) ?? false
+        return (try? transport.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self, question)) ?? false
     }
 
     private func moveAfterFlush(_ context: ChannelHandlerContext) {

@@ -142,7 +142,8 @@ public final class LiveServer: SocketReader, LoopReader {
             on: listener, of: upgrader, group: group, spread: spread, configure: configure
         ) { (connection: LiveConnection) throws in
             let output = try setUp(connection)
-            continuation.yield(output)
+            // Nobody would serve it: one that a predecessor hands over to a server that has drained.
+            if case .terminated = continuation.yield(output) { throw ChannelError.ioOnClosedChannel }
         }
         server.channel.closeFuture.whenComplete { _ in server.whenEnded { continuation.finish() } }
         return (server, connections)
@@ -163,6 +164,7 @@ public final class LiveServer: SocketReader, LoopReader {
     /// - Throws: what NIO throws when the server channel cannot be closed.
     public func drained() async throws {
         let reason = await self.upgrader.exit
+        if case .stopped = reason { try await self.acceptRest().get() }
         try await self.gate.close()
         switch reason {
         case .replaced:
@@ -176,8 +178,11 @@ public final class LiveServer: SocketReader, LoopReader {
     }
 
     private func finish(now: Bool) async throws {
-        let endings = self.loops.map { loop in loop.eventLoop.flatSubmit { loop.value.finish(now: now) } }
-        for ending in endings { try await ending.get() }
+        repeat {
+            let endings = self.loops.map { loop in loop.eventLoop.flatSubmit { loop.value.finish(now: now) } }
+            for ending in endings { try await ending.get() }
+            // While one loop was waited for, the predecessor may have handed connections to another.
+        } while self.counts.current.open > 0
     }
 
     private func whenEnded(_ body: @escaping @Sendable () -> Void) {
@@ -192,6 +197,8 @@ public final class LiveServer: SocketReader, LoopReader {
 
     /// Over all event loops.
     public var connectionCounts: ConnectionCounts { self.counts.current }
+
+    func acceptRest() -> EventLoopFuture<Void> { self.gate.acceptRest() }
 
     func pausing() -> EventLoopFuture<Void> { self.gate.pausing() }
 

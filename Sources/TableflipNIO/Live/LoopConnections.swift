@@ -67,6 +67,7 @@ final class LoopConnections {
     }
 
     var isMoving: Bool { if case .moving = self.phase { true } else { false } }
+    var isFinishing: Bool { if case .finishing = self.phase { true } else { false } }
     var isLeaving: Bool { if case .serving = self.phase { false } else { true } }
 
     /// Runs something when the handlers that are on the stack have returned.

@@ -65,6 +65,15 @@ package struct DescriptorFacts: Hashable, Sendable {
         }
     }
 
+    /// Whether bytes were sent that the peer's system has not confirmed.
+    package static func hasUnconfirmed(_ connection: CInt) -> Bool { tf_unconfirmed(connection) > 0 }
+
+    /// Whether a connection waits in a listener's queue: poll(2).
+    package static func hasWaiting(_ listener: CInt) -> Bool {
+        var entry = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+        return poll(&entry, 1, 0) > 0 && entry.revents & Int16(POLLIN) != 0
+    }
+
     /// nil: the number is not open. Not every system tells two sockets apart by it: Darwin's TCP sockets all have 0.
     package static func inode(of descriptor: CInt) -> UInt64? {
         var status = stat()

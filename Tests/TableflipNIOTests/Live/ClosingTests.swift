@@ -80,6 +80,17 @@ import Testing
         #expect(!client.isOpen)
     }
 
+    @Test func `the answer to what a connection brings along to a process that stops says that it is the last`() throws
+    {
+        let bench = Bench { try $0.movesHTTP1() }
+        bench.finish(now: true)
+        let client = try bench.connect(unread: "GET /now HTTP/1.1\r\n\r\n")
+        bench.linger()
+        let heard = try client.heard()
+        #expect(heard.contains("200 ok") && heard.contains("connection: close"), "\(heard)")
+        #expect(!client.isOpen)
+    }
+
     @Test func `what is asked behind an answer that is still unsent is answered before a stop closes`() throws {
         let bench = Bench { try $0.movesHTTP1() }
         let client = try bench.connect()
