@@ -34,6 +34,7 @@ struct MainLineTests {
             let arguments = ProcessFacts.arguments(of: server.first)
             let environment = ProcessFacts.environment(of: server.first)
             #expect(arguments.starts(with: [0x2d, 0xff]) && arguments.contains(0xfe))
+            #expect(ProcessFacts.channels(of: server.first).isEmpty)
             try await server.replace()
             let kinds = server.facts(of: server.current).kinds
             // A thread beside the engine comes and goes (SideThread).
@@ -45,6 +46,7 @@ struct MainLineTests {
             #expect(try await server.line(of: last, startingWith: "serving").generation == 21)
             #expect(ProcessFacts.arguments(of: last) == arguments)
             #expect(ProcessFacts.environment(of: last) == environment)
+            #expect(ProcessFacts.channels(of: last).count == 1)
             _ = await server.eventually { ProcessFacts(of: last).kinds == kinds }
             #expect(server.facts(of: last).kinds == kinds)
             _ = await server.eventually { ProcessFacts.threads(of: last) == threads }

@@ -10,7 +10,9 @@ struct ThousandTests {
     /// What must not grow.
     private struct Size: Equatable {
         var arguments: Data
-        var environment: Set<Data>
+        var environment: [Data]
+        /// Of the private variable: how often it is there.
+        var channels: Int
         var descriptors: Int
         var namedThreads: [String]
         var threads: Int
@@ -22,6 +24,7 @@ struct ThousandTests {
         init(of process: CInt) async throws {
             self.arguments = ProcessFacts.arguments(of: process)
             self.environment = ProcessFacts.environment(of: process)
+            self.channels = ProcessFacts.channels(of: process).count
             self.descriptors = ProcessFacts(of: process).descriptors.count
             self.threads = .max
             let end = ContinuousClock.now + .seconds(10)
@@ -43,6 +46,8 @@ struct ThousandTests {
     func `After a thousand upgrades in a row a process is as large as after ten`() async throws {
         try await Server.withProcess(.plain, Server.Start()) { server in
             try await server.line(of: server.first, startingWith: "event owner")
+            let first = ProcessFacts.environment(of: server.first)
+            #expect(!first.isEmpty && ProcessFacts.channels(of: server.first).isEmpty)
             var tenth: Size?
             for generation in 2...1001 {
                 let old = server.current
@@ -54,6 +59,9 @@ struct ThousandTests {
                 if generation == 10 { tenth = try await Size(of: left.process) }
             }
             let before = try #require(tenth)
+            #expect(before.channels == 1)
+            // What the tenth has, the first one had.
+            #expect(before.environment == first)
             var now = try await Size(of: server.current)
             #expect(before.memory > 0 && before.descriptors > 0 && before.threads > 2, "\(before)")
             #expect(

@@ -50,12 +50,17 @@ struct ProcessFacts: Equatable, Sendable {
 
     static func arguments(of process: CInt) -> Data { self.data("/proc/\(process)/cmdline") }
 
-    /// Without the private variable, which is in the memory that the kernel shows even when it has been unset.
-    static func environment(of process: CInt) -> Set<Data> {
-        Set(
-            self.data("/proc/\(process)/environ").split(separator: 0).map { Data($0) }
-                .filter { !$0.starts(with: Array("TABLEFLIP_CHANNEL=".utf8)) }
-        )
+    /// Sorted, and what is there twice is here twice. Without the private variable, of which ``channels(of:)`` tells.
+    static func environment(of process: CInt) -> [Data] { self.variables(of: process).filter { !self.isChannel($0) } }
+
+    /// The private variable, as often as it is there: in the memory that the kernel shows also when it has been unset.
+    static func channels(of process: CInt) -> [Data] { self.variables(of: process).filter { self.isChannel($0) } }
+
+    private static func isChannel(_ variable: Data) -> Bool { variable.starts(with: Array("TABLEFLIP_CHANNEL=".utf8)) }
+
+    private static func variables(of process: CInt) -> [Data] {
+        self.data("/proc/\(process)/environ").split(separator: 0).map { Data($0) }
+            .sorted { $0.lexicographicallyPrecedes($1) }
     }
 
     /// As open(2) has them, of each descriptor that is a socket.
