@@ -100,6 +100,37 @@ struct InheritanceTests {
         }
     }
 
+    @Test(arguments: [Variant.reader, .portableReader])
+    func `A listener that only the new version has is bound anew, and inherited from then on`(
+        _ variant: Variant
+    ) async throws {
+        try await TemporaryDirectory.with { directory in
+            let switchFile = directory.appending(path: "wanted")
+            let address = "tcp4://127.0.0.1:0"
+            try await Server.with(variant, self.start("--listen-if", switchFile.path, address)) { server in
+                try Data().write(to: switchFile)
+                try await server.replace()
+                #expect(server.log.history.first(server.first) { $0.hasPrefix("listening \(address) ") } == nil)
+                let second = try await self.listening(address, of: server.current, server)
+                #expect(second[3] == "false")
+                let port = try #require(UInt16(second[2]))
+                #expect(port != 0 && port != server.port)
+                try await self.ask(port, of: server.current)
+
+                try await server.replace()
+                let third = try await self.listening(address, of: server.current, server)
+                #expect(third[2] == second[2] && third[3] == "true")
+                try await self.ask(port, of: server.current)
+            }
+        }
+    }
+
+    private func ask(_ port: UInt16, of process: CInt) async throws {
+        let connection = try Connection(port)
+        try connection.ask()
+        #expect(try await connection.answer() == process)
+    }
+
     @Test
     func `An address that is taken fails the new version that wants it, and harms nobody`() async throws {
         try await TemporaryDirectory.with { directory in
