@@ -131,6 +131,28 @@ struct InheritanceTests {
         #expect(try await connection.answer() == process)
     }
 
+    /// More than fit into one message.
+    @Test(arguments: [3, 300], [Variant.plain, .portableReader])
+    func `A name leads to its own descriptor, in every generation and in whatever order they are asked for`(
+        _ count: Int, _ variant: Variant
+    ) async throws {
+        try await TemporaryDirectory.with("own") { directory in
+            let own = directory.appending(path: "own")
+            for number in 0..<count { try Data().write(to: own.appending(path: "note-\(number)")) }
+            try await Server.with(variant, self.start("--notes", "\(count)", own.path)) { server in
+                // No successor can open them by their path.
+                let kept = directory.appending(path: "kept")
+                try FileManager.default.moveItem(at: own, to: kept)
+                for _ in 2...4 { try await server.replace() }
+                let strayed = try (0..<count).filter { number in
+                    let text = try String(contentsOf: kept.appending(path: "note-\(number)"), encoding: .utf8)
+                    return text != (1...4).map { "\($0) note \(number)\n" }.joined()
+                }
+                #expect(strayed == [])
+            }
+        }
+    }
+
     @Test
     func `An address that is taken fails the new version that wants it, and harms nobody`() async throws {
         try await TemporaryDirectory.with { directory in

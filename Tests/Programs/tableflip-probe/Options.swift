@@ -24,6 +24,7 @@ struct Options {
     /// Register the accept loop as a reader.
     var hasReader = false
     var files = 0
+    var notes: Notes?
     /// Listened on only while the file is there.
     var optionalListen: (address: SocketAddress, file: String)?
     var backlog: Int32?
@@ -100,6 +101,9 @@ struct Options {
             case "--store": self.storesDescriptors = true
             case "--reader": self.hasReader = true
             case "--files": self.files = rest.popFirst().flatMap { Int($0) } ?? 0
+            case "--notes":
+                guard let count = rest.popFirst().flatMap({ Int($0) }), let directory = rest.popFirst() else { break }
+                self.notes = Notes(count: count, directory: directory)
             case "--executable": self.successor.executable = rest.popFirst()
             case "--directory": self.successor.directory = rest.popFirst()
             case "--environment-file": self.successor.environment.file = rest.popFirst()

@@ -154,6 +154,7 @@ struct Probe {
                 OwnedDescriptor(takingOwnershipOf: open("/dev/null", O_RDONLY | O_CLOEXEC))
             }
         }
+        try options.notes?.carry(with: upgrader)
         if options.hasOwnerLock, let pidFile = options.pidFile {
             OwnerLock(path: pidFile + ".lock").follow(upgrader, failing: misbehaviour?.word == "no-lock")
         }
