@@ -106,24 +106,39 @@ struct CtlTests {
         }
     }
 
-    @Test func `Another program and another environment are used this once`() async throws {
+    @Test func `Another program is used this once, and what an environment file set stays`() async throws {
         try await Server.controlled { server in
             let program = server.directory.appending(path: "next")
             try FileManager.default.createSymbolicLink(at: program, withDestinationURL: Server.probe)
             let file = server.directory.appending(path: "next.env")
             try Data("FROM_FILE=1\n".utf8).write(to: file)
+            let first = ProcessFacts.text("/proc/\(server.first)/comm")
+            let arguments = ProcessFacts.arguments(of: server.first)
             let upgrade = try Ctl(server, "upgrade", "--executable", program.path, "--env-file", file.path)
             let result = try await upgrade.result()
             #expect(result.status == 0, "\(result)")
             let successor = try await server.successor(of: server.first)
             try await server.follow(to: successor, from: server.first)
-            #expect(ProcessFacts.environment(of: successor).contains(Data("FROM_FILE=1".utf8)))
+            let environment = ProcessFacts.environment(of: successor)
+            #expect(environment.contains(Data("FROM_FILE=1".utf8)))
             #expect(server.errorText.contains("path=\(program.path)"), "\(server.errorText)")
+            // By the name of the file that was executed.
+            #expect(ProcessFacts.text("/proc/\(successor)/comm") == "next\n")
             // Who asked for what, by the kernel's word.
             let line = try #require(server.errorText.split(separator: "\n").first { $0.contains("control: upgrade") })
             for words in ["uid=\(getuid())", "pid=\(upgrade.process)", "executable=\(program.path)"] {
                 #expect(line.contains(words), "\(words) in \(line)")
             }
+
+            // The next upgrade says nothing: its program is what argv[0] names, its environment is inherited.
+            try FileManager.default.removeItem(at: file)
+            try FileManager.default.removeItem(at: program)
+            #expect(try await Ctl.run(server, "upgrade").status == 0)
+            let third = try await server.successor(of: successor)
+            try await server.follow(to: third, from: successor)
+            #expect(ProcessFacts.text("/proc/\(third)/comm") == first)
+            #expect(ProcessFacts.arguments(of: third) == arguments)
+            #expect(ProcessFacts.environment(of: third) == environment)
         }
     }
 

@@ -79,6 +79,19 @@ struct SuccessorConfigurationTests {
         }
     }
 
+    /// The second generation configures nothing: it passes on what it was started with.
+    @Test(arguments: [Variant.reader, .portableReader])
+    func `Arguments that one process gives to the next one last`(_ variant: Variant) async throws {
+        let start = Server.Start(arguments: ["--next-arguments", "--marked"].map { Array($0.utf8) })
+        try await Server.with(variant, start) { server in
+            let arguments = ProcessFacts.arguments(of: server.first)
+            for _ in 2...3 {
+                try await server.replace()
+                #expect(ProcessFacts.arguments(of: server.current) == arguments + Data("--marked\0".utf8))
+            }
+        }
+    }
+
     @Test
     func `With a directory configured, a start directory that is gone does not matter`() async throws {
         try await TemporaryDirectory.with("start", "other") { directory in

@@ -105,6 +105,11 @@ struct Options {
                 guard let count = rest.popFirst().flatMap({ Int($0) }), let directory = rest.popFirst() else { break }
                 self.notes = Notes(count: count, directory: directory)
             case "--executable": self.successor.executable = rest.popFirst()
+            case "--next-arguments":
+                // One more argument, by the first process alone.
+                let added = rest.popFirst().map { [$0] } ?? []
+                let isNext = ProcessEnvironment.value(of: ProcessEnvironment.channelVariable) != nil
+                if !isNext { self.successor.arguments = arguments + added }
             case "--directory": self.successor.directory = rest.popFirst()
             case "--environment-file": self.successor.environment.file = rest.popFirst()
             case "--no-inherited-environment": self.successor.environment.inherits = false
