@@ -32,6 +32,24 @@ struct PIDFileTests {
         }
     }
 
+    /// What was there before the first process: `DEAD` is a process that has ended.
+    @Test(arguments: ["", "DEAD\n", "DEAD"], [Variant.plain, .portableReader])
+    func `A stale PID file is replaced by a first process, and the next upgrade works`(
+        _ contents: String, _ variant: Variant
+    ) async throws {
+        let ended = try Ctl([], program: "true")
+        #expect(try await ended.result().status == 0)
+        let start = Server.Start(prepare: { directory in
+            let text = contents.replacingOccurrences(of: "DEAD", with: "\(ended.process)")
+            try Data(text.utf8).write(to: directory.appending(path: "pid"))
+        })
+        try await Server.with(variant, start) { server in
+            #expect(try String(contentsOf: server.pidFile, encoding: .utf8) == "\(server.first)\n")
+            try await server.replace()
+            #expect(try String(contentsOf: server.pidFile, encoding: .utf8) == "\(server.current)\n")
+        }
+    }
+
     #if os(Linux)
     @Test(.enabled(if: Server.has("setpriv"), "it takes setpriv; apt-get install util-linux"))
     func `A directory in which the user may not write ends the upgrade before anything is given up`() async throws {
