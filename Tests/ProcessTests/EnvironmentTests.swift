@@ -138,12 +138,12 @@ struct EnvironmentTests {
         }
     }
 
-    @Test
-    func `While other threads open files and start programs, nothing reaches anybody for whom it was not meant`()
-        async throws
-    {
+    @Test(arguments: [Variant.reader, .portableReader] + Variant.managed.prefix(2))
+    func `While other threads open files and start programs, nothing reaches anybody for whom it was not meant`(
+        _ variant: Variant
+    ) async throws {
         let start = Server.Start(arguments: ["--storm", "--say-descriptors"].map { Array($0.utf8) })
-        try await Server.withProcess(.reader, start) { server in
+        try await Server.withProcess(variant, start) { server in
             try await server.line(of: server.first, startingWith: "serving")
             try server.misbehave("late-wait \(try server.fifo("late").path)")
             for _ in 0..<5 {

@@ -205,6 +205,35 @@ struct InheritanceTests {
         }
     }
 
+    @Test
+    func `The file of a Unix listener gets the mode that a new version asks for, when that owns the service`()
+        async throws
+    {
+        try await TemporaryDirectory.with { directory in
+            let script = directory.appending(path: "new-version")
+            try Script.write("exec \"\(Server.probe.path)\" \"$@\" --unix-mode 606", to: script)
+            let path = directory.appending(path: "socket").path
+            let start = self.start("--listen", "unix:\(path)", "--executable", script.path)
+            let mode: @Sendable () -> Int? = {
+                try? FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+            }
+            try await Server.with(.reader, start) { server in
+                let before = mode()
+                #expect(before != nil && before != 0o606)
+                try server.misbehave("late-exit 3")
+                #expect(try await server.upgrade().phase == "failed")
+                #expect(mode() == before)
+                try server.misbehave("")
+                try await server.replace()
+                // A busy disk has its time.
+                #expect(await server.eventually { mode() == 0o606 })
+                try await server.replace()
+                #expect(mode() == 0o606)
+                #expect(!server.errorText.contains("was not applied"), "\(server.errorText)")
+            }
+        }
+    }
+
     /// How long the queue of an IPv6 listener may be, as ss(8) has it; nil where there is no ss.
     private func backlog(_ port: Substring) async throws -> Int? {
         #if os(Linux)

@@ -82,6 +82,33 @@ import Testing
         #expect(phases == [.requested, .spawned, .handedOver, .failed])
     }
 
+    @Test(
+        arguments: [
+            (.failsProbation("it is too slow"), .successorAborted), (.crashesInProbation(signal: 9), .successorKilled),
+        ] as [(StubUpgrader.Play, UpgradeError.Code)]
+    )
+    func `a successor fails in its probation, which is a rollback, and the next one takes over`(
+        _ play: StubUpgrader.Play, _ code: UpgradeError.Code
+    ) async throws {
+        let stub = try StubUpgrader(
+            configuration: .init(pauseTimeout: .seconds(30), successor: .init(executable: "/bin/sh")))
+        try await stub.upgrader.ready()
+        stub.nextSuccessor(play)
+        let error = try #require(await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade() })
+        #expect(error.code == code && error.isRollback && error.serving == .predecessor)
+        if case .failsProbation(let words) = play { #expect(error.message.contains(words)) }
+        #expect(stub.upgrader.isOwner)
+        // It leaves in its own time; until then there would be three.
+        while let error = await self.failure(of: stub) {
+            guard error.code == .successorAlive else { throw error }
+            await Task.yield()
+        }
+        guard case .replaced = await stub.upgrader.exit else {
+            Issue.record("it was not replaced")
+            return
+        }
+    }
+
     @Test func `a successor gives the service back when it is to become the owner`() async throws {
         let stub = try StubUpgrader(
             configuration: .init(pauseTimeout: .seconds(30), successor: .init(executable: "/bin/sh")))

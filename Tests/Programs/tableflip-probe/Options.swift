@@ -66,6 +66,7 @@ struct Options {
     var controlSocket: Upgrader.ControlSocket?
     /// Hold a lock beside the PID file while this process is the owner.
     var hasOwnerLock = false
+    var unixMode: UInt16?
     /// For what takes microseconds unless something is wrong; nil: as ever.
     var quick: Duration?
     /// A directory of what goes wrong at which step; see `Faults`. The deadlines are short then.
@@ -93,6 +94,7 @@ struct Options {
                 self.optionalListen = (address, file)
             case "--backlog": self.backlog = rest.popFirst().flatMap { Int32($0) }
             case "--ipv6-only": self.isIPv6Only = rest.popFirst() == "1"
+            case "--unix-mode": self.unixMode = rest.popFirst().flatMap { UInt16($0, radix: 8) }
             case "--group": self.hasGroup = true
             case "--reap-all": self.reapsAll = true
             case "--ignore-children": self.ignoresChildren = true

@@ -124,7 +124,11 @@ struct Probe {
         var loops: [AcceptLoop] = []
         var listeners: [Listener] = []
         let listenOptions = ListenOptions(backlog: options.backlog, isIPv6Only: options.isIPv6Only)
-        for address in options.listen { listeners.append(try upgrader.listen(on: address, options: listenOptions)) }
+        for address in options.listen {
+            var own = listenOptions
+            if address.description.hasPrefix("unix:") { own.unixMode = options.unixMode }
+            listeners.append(try upgrader.listen(on: address, options: own))
+        }
         if let (address, file) = options.optionalListen, access(file, F_OK) == 0 {
             listeners.append(try upgrader.listen(on: address))
         }
