@@ -26,6 +26,30 @@ struct ProcessStart: Sendable {
         self.arguments = CStrings(copying: UnsafePointer(CommandLine.unsafeArgv))
     }
 
+    /// Where the next generation starts in another directory, its relative paths count from there: what this process finds
+    /// once by such a path the next one would not find, and a PID file would name a dead process.
+    func validate(_ configuration: Upgrader.Configuration) throws(UpgradeError) {
+        let successor = configuration.successor
+        guard let directory = successor.directory, self.absolute(directory) != self.directory else { return }
+        var paths: [(String, String?)] = [
+            ("pidFile", configuration.pidFile), ("controlSocket.path", configuration.controlSocket?.path),
+            ("successor.directory", directory), ("successor.environment.file", successor.environment.file),
+        ]
+        let program = self.arguments.strings.first.map { String(decoding: $0, as: UTF8.self) }
+        if let executable = successor.executable {
+            paths.append(("successor.executable", executable.contains("/") ? executable : nil))
+        } else if successor.arguments == nil {
+            paths.append(("the path it was started by", program?.contains("/") == true ? program : nil))
+        }
+        for case (let name, let path?) in paths where !path.hasPrefix("/") {
+            throw UpgradeError(
+                .invalidConfiguration,
+                "\(name) is \"\(path)\", and the next generation, which starts in \(directory), would look for it there",
+                cure: "Give it an absolute path where successor.directory is set.", serving: .nobody
+            )
+        }
+    }
+
     func absolute(_ path: String) -> String { path.absolutePath(from: self.directory) }
 }
 

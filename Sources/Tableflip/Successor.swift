@@ -23,8 +23,10 @@ extension Upgrader {
         /// The variables that it gets.
         public var environment: Environment
 
-        /// Where it starts, and what its relative paths count from. A relative path counts from the directory this
-        /// process started in. nil: that directory.
+        /// Where it starts, and what its relative paths count from. nil: the directory that this process started in. Where
+        /// it is another one, it and every path of the configuration must be absolute, and so must the path by which this
+        /// program was started, unless ``executable`` or ``arguments`` say otherwise: the generation after the next would
+        /// look for them elsewhere.
         public var directory: String?
 
         /// Makes a description.

@@ -52,6 +52,7 @@ public final class Upgrader: Sendable {
         do throws(UpgradeError) {
             try configuration.validate()
             let start = try ProcessStart()
+            try start.validate(configuration)
             self.context = try Self.context(
                 configuration, start, logger, factory, capabilities, versions: versions, parenthood, trial)
             signals = try UpgradeError.wrapping("signals cannot be received") { () throws(SystemCallError) in
@@ -105,6 +106,7 @@ public final class Upgrader: Sendable {
     ) throws(UpgradeError) {
         try configuration.validate()
         let start = try ProcessStart()
+        try start.validate(configuration)
         var context = try EngineContext(
             configuration: configuration, logger: logger, capabilities: capabilities, spawner: spawner,
             program: { successor throws(UpgradeError) in try start.request(for: successor) }, exitNow: exitNow,

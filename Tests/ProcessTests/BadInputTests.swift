@@ -68,4 +68,23 @@ struct BadInputTests {
         let path = "/no/such/directory/pid"
         try await self.expectError(["--pid-file", path], "pidFile", path, "Create its directory")
     }
+
+    @Test
+    func `A file that is no PID file is not replaced by one, and stays`() async throws {
+        try await TemporaryDirectory.with { directory in
+            let file = directory.appending(path: "precious")
+            try Data("precious\n".utf8).write(to: file)
+            try await self.expectError(["--pid-file", file.path], "pidFile", file.path, "Move it away")
+            #expect(try String(contentsOf: file, encoding: .utf8) == "precious\n")
+            let fifo = directory.appending(path: "fifo").path
+            #expect(mkfifo(fifo, 0o600) == 0)
+            try await self.expectError(["--pid-file", fifo], "pidFile", fifo, "no regular file")
+        }
+    }
+
+    @Test(arguments: [["--pid-file", "own.pid"], ["--control-socket", "control"], ["--executable", "./hello"]])
+    func `A relative path that the next generation would look for elsewhere is named`(_ option: [String]) async throws {
+        try await self.expectError(
+            ["--directory", "/"] + option, "invalidConfiguration", option[1], "starts in /", "absolute path")
+    }
 }
