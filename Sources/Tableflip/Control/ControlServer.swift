@@ -136,6 +136,8 @@ final class ControlServer {
         guard self.clients.count > Self.clientLimit else { return }
         let silent = self.clients.filter { $0.value.mode == .silent && $0.key != id }.keys.min()
         if let silent {
+            // It may only have been slow to ask.
+            self.answer(silent, .failed(.busy))
             self.cut(silent, "was silent, and others came")
         } else {
             self.answer(id, .failed(.busy))
