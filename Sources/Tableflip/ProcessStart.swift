@@ -30,7 +30,7 @@ struct ProcessStart: Sendable {
     /// once by such a path the next one would not find, and a PID file would name a dead process.
     func validate(_ configuration: Upgrader.Configuration) throws(UpgradeError) {
         let successor = configuration.successor
-        guard let directory = successor.directory, self.absolute(directory) != self.directory else { return }
+        guard let directory = successor.directory(otherThan: self.directory) else { return }
         var paths: [(String, String?)] = [
             ("pidFile", configuration.pidFile), ("controlSocket.path", configuration.controlSocket?.path),
             ("successor.directory", directory), ("successor.environment.file", successor.environment.file),
@@ -38,19 +38,33 @@ struct ProcessStart: Sendable {
         let program = self.arguments.strings.first.map { String(decoding: $0, as: UTF8.self) }
         if let executable = successor.executable {
             paths.append(("successor.executable", executable.contains("/") ? executable : nil))
-        } else if successor.arguments == nil {
-            paths.append(("the path it was started by", program?.contains("/") == true ? program : nil))
+        } else if let program = successor.arguments?.first ?? program {
+            paths.append(("the path that it is started by", program.contains("/") ? program : nil))
         }
         for case (let name, let path?) in paths where !path.hasPrefix("/") {
-            throw UpgradeError(
-                .invalidConfiguration,
-                "\(name) is \"\(path)\", and the next generation, which starts in \(directory), would look for it there",
-                cure: "Give it an absolute path where successor.directory is set.", serving: .nobody
-            )
+            throw .lookedForElsewhere(name, path, directory)
         }
     }
 
     func absolute(_ path: String) -> String { path.absolutePath(from: self.directory) }
+}
+
+extension Upgrader.Successor {
+    /// Where it starts; nil if that is where the process before it did, by whatever path.
+    func directory(otherThan start: String) -> String? {
+        guard let directory, !FileAccess.isSame(directory.absolutePath(from: start), start) else { return nil }
+        return directory
+    }
+}
+
+extension UpgradeError {
+    static func lookedForElsewhere(_ name: String, _ path: String, _ directory: String) -> UpgradeError {
+        UpgradeError(
+            .invalidConfiguration,
+            "\(name) is \"\(path)\", and the next generation, which starts in \(directory), would look for it there",
+            cure: "Give it an absolute path where successor.directory is another directory.", serving: .nobody
+        )
+    }
 }
 
 /// There is one upgrader in a process: descriptors, signals and the environment variable are the process's own.

@@ -387,7 +387,8 @@ final class SocketRegistry: Sendable {
         self.carried.compactMap { socket in
             guard socket.kind == .listener || socket.kind == .datagram,
                 now || socket.isInherited && socket.unixPath == nil,
-                let path = socket.entry.unixPath(from: directory), !now || UnixPath(path) == nil
+                let path = socket.entry.unixPath(from: directory),
+                now ? UnixPath(path) == nil : FileAccess.isMissing(path)
             else { return nil }
             return (socket.name, path)
         }

@@ -24,9 +24,8 @@ extension Upgrader {
         public var environment: Environment
 
         /// Where it starts, and what its relative paths count from. nil: the directory that this process started in. Where
-        /// it is another one, it and every path of the configuration must be absolute, and so must the path by which this
-        /// program was started, unless ``executable`` or ``arguments`` say otherwise: the generation after the next would
-        /// look for them elsewhere.
+        /// it is another one, it and every path of the configuration must be absolute, and so must Unix paths that are listened
+        /// on and the path by which the program is started: the next generation would look for them elsewhere.
         public var directory: String?
 
         /// Makes a description.

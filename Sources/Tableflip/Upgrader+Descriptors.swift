@@ -64,6 +64,11 @@ extension Upgrader {
             let entry = try Self.entry(
                 name ?? address.description, address.descriptorKind, address: address.description)
             let path = entry.unixPath(from: self.context.directory)
+            if let relative = address.unixPath, !relative.hasPrefix("/"),
+                let other = self.context.configuration.successor.directory(otherThan: self.context.directory)
+            {
+                throw .lookedForElsewhere("the path of \(entry.name)", relative, other)
+            }
             let socket = try self.context.sockets.descriptor(for: entry, unixPath: path, make: binding)
             return Listener(socket, address: address, backlog: backlog)
         }

@@ -225,10 +225,12 @@ struct PIDFileTests {
     }
     #endif
 
-    @Test
-    func `A relative path counts from where the first process started`() async throws {
+    /// The second says nothing else in other words.
+    @Test(arguments: [[], ["--directory", "."]] as [[String]])
+    func `A relative path counts from where the first process started`(_ option: [String]) async throws {
         try await TemporaryDirectory.with { directory in
-            let start = Server.Start(arguments: ["--pid-file", "own.pid"].map { Array($0.utf8) }, directory: directory)
+            let arguments = option + ["--pid-file", "own.pid"]
+            let start = Server.Start(arguments: arguments.map { Array($0.utf8) }, directory: directory)
             try await Server.with(.reader, start) { server in
                 server.pidFile = directory.appending(path: "own.pid")
                 #expect(server.namedProcess == server.first)

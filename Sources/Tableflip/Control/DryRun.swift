@@ -67,7 +67,8 @@ extension Engine {
                         + "this machine."
                 )
             case .script(let interpreter):
-                guard FileAccess.isExecutable(interpreter) else {
+                // A relative one counts from where the successor starts.
+                guard !interpreter.hasPrefix("/") || FileAccess.isExecutable(interpreter) else {
                     return .init("format", isGood: false, "a script for \(interpreter), which cannot be started")
                 }
                 return .init("format", isGood: true, "a script for \(interpreter)")

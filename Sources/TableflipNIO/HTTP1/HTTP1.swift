@@ -54,7 +54,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
         self.drains = drains
         self.cutter = HTTP1Cutter(holdsHeads: !drains)
         // What it has brought along is answered before anybody says `finish`.
-        self.shallFinish = connection.head.isTakenBack
+        self.shallFinish = connection.head.endsHere
     }
 
     // MARK: As a live protocol

@@ -93,6 +93,8 @@ final class ConnectionHead: ChannelDuplexHandler {
     }
 
     var isLeaving: Bool { self.connections.isLeaving }
+    /// Nobody else takes it: it ends here, and its next answer may say so.
+    var endsHere: Bool { self.isTakenBack || self.connections.isFinishing }
 
     /// It may come to a point at which it moves.
     var couldMove: Bool {
@@ -120,14 +122,11 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     func channelActive(context: ChannelHandlerContext) {
         context.fireChannelActive()
-        // Where it is to end here, the answer to what it has brought along is to say so.
-        let endsHere = self.connections.isFinishing
-        if endsHere { self.connections.greet(self) }
         if self.held != nil {
             self.pump()
             context.fireChannelReadComplete()
         }
-        if !endsHere { self.connections.greet(self) }
+        self.connections.greet(self)
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {

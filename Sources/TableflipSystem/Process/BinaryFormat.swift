@@ -38,7 +38,7 @@ package enum BinaryFormat: Hashable, Sendable {
             self = .elf(machine: UInt16(low) | UInt16(high) << 8)
         } else if bytes.starts(with: [0x23, 0x21]) {
             let line = bytes.dropFirst(2).prefix { $0 != UInt8(ascii: "\n") }
-            let word = line.drop { $0 == UInt8(ascii: " ") }.prefix { $0 != UInt8(ascii: " ") }
+            let word = line.split { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }.first ?? []
             self = .script(interpreter: String(decoding: word, as: UTF8.self))
         } else if Self.machOMagics.contains(where: { bytes.starts(with: $0) }) {
             self = .machO

@@ -17,6 +17,19 @@ package enum FileAccess {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR && access(path, X_OK) == 0
     }
 
+    /// One file or directory by two paths. Two that are not there are not.
+    package static func isSame(_ one: String, _ other: String) -> Bool {
+        var (here, there) = (stat(), stat())
+        return stat(one, &here) == 0 && stat(other, &there) == 0 && here.st_dev == there.st_dev
+            && here.st_ino == there.st_ino
+    }
+
+    /// Not there, and not only out of sight.
+    package static func isMissing(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) != 0 && (errno == ENOENT || errno == ENOTDIR)
+    }
+
     /// A program that may be started.
     package static func isExecutable(_ path: String) -> Bool {
         var status = stat()

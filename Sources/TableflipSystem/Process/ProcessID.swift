@@ -47,9 +47,9 @@ package enum ProcessID {
         }
     }
 
-    /// Ends this process without running anything of it again (_exit(2)).
     /// Whether there is a process of this number (kill(2) with signal 0), whosever it is.
     package static func exists(_ process: CInt) -> Bool { kill(process, 0) == 0 || errno == EPERM }
 
+    /// Ends this process without running anything of it again (_exit(2)).
     package static func exitNow(status: CInt) -> Never { _exit(status) }
 }

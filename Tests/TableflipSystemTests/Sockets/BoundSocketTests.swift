@@ -362,7 +362,12 @@ import Darwin
         let same = ListenOptions(unixMode: 0o600, unixOwner: .init(user: getuid(), group: before.st_gid))
         #expect(BoundSocket.adjust(path: path, to: same) == [])
         #expect(lstat(path, &after) == 0)
-        #expect(before.st_ctim.tv_sec == after.st_ctim.tv_sec && before.st_ctim.tv_nsec == after.st_ctim.tv_nsec)
+        #if canImport(Darwin)
+        let (first, last) = (before.st_ctimespec, after.st_ctimespec)
+        #else
+        let (first, last) = (before.st_ctim, after.st_ctim)
+        #endif
+        #expect(first.tv_sec == last.tv_sec && first.tv_nsec == last.tv_nsec)
         #expect(BoundSocket.adjust(path: path, to: .init(unixMode: 0o640)) == [])
         #expect(lstat(path, &after) == 0 && after.st_mode & 0o777 == 0o640)
         let problems = BoundSocket.adjust(path: self.directory("gone.sock"), to: same)
