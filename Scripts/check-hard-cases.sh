@@ -15,6 +15,17 @@ problem() {
     echo "check-hard-cases: $*" >&2
     failed=1
 }
+# check_test WHERE PATH SOUGHT NAME: whether a document names a test that is there, and not one that is commented out.
+check_test() {
+    if [ ! -f "$2" ]; then
+        problem "$1 names $2, which does not exist"
+        return 1
+    fi
+    if [ -z "$(grep -F -- "$3" "$2" | grep -vE '^[[:space:]]*(//|#)' || true)" ]; then
+        problem "$1 names \`$4\`, which is not in $2"
+        return 1
+    fi
+}
 [ -f "$document" ] || { echo "check-hard-cases: $document is not there" >&2; exit 1; }
 
 # What is said of bad input counts as case 0.
@@ -68,16 +79,7 @@ while IFS=$'\t' read -r line number kind first second; do
         checked+="$first: $second"$'\n'
         path="Tests/$first" sought="func \`$second\`("
         case $first in Scripts/*.py) path="$first" sought="def $second(" ;; esac
-        if [ ! -f "$path" ]; then
-            problem "$where names $path, which does not exist"
-            continue
-        fi
-        # Not one that is commented out.
-        found=$(grep -F -- "$sought" "$path" | grep -vE '^[[:space:]]*(//|#)' || true)
-        if [ -z "$found" ]; then
-            problem "$where names \`$second\`, which is not in $path"
-            continue
-        fi
+        check_test "$where" "$path" "$sought" "$second" || continue
         case $first in LiveTests/* | ProcessTests/* | Scripts/*) covered[number]=1 ;; esac
         ;;
     esac
@@ -98,11 +100,7 @@ names=docs/from-tableflip.md
 compared=0
 while IFS=$'\t' read -r line file name; do
     compared=$((compared + 1))
-    if [ ! -f "Tests/$file" ]; then
-        problem "$names:$line names Tests/$file, which does not exist"
-    elif [ "$(grep -F -- "func \`$name\`(" "Tests/$file" | grep -cvE '^[[:space:]]*(//|#)')" = 0 ]; then
-        problem "$names:$line names \`$name\`, which is not in Tests/$file"
-    fi
+    check_test "$names:$line" "Tests/$file" "func \`$name\`(" "$name" || true
 done < <(awk '
     /^\| `/ {
         parts = split($0, part, "`")

@@ -382,15 +382,11 @@ final class SocketRegistry: Sendable {
         }
     }
 
-    /// Unix sockets whose file somebody has removed: nobody can connect to them any more. `now` or else when they came.
-    func withoutFile(directory: String, now: Bool) -> [(name: String, path: String)] {
+    /// The sockets that have a file, and where it should be.
+    func files(from directory: String) -> [(socket: CarriedDescriptor, path: String)] {
         self.carried.compactMap { socket in
-            guard socket.kind == .listener || socket.kind == .datagram,
-                now || socket.isInherited && socket.unixPath == nil,
-                let path = socket.entry.unixPath(from: directory),
-                now ? UnixPath(path) == nil : FileAccess.isMissing(path)
-            else { return nil }
-            return (socket.name, path)
+            guard socket.kind == .listener || socket.kind == .datagram else { return nil }
+            return socket.entry.unixPath(from: directory).map { (socket, $0) }
         }
     }
 

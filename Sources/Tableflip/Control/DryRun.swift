@@ -116,9 +116,11 @@ extension Engine {
                 )
             ]
         }
-        var findings = self.context.sockets.withoutFile(directory: self.context.directory, now: true).map {
+        let gone = self.context.sockets.files(from: self.context.directory).filter { UnixPath($0.path) == nil }
+        var findings = gone.map {
             ControlFinding(
-                "path", isGood: false, "the file of \($0.name) is gone: clients cannot connect. Restart the service.")
+                "path", isGood: false,
+                "the file of \($0.socket.name) is gone: clients cannot connect. Restart the service.")
         }
         let sockets = carried.filter { $0.kind == .listener || $0.kind == .datagram }
         findings += sockets.prefix(1000).map { .init("inherited", isGood: true, "\($0.kind) \($0.name)") }

@@ -71,10 +71,11 @@ extension Engine {
         for (name, problem) in problems { note(name, problem) }
         let unclaimed = self.takeover.unclaimedPaths
         self.takeover.unclaimedPaths = []
-        for (name, path) in self.context.sockets.withoutFile(directory: self.context.directory, now: false) {
+        for (socket, path) in self.context.sockets.files(from: self.context.directory)
+        where socket.isInherited && socket.unixPath == nil && FileAccess.isMissing(path) {
             self.logger.warning(
                 "the file of a Unix socket is gone: nobody can connect to it before the service is restarted",
-                metadata: ["socket": "\(name)", "path": "\(path)"]
+                metadata: ["socket": "\(socket.name)", "path": "\(path)"]
             )
         }
         guard !files.isEmpty || !unclaimed.isEmpty else { return }

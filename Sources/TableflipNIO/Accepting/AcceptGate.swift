@@ -4,7 +4,6 @@
 #if NIO
 import Logging
 public import NIOCore
-import NIOPosix
 public import Tableflip
 import TableflipSystem
 
@@ -119,12 +118,7 @@ public final class AcceptGate: SocketReader, LoopReader {
         self.channel.eventLoop.scheduleTask(in: .microseconds(20)) { self.acceptRest(until: deadline, done) }
     }
 
-    private var hasWaiting: Bool {
-        let transport = self.channel.pipeline.syncOperations
-        return
-            (try? transport.withUnsafeTransportIfAvailable(
-                of: NIOBSDSocket.Handle.self, DescriptorFacts.hasWaiting)) ?? false
-    }
+    private var hasWaiting: Bool { self.channel.pipeline.socketAnswers(DescriptorFacts.hasWaiting) }
 
     /// First in the pipeline, nearest to the socket.
     private final class Entry: ChannelDuplexHandler {

@@ -342,28 +342,24 @@ final class ConnectionHead: ChannelDuplexHandler {
     }
 
     private func endIfAtRest() {
-        guard self.canEnd, !self.awaitsFlush, let context, !self.readsOnce(context) else { return }
+        guard self.canEnd, !self.awaitsFlush, let context else { return }
         self.awaitsFlush = true
         self.whenFlushed(context) {
             self.awaitsFlush = false
             // Something may have come meanwhile.
-            guard self.canEnd, !self.readsOnce(context) else { return }
-            // Whoever has all of it, and has asked for nothing more, loses nothing by a close on the spot.
-            if !self.ask(context, DescriptorFacts.hasUnread), !self.ask(context, DescriptorFacts.hasUnconfirmed) {
-                self.farewell = .atRest
+            guard self.canEnd else { return }
+            let hasUnread = context.pipeline.socketAnswers(DescriptorFacts.hasUnread)
+            // What has been asked by the time of a stop is read, and answered, first; with that this comes round again. But
+            // a peer that never pauses is not waited for.
+            if hasUnread, self.lateReads > 0 {
+                self.lateReads -= 1
+                return context.read()
             }
+            // Whoever has all of it, and has asked for nothing more, loses nothing by a close on the spot.
+            if !hasUnread, !context.pipeline.socketAnswers(DescriptorFacts.hasUnconfirmed) { self.farewell = .atRest }
             // From the end of the pipeline, so that TLS says goodbye.
             self.channel.close(promise: nil)
         }
-    }
-
-    /// What has been asked by the time of a stop is read, and answered, first; with that this comes round again. But a peer
-    /// that never pauses is not waited for.
-    private func readsOnce(_ context: ChannelHandlerContext) -> Bool {
-        guard self.lateReads > 0, self.ask(context, DescriptorFacts.hasUnread) else { return false }
-        self.lateReads -= 1
-        context.read()
-        return true
     }
 
     private var canEnd: Bool {
@@ -445,12 +441,6 @@ final class ConnectionHead: ChannelDuplexHandler {
     private var hasUnsent: Bool {
         // Every channel of NIO's own has the option; without it nothing is known to be unsent.
         ((try? self.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0) > 0
-    }
-
-    /// What the kernel says of the socket; no where there is none (a channel for tests).
-    private func ask(_ context: ChannelHandlerContext, _ question: (CInt) -> Bool) -> Bool {
-        let transport = context.pipeline.syncOperations
-        return (try? transport.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self, question)) ?? false
     }
 
     private func moveAfterFlush(_ context: ChannelHandlerContext) {

@@ -155,8 +155,8 @@ public final class LiveServer: SocketReader, LoopReader {
     /// Afterwards `main` may return.
     ///
     /// After a stop, connections at rest are closed at once, and the others, and those by which something has come in that
-    /// nobody has read yet, when they have been answered. After a
-    /// rollback they stay until their peers have been told, as nobody takes them.
+    /// nobody has read yet, when they have been answered. After a rollback they stay until their peers have been told, as
+    /// nobody takes them.
     ///
     /// A stop reaches a server when it is asked this. Several are asked at the same time (`async let`), for one that is
     /// asked after another has drained would accept until then. In a `ServiceGroup` a server that returns from this may

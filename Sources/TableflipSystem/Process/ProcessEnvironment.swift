@@ -75,12 +75,7 @@ package enum ProcessEnvironment {
         if let pointer = getenv("PWD") {
             // SAFETY: as above; copied at once.
             let logical = String(cString: pointer)
-            var there = stat()
-            if logical.hasPrefix("/"), stat(logical, &there) == 0, there.st_ino == here.st_ino,
-                there.st_dev == here.st_dev
-            {
-                return logical
-            }
+            if logical.hasPrefix("/"), FileAccess.isSame(logical, ".") { return logical }
         }
         guard let path = getcwd(nil, 0) else { return nil }
         defer { free(path) }

@@ -74,6 +74,7 @@ struct Options {
 
     init(_ arguments: [String]) {
         var rest = arguments.dropFirst()
+        let isNext = ProcessEnvironment.value(of: ProcessEnvironment.channelVariable) != nil
         func milliseconds(_ text: String?) -> Duration { .milliseconds(text.flatMap { Int($0) } ?? 0) }
         while let flag = rest.popFirst() {
             switch flag {
@@ -110,7 +111,6 @@ struct Options {
             case "--next-arguments":
                 // One more argument, by the first process alone.
                 let added = rest.popFirst().map { [$0] } ?? []
-                let isNext = ProcessEnvironment.value(of: ProcessEnvironment.channelVariable) != nil
                 if !isNext { self.successor.arguments = arguments + added }
             case "--directory": self.successor.directory = rest.popFirst()
             case "--environment-file": self.successor.environment.file = rest.popFirst()
@@ -135,12 +135,11 @@ struct Options {
             case "--parenthood": self.parenthood = rest.popFirst() == "adopted" ? .adopted : .manager
             case "--control-socket": self.controlSocket = rest.popFirst().map { .init(path: $0) }
             case "--control-first-only":
-                if ProcessEnvironment.value(of: ProcessEnvironment.channelVariable) != nil { self.controlSocket = nil }
+                if isNext { self.controlSocket = nil }
             case "--control-mode":
                 self.controlSocket?.mode = rest.popFirst().flatMap { UInt16($0, radix: 8) } ?? 0o600
             case "--control-mode-next":
                 let mode = rest.popFirst().flatMap { UInt16($0, radix: 8) }
-                let isNext = ProcessEnvironment.value(of: ProcessEnvironment.channelVariable) != nil
                 if isNext, let mode { self.controlSocket?.mode = mode }
             case "--control-user":
                 if let user = rest.popFirst().flatMap({ UInt32($0) }) { self.controlSocket?.allowedUsers.insert(user) }

@@ -54,8 +54,7 @@ import Testing
         let (server, upgrader, port) = try await self.server()
         let client = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
             .connect(host: "127.0.0.1", port: Int(port)).get()
-        let deadline = ContinuousClock.now + .seconds(30)
-        while server.connectionCounts.open == 0, ContinuousClock.now < deadline { await Task.yield() }
+        await eventually { server.connectionCounts.open > 0 }
         try await server.channel.close().get()
         upgrader.stop()
         async let drained: Void = server.drained()

@@ -143,11 +143,6 @@ import Testing
         try connection.channel.pipeline.syncOperations.addHandler(Hello())
     }
 
-    private func eventually(_ isSo: () -> Bool) async {
-        let deadline = ContinuousClock.now + .seconds(60)
-        while !isSo(), ContinuousClock.now < deadline { await Task.yield() }
-    }
-
     @Test(arguments: [true, false])
     func `a request that has arrived is answered, though nobody has read it yet`(_ hasAskedBefore: Bool) async throws {
         let scene = try await Scene(Self.serveHello)
@@ -156,7 +151,7 @@ import Testing
             try await client.ask()
             try await client.first.get()
         } else {
-            await self.eventually { scene.server.connectionCounts.open > 0 }
+            await eventually { scene.server.connectionCounts.open > 0 }
         }
         let stopped = try await scene.whileBusy({ try await client.ask() }, then: scene.finishing)
         let answers = try await client.whole.get()
@@ -187,7 +182,7 @@ import Testing
     @Test func `a connection by which nothing has come yet ends, whatever it will speak`() async throws {
         let scene = try await Scene { _ in }
         let client = try await scene.connect()
-        await self.eventually { scene.server.connectionCounts.open > 0 }
+        await eventually { scene.server.connectionCounts.open > 0 }
         try await scene.end()
         #expect(try await client.whole.get() == "")
     }

@@ -203,7 +203,7 @@ import Darwin
         #expect(error.code == .pidFile && error.message.contains(self.path) && !error.cure.isEmpty)
     }
 
-    @Test func `a file that cannot be removed is told of`() throws {
+    @Test func `a file that is gone needs no removing`() throws {
         let file = PIDFile(path: self.path)
         try file.prepare()
         try file.publish()
