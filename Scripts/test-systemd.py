@@ -29,6 +29,7 @@ FILTER = "/srv/hello/forbid.py"
 HELLO = PROGRAMS + "/hello"
 DEMO = PROGRAMS + "/tableflip-demo"
 FAULTS = PROGRAMS + "/faults"
+RELOAD = PROGRAMS + "/reload"
 UNITS = "/run/systemd/system"
 
 
@@ -74,6 +75,8 @@ KINDS = {
         "hello-activated.service", "Type=notify-reload\nExecReload=", f"--listen [::]:{PORT}", version=253),
     # As the guide has it for those without a control socket on an older systemd.
     "notify with kill": Kind("hello.service", "ExecReload=\nExecReload=/bin/kill -HUP $MAINPID", waits=False),
+    # systemd reads the PID file when a reload's command has ended: here at the earliest moment that there is.
+    "simple that notifies": Kind("hello-pidfile.service", f"NotifyAccess=main\nExecReload=\nExecReload={RELOAD}"),
     # Where CLONE_PARENT is refused, successors are adopted by systemd.
     "notify, adopted": Kind("hello.service", through=f"{sys.executable} {FILTER} CLONE_PARENT "),
     "notify-reload, adopted": Kind(
@@ -345,6 +348,28 @@ def reload_after_reload(kind):
         return "5 reloads, one right after the other; one that comes too early is refused in words, or waits"
 
 
+def reload_that_reads_the_pid_file(kind):
+    """Before the old process has said its last: systemd does not hear it then, and the new one must end the reload."""
+    write(RELOAD, """#!/bin/sh
+kill -HUP "$MAINPID"
+while read -r process </run/hello/hello.pid && [ "$process" = "$MAINPID" ]; do :; done
+""", 0o755)
+    with Unit(kind) as unit:
+        slowest, count = 0, 40
+        for _ in range(count):
+            begin = time.monotonic()
+            unit.upgrade()
+            slowest = max(slowest, time.monotonic() - begin)
+        check(unit.show("NRestarts") == ["0"], "it was restarted")
+        pattern = r"message from PID (\d+), but reception only permitted for main PID (\d+)"
+        unheard = [re.search(pattern, line["MESSAGE"]).groups() for line in unit.said(pattern)]
+        # Process ids ascend in a box.
+        early = [process for process, main in unheard if int(process) > int(main)]
+        check(not early, "new processes spoke before they were the main one:", early)
+        missed = len({process for process, _ in unheard})
+        return f"{count} reloads, in {missed} of them the old process was not heard; the slowest took {slowest:.1f} s"
+
+
 def watchdog(kind):
     more = "NotifyAccess=main" if not KINDS[kind].tells else ""
     with Unit(kind, service=f"WatchdogSec=2s\nRestart=on-failure\nTimeoutAbortSec=1s\n{more}") as unit:
@@ -550,6 +575,7 @@ TYPES = ["notify", "notify-reload", "simple", "activated"]
 TESTS = {
     reload_under_load: [*TYPES, "notify with kill", "notify, adopted", "notify-reload, adopted"],
     failing_successors: [*TYPES, "notify with kill", "notify, adopted"],
+    reload_that_reads_the_pid_file: ["simple that notifies"],
     watchdog: TYPES,
     stop_in_probation: [*TYPES, "notify, adopted"],
     rollback: [*TYPES, "notify, adopted"],

@@ -176,6 +176,10 @@ extension Engine {
         var descriptors = descriptors
         self.logger.trace("heard", metadata: ["message": "\(message.name)", "from": "predecessor"])
         switch message {
+        case .connections, .draining, .bye: self.noteWordOfPredecessor()
+        default: break  // a ping may have been on its way since before the commit
+        }
+        switch message {
         case .hello(let hello): self.heard(hello, descriptors.takeFirst())
         case .offer(let offer): self.heard(offer, descriptors)
         case .terms(let terms): self.heard(terms)

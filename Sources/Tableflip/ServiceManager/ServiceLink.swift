@@ -44,6 +44,11 @@ struct ServiceLink {
         if self.interval == nil || self.nextPing == nil { self.arm(now) }
     }
 
+    /// The manager has dealt with all that the predecessor said.
+    mutating func noteLastWord(in generation: Int, _ logger: Logger) {
+        for notice in self.report.notices(afterPredecessorIn: generation) { self.send(notice, logger) }
+    }
+
     /// Says that the engine goes on, and that the application says it is well.
     mutating func ping(_ now: Moment, isWell: Bool, _ logger: Logger) {
         guard let nextPing, nextPing <= now else { return }

@@ -7,7 +7,9 @@ import TableflipCore
 /// what it was told.
 ///
 /// Only the process in charge speaks: systemd hears no other one (`NotifyAccess=main`). So a successor is silent until its
-/// predecessor has named it, with `MAINPID=`, as the last thing that it says.
+/// predecessor has named it, with `MAINPID=`, as the last thing that it says. That may have been in vain: a systemd that
+/// has found the successor in a PID file by then hears the predecessor no more, and a reload that was begun would not end.
+/// So the successor says it once more.
 struct ServiceReport {
     /// One datagram.
     struct Notice: Equatable {
@@ -46,6 +48,8 @@ struct ServiceReport {
     private var role: Role
     private(set) var isReloading = false
     private var isStopping = false
+    /// It took over, and has not said so.
+    private var isToRepeat = false
 
     init(process: CInt, hasPredecessor: Bool, limits: Limits) {
         self.process = process
@@ -72,13 +76,13 @@ struct ServiceReport {
     /// `time`: of CLOCK_MONOTONIC, in microseconds.
     mutating func notices(for event: UpgradeEvent, isAlone: Bool, time: UInt64) -> [Notice] {
         switch (self.role, event.phase) {
-        case (.main, .owner): return [.init(lines: ["READY=1", self.serves(event)])]
+        case (.main, .owner): return [.init(lines: ["READY=1", self.serves(event.generation)])]
         case (.successor, .owner):
             self.role = .main
+            self.isToRepeat = !isAlone
             // With NotifyAccess=main this is not heard; with all, and by tableflip-run, it is.
-            return isAlone ? [.init(lines: ["MAINPID=\(self.process)", "READY=1", self.serves(event)])] : []
-        case (.main, .predecessorLeft) where !self.isReloading && !self.isStopping:
-            return [.init(lines: [self.serves(event)])]
+            return isAlone ? [.init(lines: ["MAINPID=\(self.process)", "READY=1", self.serves(event.generation)])] : []
+        case (.main, .predecessorLeft): return self.ready(event.generation)
         case (.main, .waiting), (.main, .requested): return self.begin(event, time)
         case (.main, .spawned), (.main, .handedOver): return [self.status(event, "initialises")]
         case (.main, .ready), (.main, .go): return [self.status(event, "takes over")]
@@ -102,7 +106,20 @@ struct ServiceReport {
         }
     }
 
+    /// What is said when the predecessor has said its last to the manager, as its first word to this process shows.
+    mutating func notices(afterPredecessorIn generation: Int) -> [Notice] {
+        guard self.isToRepeat else { return [] }
+        self.isToRepeat = false
+        return self.ready(generation)
+    }
+
     // MARK: -
+
+    /// A reload of this process's own ends with a READY=1 of its own.
+    private func ready(_ generation: Int) -> [Notice] {
+        guard !self.isReloading, !self.isStopping else { return [] }
+        return [.init(lines: ["READY=1", self.serves(generation)])]
+    }
 
     /// systemd goes on only after READY=1, which follows in every case: in `.committed`, `.failed` or `.refused`.
     private mutating func begin(_ event: UpgradeEvent, _ time: UInt64) -> [Notice] {
@@ -123,10 +140,11 @@ struct ServiceReport {
         self.isReloading = false
         guard !self.isStopping else { return [] }
         // It went as it was meant to.
-        if event.error?.code == .rehearsed { return beginning + [.init(lines: ["READY=1", self.serves(event)])] }
+        let serves = self.serves(event.generation)
+        if event.error?.code == .rehearsed { return beginning + [.init(lines: ["READY=1", serves])] }
         let what = event.isRehearsal ? "rehearsal" : "upgrade"
         let reason = event.error.map { ": \($0.code): \($0.message)" } ?? ""
-        let words = Self.onOneLine("\(self.serves(event)); the last \(what) \(how)\(reason)")
+        let words = Self.onOneLine("\(serves); the last \(what) \(how)\(reason)")
         return beginning + [.init(lines: ["READY=1", words])]
     }
 
@@ -138,8 +156,8 @@ struct ServiceReport {
         }
     }
 
-    private func serves(_ event: UpgradeEvent) -> String {
-        "STATUS=generation \(event.generation) (PID \(self.process)) serves"
+    private func serves(_ generation: Int) -> String {
+        "STATUS=generation \(generation) (PID \(self.process)) serves"
     }
 
     private func status(_ event: UpgradeEvent, _ what: String) -> Notice {

@@ -62,16 +62,13 @@ struct Probe {
         }
     }
 
-    /// What a program does that closes a number twice.
-    private static func closeBehindItsBack(_ path: String) {
-        var wanted = stat()
-        guard stat(path, &wanted) == 0 else { return }
-        for number in CInt(3)..<1024 {
-            var status = stat()
-            if fstat(number, &status) == 0, status.st_rdev == wanted.st_rdev, status.st_mode & S_IFMT == S_IFCHR {
-                close(number)
-            }
-        }
+    /// What a program does that closes a number twice. What comes next gets it, and is no socket for datagrams.
+    private static func carryAndClose(with upgrader: Upgrader) throws {
+        let number = socket(AF_UNIX, Platform.datagram, 0)
+        let wanted = DescriptorFacts.inode(of: number)
+        try upgrader.carry(OwnedDescriptor(takingOwnershipOf: number), as: .datagram, name: "lost")
+        precondition(DescriptorFacts.inode(of: number) == wanted, "it is another number by now")
+        close(number)
     }
 
     /// Every generation adds its number to both lists.
@@ -182,10 +179,8 @@ struct Probe {
         if let shortage = options.shortage { DescriptorShortage.begin(shortage, generation: generation) }
         if options.hasStorm { Storm.begin() }
         if options.losesDescriptor {
-            let lost = try upgrader.carry(
-                OwnedDescriptor(takingOwnershipOf: open("/dev/zero", O_RDONLY | O_CLOEXEC)), as: .file, name: "lost")
-            self.closeBehindItsBack("/dev/zero")
-            self.say(generation, "lost \(lost.name)")
+            try self.carryAndClose(with: upgrader)
+            self.say(generation, "lost")
         }
         if options.runsChild {
             for line in ForeignChild.run() { self.say(generation, "child \(line)") }

@@ -123,10 +123,21 @@ import Testing
         #expect(self.successor.pulse(isWatched: true) == [])
         #expect(Self.lines(&self.successor, Self.event(.owner, generation: 2)) == [])
         #expect(self.successor.isMain)
-        #expect(
-            Self.lines(&self.successor, Self.event(.predecessorLeft, generation: 2)) == [
-                ["STATUS=generation 2 (PID 71) serves"]
-            ])
+        #expect(self.successor.notices(afterPredecessorIn: 2).map(\.lines) == [Self.readiness])
+        #expect(self.successor.notices(afterPredecessorIn: 2) == [])
+        #expect(Self.lines(&self.successor, Self.event(.predecessorLeft, generation: 2)) == [Self.readiness])
+    }
+
+    private static let readiness = ["READY=1", "STATUS=generation 2 (PID 71) serves"]
+
+    @Test(arguments: [UpgradeEvent.Phase.waiting, .stopping])
+    mutating func `a successor does not end its own reload, or take back its stop, by the words for its predecessor`(
+        _ phase: UpgradeEvent.Phase
+    ) {
+        _ = Self.lines(&self.successor, Self.event(.owner, generation: 2))
+        #expect(Self.lines(&self.successor, Self.event(phase, generation: 2)).count == 1)
+        #expect(self.successor.notices(afterPredecessorIn: 2) == [])
+        #expect(Self.lines(&self.successor, Self.event(.predecessorLeft, generation: 2)) == [])
     }
 
     @Test mutating func `a successor whose predecessor died names itself`() {
@@ -134,6 +145,7 @@ import Testing
             Self.lines(&self.successor, Self.event(.owner, generation: 2), isAlone: true) == [
                 ["MAINPID=71", "READY=1", "STATUS=generation 2 (PID 71) serves"]
             ])
+        #expect(self.successor.notices(afterPredecessorIn: 2) == [])
     }
 
     @Test mutating func `the watchdog hears of a process that is well, and the manager of a reload that goes on`() {
