@@ -69,10 +69,12 @@ final class Service {
     private var decoder = ControlDecoder(limit: ControlLimit.reply)
     private var hasAnswered = false
     private let clock = ContinuousClock()
+    private let asked: ContinuousClock.Instant
 
     init(asking request: ControlRequest, at path: String) throws(CtlError) {
         self.path = path
         self.isOrder = request.isOrder
+        if request.isOrder { Surroundings.outliveReader() }
         do throws(SystemCallError) {
             self.connection = try LocalConnection.connect(to: path, timeout: Self.patience)
         } catch {
@@ -80,20 +82,21 @@ final class Service {
         }
         // A request is small: it fits into an empty socket. Where the service has hung up already, its reason is still there
         // to be read.
+        self.asked = self.clock.now
         _ = LocalConnection.send(request.frame.encoded()[...], to: self.connection.borrowed)
     }
 
     /// The next reply; nil: the time is over. Throws what the service refuses.
     func next(within time: Duration? = nil) throws(CtlError) -> ControlReply? {
-        let limit = self.hasAnswered ? time ?? .seconds(365 * 86_400) : Self.patience
-        let deadline = self.clock.now + limit
+        let limit = self.clock.now + (time ?? .seconds(365 * 86_400))
+        let deadline = self.hasAnswered ? limit : min(limit, self.asked + Self.patience)
         while true {
             if let reply = try self.decoded() { return reply }
             var poll = Poll<Int>()
             poll.add(0, self.connection.borrowed, Poll<Int>.readable)
             let left = max(.zero, self.clock.now.duration(to: deadline))
             if poll.wait(min(left, .seconds(86_400))).isEmpty, self.clock.now >= deadline {
-                guard self.hasAnswered else { throw self.silence }
+                guard self.hasAnswered || self.clock.now < self.asked + Self.patience else { throw self.silence }
                 return nil
             }
             try self.read()

@@ -61,18 +61,34 @@ enum Surroundings {
             .outputFailed, code: "outputFailed", "the output cannot be written: \(SystemCallError("write", number))")
     }
 
+    /// What an order comes to is told by the exit status also where nobody reads the output any more.
+    static func outliveReader() { signal(SIGPIPE, SIG_IGN) }
+
+    /// How long a reader may take that has made the standard output one that does not wait (O_NONBLOCK).
+    private static let patience = Duration.seconds(5)
+
+    /// After an error nothing more is written: what came behind a gap would be taken for the whole.
     static func write(_ text: String, to descriptor: CInt = 1) {
+        guard descriptor != 1 || self.outputError.load(ordering: .relaxed) == 0 else { return }
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {
             // SAFETY: the buffer lives through the call, which reads no more than its length.
             let count = bytes.withUnsafeBytes { systemWrite(descriptor, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
+            if count < 0, errno == EINTR || errno == EAGAIN && self.waitForReader(descriptor) { continue }
             guard count > 0 else {
                 if descriptor == 1 { self.outputError.store(errno, ordering: .relaxed) }
                 return
             }
             bytes = bytes.dropFirst(count)
         }
+    }
+
+    private static func waitForReader(_ descriptor: CInt) -> Bool {
+        var poll = Poll<Int>()
+        poll.add(0, descriptor, Poll<Int>.writable)
+        let isReady = !poll.wait(self.patience).isEmpty
+        errno = EAGAIN
+        return isReady
     }
 
     /// `2026-11-26 10:54:17`, in local time.

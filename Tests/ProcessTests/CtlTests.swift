@@ -409,6 +409,71 @@ struct CtlTests {
         }
     }
 
+    @Test func `A rollback that a stop overtakes is not said to have left the old process in service`() async throws {
+        try await Server.withProcess(.reader, .init(arguments: ["--control-socket", "CONTROL"].map { Array($0.utf8) }))
+        {
+            server in
+            try await server.line(startingWith: "serving")
+            try server.misbehave("late-hang")
+            let upgrade = try Ctl(server, "upgrade", "--timeout", "50s")
+            try await upgrade.output(containing: "handed over")
+            // Then it is waited for.
+            kill(try await server.successor(of: server.first), SIGSTOP)
+            let rollback = try Ctl(server, "rollback", "--json")
+            let log = server.directory.appending(path: "errors")
+            let isTaken = await server.eventually {
+                (try? String(contentsOf: log, encoding: .utf8))?.contains("the upgrade is taken back") == true
+            }
+            #expect(isTaken)
+            #expect(try await Ctl.run(server, "stop").status == 0)
+            let result = try await rollback.result()
+            #expect(result.status == 8 && result.objects.last?["code"] as? String == "stopping", "\(result)")
+            #expect(try await upgrade.result().status == 8)
+            try await server.everythingToEnd()
+        }
+    }
+
+    @Test func `An upgrade that waits for the process before can be taken back`() async throws {
+        let arguments = ["--linger", "FIFO", "--overlap-waits", "--drain-timeout", "300000"]
+        try await Server.controlled(.reader, arguments) { server in
+            #expect(try await Ctl.run(server, "upgrade", "--no-drain").status == 0)
+            let new = try await server.successor(of: server.first)
+            let upgrade = try Ctl(server, "upgrade")
+            try await upgrade.output(containing: "waiting")
+            #expect(try await Ctl.run(server, "rollback").status == 0)
+            let result = try await upgrade.result()
+            #expect(result.status == 3 && result.errors.contains("the operator took the upgrade back"), "\(result)")
+            #expect(try await Ctl.run(server, "rollback").status == 4)
+            try server.letGo("FIFO")
+            try await server.follow(to: new, from: server.first)
+            #expect(ProcessFacts(of: new).children.isEmpty)
+            try server.letGo("FIFO")
+        }
+    }
+
+    /// Whoever asked waits for the end of the old process.
+    @Test func `A new process that is told to stop is not said to serve`() async throws {
+        try await Server.withProcess(
+            .reader,
+            .init(
+                arguments: ["--control-socket", "CONTROL", "--linger", "FIFO", "--drain-timeout", "300000"].map {
+                    Array($0.utf8)
+                })
+        ) { server in
+            try await server.line(startingWith: "serving")
+            let upgrade = try Ctl(server, "upgrade")
+            try await upgrade.output(containing: "new owner")
+            let stop = try Ctl(server, "stop")
+            try await upgrade.output(containing: "stopping")
+            try server.letGo("FIFO")
+            let result = try await upgrade.result()
+            #expect(result.status == 8 && result.errors.contains("was told to stop since"), "\(result)")
+            try server.letGo("FIFO")
+            #expect(try await stop.result().status == 0)
+            try await server.everythingToEnd()
+        }
+    }
+
     // MARK: By itself
 
     @Test(arguments: ["bash", "zsh", "fish"])
@@ -468,6 +533,44 @@ struct CtlTests {
             let upgrade = try await Ctl.run(server, "upgrade", launcher: full)
             #expect(upgrade.status == 0, "\(upgrade)")
             try await server.follow(to: try await server.successor(of: server.first), from: server.first)
+        }
+    }
+
+    /// As a shell starts it, which leaves SIGPIPE as it is.
+    @Test(arguments: zip(["", "exit 3"], [0, 1]))
+    func `An upgrade whose reader goes keeps its own status`(_ behaviour: String, _ status: Int) async throws {
+        try await Server.controlled { server in
+            let first = server.current
+            try server.misbehave(behaviour)
+            let result = try await Ctl.run(
+                server, "upgrade", launcher: ["sh", "-c", "{ \"$@\"; echo \"status $?\" >&2; } | true", "sh"])
+            #expect(result.errors.contains("status \(status)"), "\(result)")
+            if status == 0 { try await server.follow(to: try await server.successor(of: first), from: first) }
+        }
+    }
+
+    /// As under ssh, where the other end of a pipe may have set O_NONBLOCK for both.
+    @Test func `A slow reader loses nothing where the pipe does not wait for it`() async throws {
+        try await Server.controlled { server in
+            let relay = """
+                import fcntl, os, subprocess, sys
+                reading, writing = os.pipe()
+                room = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+                os.set_blocking(writing, False)
+                os.write(writing, b"-" * (room - 16))
+                child = subprocess.Popen(sys.argv[1:], stdout=writing)
+                os.close(writing)
+                # One that gives up has ended by then.
+                try: child.wait(1)
+                except subprocess.TimeoutExpired: pass
+                text = b""
+                while more := os.read(reading, 65536): text += more
+                sys.stdout.write(text.decode().lstrip("-"))
+                sys.exit(child.wait())
+                """
+            let result = try await Ctl.run(
+                server, "status", "--json", launcher: ["/usr/bin/python3", "-c", relay])
+            #expect(result.status == 0 && result.objects.first?["type"] as? String == "status", "\(result)")
         }
     }
 
@@ -540,6 +643,16 @@ struct CtlTests {
             #expect(result.status == 64 && result.errors.contains("Which service?"), "\(result)")
             result = try await Ctl(["status"]).result()
             #expect(result.status == 64 && result.errors.contains("TABLEFLIP_CONTROL_SOCKET"), "\(result)")
+        }
+    }
+
+    @Test func `The patience of an upgrade begins with the request`() async throws {
+        try await TemporaryDirectory.with { directory in
+            let path = directory.appending(path: "c").path
+            let silent = try LocalListener(at: path)
+            defer { silent.close() }
+            let result = try await Ctl(["upgrade", "--patience", "50ms", "--json", "--control-socket", path]).result()
+            #expect(result.status == 8 && result.objects.last?["code"] as? String == "impatient", "\(result)")
         }
     }
 

@@ -145,6 +145,14 @@ extension Engine {
         self.emit(.waiting, isRehearsal: upgrade.rehearsal != nil)
     }
 
+    /// What was asked for and has not begun: it waits for the process before, or for the program's word.
+    func withdrawUpgrade() -> UpgradeRequest? {
+        if let waiting = self.waitingUpgrade.take() { return waiting.request }
+        guard let vetting = self.vetting.take() else { return nil }
+        vetting.task.cancel()
+        return vetting.request
+    }
+
     var alreadyWaiting: UpgradeError {
         UpgradeError(
             .upgradeRunning,

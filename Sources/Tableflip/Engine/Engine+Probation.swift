@@ -74,28 +74,32 @@ extension Engine {
 
     /// Also before the successor serves: then the upgrade is given up.
     func orderRollback(_ words: String, _ reply: @escaping Reply<Void>) {
+        let why = words.isEmpty ? "" : ": \(words)"
+        let failure = UpgradeError(.rolledBack, "the operator took the upgrade back\(why)")
         switch self.predecessor.state {
         case .greeting, .offering, .awaitingReady, .pausing, .probation, .relinquishing:
             self.followRollback(reply)
-            let why = words.isEmpty ? "" : ": \(words)"
             self.logger.info("the upgrade is taken back\(why)")
-            self.feed(
-                PredecessorMachine.Event.rollbackOrdered(
-                    UpgradeError(.rolledBack, "the operator took the upgrade back\(why)")
-                )
-            )
+            self.feed(PredecessorMachine.Event.rollbackOrdered(failure))
         // Too late; but it may yet fail.
         case .committing: self.followRollback(reply)
         default:
-            reply(
-                .failure(
-                    UpgradeError(
-                        .wrongMoment, "no upgrade is running that could be taken back",
-                        cure: "After a commit, upgrade to the former release instead."
-                    )
+            guard let request = self.withdrawUpgrade() else { return self.refuseRollback(reply) }
+            self.logger.info("the upgrade is taken back before it began\(why)")
+            self.refuseUpgrade(failure, request)
+            reply(.success(()))
+        }
+    }
+
+    private func refuseRollback(_ reply: Reply<Void>) {
+        reply(
+            .failure(
+                UpgradeError(
+                    .wrongMoment, "no upgrade is running that could be taken back",
+                    cure: "After a commit, upgrade to the former release instead."
                 )
             )
-        }
+        )
     }
 
     private func followRollback(_ reply: @escaping Reply<Void>) {

@@ -140,7 +140,7 @@ package struct ControlEvent: Hashable, Sendable {
     /// Whose event it is, and the other process.
     package var process: Int32
     package var peer: Int32
-    /// Since the upgrade was asked for; in a successor, since it began to listen.
+    /// In a predecessor's phases since the upgrade was asked for, in all others since the upgrader of their process was made.
     package var elapsedNanoseconds: Int64
     /// Milliseconds since 1970.
     package var time: Int64

@@ -28,7 +28,7 @@ struct RollbackCommand: ParsableCommand {
         commandName: "rollback",
         abstract: "Takes a running upgrade back: the old process serves on.",
         discussion: """
-            Up to the end of the probation. Whoever waits for the upgrade (tableflipctl upgrade) is told so.
+            From the request, if it has to wait, up to the end of the probation. Whoever waits for the upgrade (tableflipctl upgrade) is told so.
 
             EXIT STATUS
             \(Outcome.help)
@@ -94,7 +94,10 @@ struct Order {
                 throw CtlError(.nobodyServes, code: "impatient", "nothing came of it within an hour")
             case .event(let event):
                 if self.options.json { Report.line(event.json) }
-                if phases.contains(event.phase) { return self.succeed(words) }
+                guard phases.contains(event.phase) else { continue }
+                // The upgrade was given up because the service stops.
+                if let failure = event.failure, failure.serving == "nobody" { throw CtlError(failure) }
+                return self.succeed(words)
             case .failed(let failure): throw CtlError(failure)
             case .done: return self.succeed(words)
             case .accepted, .unknown: continue

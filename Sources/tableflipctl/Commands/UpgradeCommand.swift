@@ -104,6 +104,7 @@ struct UpgradeCommand: ParsableCommand {
         let service = try Service(asking: .upgrade(order), at: self.common.socketPath)
         var picture = UpgradePicture(isLive: !self.common.json && Surroundings.outputIsTerminal)
         defer { picture.erase() }
+        var isStopping = false
         while clock.now < deadline {
             let left = clock.now.duration(to: deadline)
             let reply: ControlReply?
@@ -124,9 +125,11 @@ struct UpgradeCommand: ParsableCommand {
                 if self.common.json { Report.line(event.json) } else { picture.show(event) }
                 if self.common.json { picture.note(event) }
                 if self.noDrain, let committed = picture.committed { return self.succeed(committed, nil) }
+                isStopping = isStopping || event.phase == "stopping"
             case .done:
                 picture.erase()
                 guard let committed = picture.committed else { throw service.unexpected(.done) }
+                guard !isStopping else { throw Self.stopping(committed) }
                 return self.succeed(committed, nil)
             case .failed(let failure):
                 picture.erase()
@@ -139,6 +142,14 @@ struct UpgradeCommand: ParsableCommand {
             .nobodyServes, code: "impatient",
             "the upgrade has not ended within \(self.patience.defaultValueDescription)",
             cure: "It goes on: see `tableflipctl status`, or wait longer with --patience."
+        )
+    }
+
+    private static func stopping(_ committed: ControlEvent) -> CtlError {
+        CtlError(
+            .nobodyServes, code: "stopping",
+            "the new process (PID \(committed.peer)) had taken the service over, and was told to stop since",
+            cure: "Start the service anew."
         )
     }
 
