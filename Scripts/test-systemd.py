@@ -460,6 +460,25 @@ def stop_in_probation(kind):
         return f"the successor alone: {answers} requests, 0 lost; the service: both processes finished what they had begun"
 
 
+def death_of_the_new_process(kind):
+    """When it owns the service, and the old one, which cannot take it back any more, still drains."""
+    with Unit(kind) as unit:
+        main = unit.main
+        old = Request("/delay/2s")
+        reload = threading.Thread(target=unit.reload)
+        reload.start()
+        new = until("the new process", lambda: int(get("/")) != main and int(get("/")))
+        reload.join(PATIENCE)
+        os.kill(new, signal.SIGKILL)
+        check(int(old.wait()) == main, "the request of the old process:", old.result)
+        check(unit.said("the successor has died, and nobody serves"), "the old process has not said so")
+        until("a restart", lambda: unit.show("NRestarts") == ["1"] and unit.show("ActiveState") == ["active"])
+        third = until("an answer", lambda: int(unit.answers() or main) not in (main, new) and int(get("/")))
+        until("it to be the main process", lambda: unit.main == third)
+        unit.upgrade(is_first=True)
+        return "the old one finished what it had begun, and the service was started again"
+
+
 def socket_activation(kind):
     with Unit(kind) as unit:
         first = unit.main
@@ -582,6 +601,7 @@ TESTS = {
     reload_after_reload: TYPES,
     stop_while_a_predecessor_drains: [*TYPES, "notify, adopted"],
     descriptor_store: TYPES,
+    death_of_the_new_process: TYPES,
     socket_activation: ["activated", "activated, notify-reload"],
     stored_state: NOTIFY,
 }

@@ -330,7 +330,19 @@ extension Engine {
     private func tellDeath(_ attempt: Attempt) {
         guard !attempt.deathIsTold else { return }
         attempt.deathIsTold = true
+        if case .draining = self.predecessor.state { self.noteDeathOfOwner(attempt) }
         self.feed(PredecessorMachine.Event.successorDied(attempt.endingError))
+    }
+
+    /// This process has closed its listeners, and takes nothing back. Whoever supervises the service must start it again.
+    private func noteDeathOfOwner(_ attempt: Attempt) {
+        // It was told to stop, perhaps, as this one may be.
+        guard attempt.ending != .exited(0) else { return }
+        let failure = attempt.endingError
+        self.logger.error(
+            "the successor has died, and nobody serves: \(failure.message)",
+            metadata: ["successor": "\(attempt.successor)", "code": "\(failure.code)"]
+        )
     }
 
     private func noteEnd(_ source: Source, _ attempt: Attempt) {

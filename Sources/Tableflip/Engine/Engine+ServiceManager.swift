@@ -18,9 +18,7 @@ extension Engine {
     }
 
     /// Of one that has been replaced. It says the first after it has told the manager, and has waited until that knew.
-    func noteWordOfPredecessor() {
-        self.service?.noteLastWord(in: self.context.facts.current.generation, self.logger)
-    }
+    func noteWordOfPredecessor() { self.service?.noteLastWord(self.logger) }
 
     /// The manager hears a successor when it has dealt with what its predecessor said last, which it has when that is
     /// gone.

@@ -41,12 +41,14 @@ struct ServiceLink {
     mutating func note(_ event: UpgradeEvent, isAlone: Bool, _ now: Moment, _ logger: Logger) {
         let notices = self.report.notices(for: event, isAlone: isAlone, time: now.microseconds)
         for notice in notices { self.send(notice, logger) }
-        if self.interval == nil || self.nextPing == nil { self.arm(now) }
+        // Sooner, if there is more to say than before; never later, or a busy process would not come to it.
+        let next = self.interval.map { now + $0 }
+        self.nextPing = next.map { min($0, self.nextPing ?? $0) }
     }
 
     /// The manager has dealt with all that the predecessor said.
-    mutating func noteLastWord(in generation: Int, _ logger: Logger) {
-        for notice in self.report.notices(afterPredecessorIn: generation) { self.send(notice, logger) }
+    mutating func noteLastWord(_ logger: Logger) {
+        for notice in self.report.repetition() { self.send(notice, logger) }
     }
 
     /// Says that the engine goes on, and that the application says it is well.
@@ -78,7 +80,9 @@ struct ServiceLink {
 
     private var interval: Duration? {
         guard self.report.isMain else { return nil }
-        return [self.watchdog, self.report.isReloading ? ServiceReport.pace : nil].compactMap { $0 }.min()
+        let reload = self.report.isReloading ? ServiceReport.pace : nil
+        let repetition = self.report.isToRepeat ? ServiceReport.repetition : nil
+        return [self.watchdog, reload, repetition].compactMap { $0 }.min()
     }
 
     private mutating func send(_ notice: ServiceReport.Notice, _ logger: Logger, _ descriptors: [CInt] = []) {

@@ -8,8 +8,10 @@ import TableflipCore
 ///
 /// Only the process in charge speaks: systemd hears no other one (`NotifyAccess=main`). So a successor is silent until its
 /// predecessor has named it, with `MAINPID=`, as the last thing that it says. That may have been in vain: a systemd that
-/// has found the successor in a PID file by then hears the predecessor no more, and a reload that was begun would not end.
-/// So the successor says it once more.
+/// has found the successor in a PID file by then hears the predecessor no more, and a reload that was begun would not end;
+/// and a predecessor that died may have said nothing. So the successor says it once more, at the first word that follows,
+/// else after a second; and when its predecessor has left, and a second later, for systemd reads what it is told before it
+/// looks at who has ended.
 struct ServiceReport {
     /// One datagram.
     struct Notice: Equatable {
@@ -40,16 +42,18 @@ struct ServiceReport {
         fileprivate static let more = Duration.seconds(25)
     }
 
-    /// How often it is asked.
+    /// How often it is asked, and after what time something is repeated.
     static let pace = Duration.seconds(10)
+    static let repetition = Duration.seconds(1)
 
     private let process: CInt
     private let limits: Limits
     private var role: Role
     private(set) var isReloading = false
     private var isStopping = false
-    /// It took over, and has not said so.
-    private var isToRepeat = false
+    /// What this process does must be said once more.
+    private(set) var isToRepeat = false
+    private var generation = 0
 
     init(process: CInt, hasPredecessor: Bool, limits: Limits) {
         self.process = process
@@ -67,22 +71,27 @@ struct ServiceReport {
     }
 
     /// What is said every now and then. `isWatched`: the manager's watchdog is to hear of this process.
-    func pulse(isWatched: Bool) -> [Notice] {
+    mutating func pulse(isWatched: Bool) -> [Notice] {
+        guard self.isMain else { return [] }
         let lines = (isWatched ? ["WATCHDOG=1"] : []) + (self.isReloading ? [Self.extend(Limits.more)] : [])
-        return self.isMain && !lines.isEmpty ? [.init(lines: lines)] : []
+        return (lines.isEmpty ? [] : [.init(lines: lines)]) + self.repetition()
     }
 
     /// What is said of an event. `isAlone`: there was a predecessor, and it died, so that nobody else names this process.
     /// `time`: of CLOCK_MONOTONIC, in microseconds.
     mutating func notices(for event: UpgradeEvent, isAlone: Bool, time: UInt64) -> [Notice] {
         switch (self.role, event.phase) {
-        case (.main, .owner): return [.init(lines: ["READY=1", self.serves(event.generation)])]
+        case (.main, .owner): return self.isStopping ? [] : [.init(lines: ["READY=1", self.serves(event.generation)])]
         case (.successor, .owner):
             self.role = .main
-            self.isToRepeat = !isAlone
+            self.generation = event.generation
+            self.isToRepeat = true
             // With NotifyAccess=main this is not heard; with all, and by tableflip-run, it is.
-            return isAlone ? [.init(lines: ["MAINPID=\(self.process)", "READY=1", self.serves(event.generation)])] : []
-        case (.main, .predecessorLeft): return self.ready(event.generation)
+            return isAlone ? self.inCharge : []
+        case (.main, .predecessorLeft):
+            guard self.isToRepeat || !self.isStopping else { return [] }
+            self.isToRepeat = true
+            return self.inCharge
         case (.main, .waiting), (.main, .requested): return self.begin(event, time)
         case (.main, .spawned), (.main, .handedOver): return [self.status(event, "initialises")]
         case (.main, .ready), (.main, .go): return [self.status(event, "takes over")]
@@ -94,31 +103,38 @@ struct ServiceReport {
             return [.init(lines: ["MAINPID=\(event.peer)", "READY=1", "WATCHDOG=1", next], isAwaited: true)]
         case (.main, .failed), (.main, .rolledBack): return self.fail(event, "failed", time)
         case (.main, .refused): return self.refuse(event, time)
-        case (.main, .stopping):
+        case (_, .stopping):
             guard !self.isStopping else { return [] }
             self.isStopping = true
-            let words =
-                "STATUS=generation \(event.generation) (PID \(self.process)) finishes what it has begun, and stops"
-            return [.init(lines: ["STOPPING=1", words, Self.extend(self.limits.stop)])]
+            return self.isMain ? [self.stops(event.generation)] : []
         case (.main, .drainOverran):
             return [.init(lines: ["STATUS=the drain time-out has passed: what is left is cut"])]
         default: return []
         }
     }
 
-    /// What is said when the predecessor has said its last to the manager, as its first word to this process shows.
-    mutating func notices(afterPredecessorIn generation: Int) -> [Notice] {
-        guard self.isToRepeat else { return [] }
+    /// What is said once more, if there is anything: also when the predecessor has said its last to the manager, as its
+    /// first word to this process shows.
+    mutating func repetition() -> [Notice] {
+        guard self.isMain, self.isToRepeat else { return [] }
         self.isToRepeat = false
-        return self.ready(generation)
+        return self.inCharge
     }
 
     // MARK: -
 
-    /// A reload of this process's own ends with a READY=1 of its own.
-    private func ready(_ generation: Int) -> [Notice] {
-        guard !self.isReloading, !self.isStopping else { return [] }
-        return [.init(lines: ["READY=1", self.serves(generation)])]
+    /// A reload of this process's own ends with a READY=1 of its own. Who is the main process already says nothing new by
+    /// `MAINPID=`.
+    private var inCharge: [Notice] {
+        guard !self.isReloading else { return [] }
+        guard !self.isStopping else { return [self.stops(self.generation)] }
+        let lines = ["MAINPID=\(self.process)", "READY=1", "WATCHDOG=1", self.serves(self.generation)]
+        return [.init(lines: lines)]
+    }
+
+    private func stops(_ generation: Int) -> Notice {
+        let words = "STATUS=generation \(generation) (PID \(self.process)) finishes what it has begun, and stops"
+        return .init(lines: ["STOPPING=1", words, Self.extend(self.limits.stop)])
     }
 
     /// systemd goes on only after READY=1, which follows in every case: in `.committed`, `.failed` or `.refused`.
@@ -127,9 +143,9 @@ struct ServiceReport {
             event.phase == .waiting
             ? "STATUS=generation \(event.generation + 1) waits for the process before this one to leave"
             : "STATUS=generation \(event.generation + 1) is being started"
-        guard !self.isReloading else { return [.init(lines: [words])] }
         self.isReloading = true
-        // MONOTONIC_USEC tells Type=notify-reload that this is the answer to its signal, and not to one before.
+        // MONOTONIC_USEC tells Type=notify-reload that this is the answer to its signal, and not to one before. Also where
+        // it was said: that may have been too early for the manager to hear.
         return [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)", words, Self.extend(Limits.more)])]
     }
 
@@ -148,9 +164,11 @@ struct ServiceReport {
         return beginning + [.init(lines: ["READY=1", words])]
     }
 
-    /// Another upgrade goes on, or the request was one that no manager makes: its signal says nothing that could be invalid.
+    /// Another upgrade goes on, whose reload is the manager's as well if its signal came too late for that; or the request
+    /// was one that no manager makes: its signal says nothing that could be invalid.
     private mutating func refuse(_ event: UpgradeEvent, _ time: UInt64) -> [Notice] {
         switch event.error?.code {
+        case .upgradeRunning where self.isReloading: [.init(lines: ["RELOADING=1", "MONOTONIC_USEC=\(time)"])]
         case .upgradeRunning, .invalidConfiguration: []
         default: self.fail(event, "was refused", time)
         }

@@ -42,6 +42,40 @@ import Testing
         #expect(self.heard == [["WATCHDOG=1"]])
     }
 
+    @Test mutating func `a reload's time is extended in time, however seldom the watchdog is told`() throws {
+        var link = ServiceLink(
+            self.manager.socket, hasPredecessor: false, Timings(.init()), watchdog: Watchdog(microseconds: "300000000"))
+        link.begin(self.now, self.logger)
+        let requested = UpgradeEvent(phase: .requested, generation: 1, peer: 71, elapsed: .zero, error: nil)
+        link.note(requested, isAlone: false, self.now + .seconds(3), self.logger)
+        #expect(link.nextPing == self.now + .seconds(13))
+        _ = self.heard
+        link.ping(self.now + .seconds(13), isWell: true, self.logger)
+        #expect(self.heard == [["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=30000000"]])
+        // What comes often does not put it off.
+        let ready = UpgradeEvent(phase: .ready, generation: 1, peer: 71, elapsed: .zero, error: nil)
+        link.note(ready, isAlone: false, self.now + .seconds(20), self.logger)
+        #expect(link.nextPing == self.now + .seconds(23))
+    }
+
+    @Test mutating func `what a successor's predecessor may have said in vain is repeated after a second`() throws {
+        let silent = ServiceLink(self.manager.socket, hasPredecessor: true, Timings(.init()), watchdog: nil)
+        var link = silent
+        link.begin(self.now, self.logger)
+        let owner = UpgradeEvent(phase: .owner, generation: 2, peer: 71, elapsed: .zero, error: nil)
+        link.note(owner, isAlone: false, self.now, self.logger)
+        #expect(self.heard == [] && link.nextPing == self.now + .seconds(1))
+        link.ping(self.now + .seconds(1), isWell: true, self.logger)
+        #expect(self.heard.map { $0[1] } == ["READY=1"] && link.nextPing == nil)
+        // Its predecessor speaks sooner.
+        link = silent
+        link.note(owner, isAlone: false, self.now, self.logger)
+        link.noteLastWord(self.logger)
+        #expect(self.heard.map { $0[1] } == ["READY=1"])
+        link.ping(self.now + .seconds(1), isWell: true, self.logger)
+        #expect(self.heard == [])
+    }
+
     @Test mutating func `a manager that is gone is no failure`() throws {
         let gone = NotifySocket(address: "/nowhere/at/all")
         var link = ServiceLink(gone, hasPredecessor: false, Timings(.init()), watchdog: nil)
