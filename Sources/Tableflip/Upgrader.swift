@@ -185,17 +185,17 @@ public final class Upgrader: Sendable {
     /// To be called instead of ``ready()``; afterwards it means nothing.
     /// - Parameter words: why, for people.
     public nonisolated(nonsending) func giveUp(because words: String) async {
-        await self.giveUpAndWait(UpgradeError(.initialisationFailed, "the application cannot serve: \(words)"))
+        await self.giveUp(UpgradeError(.initialisationFailed, "the application cannot serve: \(words)"))
     }
 
     /// The same, in the words of an error. An ``UpgradeError`` gives its message and its cure.
     /// - Parameter error: why.
     public nonisolated(nonsending) func giveUp(because error: any Error) async {
-        await self.giveUpAndWait(
-            UpgradeError(.initialisationFailed, "the application cannot serve", becauseOf: error))
+        await self.giveUp(UpgradeError(.initialisationFailed, "the application cannot serve", becauseOf: error))
     }
 
-    private nonisolated(nonsending) func giveUpAndWait(_ failure: UpgradeError) async {
+    /// For adapters: the same, in their own words.
+    package nonisolated(nonsending) func giveUp(_ failure: UpgradeError) async {
         // There is no other answer.
         try? await self.ask { (reply: @escaping Reply<Void>) in .giveUp(failure, reply) }
     }
@@ -263,10 +263,6 @@ public final class Upgrader: Sendable {
     /// For adapters: as ``stop()``, but that it means nothing where this process is leaving already. So it never ends the
     /// process in the middle of its drain.
     package func leave() { self.context.inbox.send(.leave) }
-
-    /// For adapters: the application cannot come to serve. Before ``ready()`` only; the predecessor, if there is one,
-    /// learns why, and ``exit`` becomes `failed`.
-    package func giveUp(_ failure: UpgradeError) { self.context.inbox.send(.giveUp(failure) { _ in }) }
 
     /// For adapters: what ``exit`` waits for, or nil as long as this process should not leave.
     package var exitReason: ExitReason? { self.context.exit.current }

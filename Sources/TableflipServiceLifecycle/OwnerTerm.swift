@@ -30,7 +30,8 @@ final class OwnerTerm: Sendable {
     }
 
     /// Runs the service. Called by the service around it, whose shutdown and cancellation are this one's too.
-    func serve() async throws {
+    /// - Returns: what it failed at when it was to end; nil if it ended well.
+    func serve() async throws -> (any Error)? {
         defer { self.close() }
         // A task of its own, so that it can be cancelled alone.
         let task = Task { [group] in try await group.run() }
@@ -45,10 +46,12 @@ final class OwnerTerm: Sendable {
             } onCancel: {
                 task.cancel()
             }
+            return nil
         } catch {
             // The successor is about to take its work over: no reason to cut off everybody else.
             guard self.state.withLock({ $0.isEnding }), !Task.isCancelled else { throw error }
             self.logger.error("a service failed when the ownership was given up: \(error)")
+            return error
         }
     }
 

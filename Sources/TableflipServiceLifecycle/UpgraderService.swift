@@ -60,7 +60,8 @@ public struct UpgraderService: Service {
     /// Takes over when the other services are prepared, and returns when this process should leave: it was replaced, told
     /// to stop, or has handed the service back to its predecessor.
     ///
-    /// A graceful shutdown of the group, and a cancellation, stop the upgrader, unless it is leaving already.
+    /// A graceful shutdown of the group, and a cancellation, stop the upgrader, unless it is leaving already; that is waited
+    /// for, and takes as long as the hooks that end the ownership do.
     /// - Throws: ``UpgradeError`` when this process could not take over, `whenPrepared`'s own error, and
     ///   `CancellationError`.
     public func run() async throws {
@@ -70,16 +71,22 @@ public struct UpgraderService: Service {
                 try await self.upgrader.ready()
             } catch {
                 // What a process fails at that has to leave for it, `exit` says as well, when it may leave.
-                if error.code == .wrongMoment, self.upgrader.exitReason == nil { throw error }
+                if error.code == .wrongMoment, self.upgrader.exitReason == nil {
+                    // Somebody else has called it. The others wait for `exit`, and would for ever.
+                    self.upgrader.leave()
+                    _ = await self.exit()
+                    throw error
+                }
             }
-            _ = await self.upgrader.exit
-            // A cancelled task waits for nothing.
-            guard let reason = self.upgrader.exitReason else { throw CancellationError() }
-            if case .failed(let failure) = reason { throw failure }
+            if case .failed(let failure) = await self.exit() { throw failure }
+            try Task.checkCancellation()
         } onCancelOrGracefulShutdown: {
             self.upgrader.leave()
         }
     }
+
+    /// Not cut short by a cancellation: what only an owner does has yet to end.
+    private func exit() async -> ExitReason { await Task { await self.upgrader.exit }.value }
 
     /// Returns also when this process is to leave before it was prepared.
     private func prepare() async throws {
@@ -93,7 +100,8 @@ public struct UpgraderService: Service {
             }
         } catch {
             guard self.upgrader.exitReason == nil, !Task.isCancelled else { return }
-            self.upgrader.giveUp(
+            // Whoever starts this group may end the process next.
+            await self.upgrader.giveUp(
                 .init(.initialisationFailed, "the application could not prepare to serve", becauseOf: error))
             throw error
         }

@@ -19,7 +19,8 @@ public import Tableflip
 /// up. Where the successor fails after that, a new one is made and started.
 ///
 /// A service that returns by itself is not started again as long as this process stays the owner, and the others go on;
-/// one that throws ends the group, as any service.
+/// one that throws ends the group, as any service. One that throws while it ends does so where the process was told to stop;
+/// in an upgrade that is logged, for the successor is about to do its work, and the others have theirs to finish.
 public struct WhileOwner: Service {
     private let upgrader: Upgrader
     private let makeService: @Sendable () -> any Service
@@ -44,10 +45,12 @@ public struct WhileOwner: Service {
         )
         defer { terms.close() }
         try await withTaskCancellationOrGracefulShutdownHandler {
+            var failure: (any Error)?
             for await term in terms.coming {
                 if Task.isShuttingDownGracefully { break }
-                try await term.serve()
+                failure = try await term.serve()
             }
+            if let failure, self.upgrader.exitReason == .stopped { throw failure }
         } onCancelOrGracefulShutdown: {
             terms.expectNoMore()
         }

@@ -177,6 +177,31 @@ import Testing
         #expect(stub.exitStatus == nil)
     }
 
+    @Test func `a group that is cancelled has not ended before the ownership has`() async throws {
+        let stub = try self.stub()
+        let (isEnding, mayEnd, record) = (Signal(), Signal(), self.record)
+        stub.upgrader.addOwnershipHooks(
+            becameOwner: {},
+            losingOwnership: {
+                isEnding.fire()
+                await mayEnd.wait()
+                record.note("the work has ended")
+            })
+        let events = stub.upgrader.events
+        let (logger, server) = (self.logger, self.service("server"))
+        let running = Task {
+            defer { record.note("the group has ended") }
+            try await stub.upgrader.runServices([server], logger: logger)
+        }
+        await self.untilServing(events)
+        running.cancel()
+        await isEnding.wait()
+        mayEnd.fire()
+        await #expect(throws: CancellationError.self) { try await running.value }
+        #expect(stub.upgrader.exitReason == .stopped)
+        #expect(self.record.all.suffix(2) == ["the work has ended", "the group has ended"])
+    }
+
     @Test func `a process that cannot take over says why, and shuts down`() async throws {
         let stub = try self.stub(pidFile: "/nowhere at all/service.pid")
         let error = try #require(
@@ -191,12 +216,15 @@ import Testing
     @Test func `ready belongs to the service`() async throws {
         let stub = try self.stub()
         try await stub.upgrader.ready()
+        // Which waits for the upgrader as servers do.
+        let draining = DrainingService { _ = await stub.upgrader.exit }
         let error = try #require(
             await #expect(throws: UpgradeError.self) {
-                try await stub.upgrader.runServices([self.service("server")], logger: self.logger)
+                try await stub.upgrader.runServices([self.service("server"), draining], logger: self.logger)
             }
         )
         #expect(error.code == .wrongMoment)
+        #expect(stub.upgrader.exitReason == .stopped)
     }
 }
 #endif

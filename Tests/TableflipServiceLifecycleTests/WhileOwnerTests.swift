@@ -150,6 +150,32 @@ import Testing
         #expect(await upgrader.exit == .stopped)
     }
 
+    @Test(arguments: [true, false])
+    func `a service that throws while it ends fails a stop, and is logged in an upgrade`(_ isStop: Bool) async throws {
+        struct Flushing: Service {
+            func run() async throws {
+                try? await gracefulShutdown()
+                throw Broken()
+            }
+        }
+        let stub = try self.stub()
+        let upgrader = stub.upgrader
+        let events = upgrader.events
+        let (logger, server) = (self.logger, RecordedService(name: "server", record: self.record))
+        let running = Task {
+            try await upgrader.runServices([WhileOwner(upgrader) { Flushing() }, server], logger: logger)
+        }
+        await self.untilOwner(events)
+        if isStop {
+            upgrader.stop()
+            await #expect(throws: Broken()) { try await running.value }
+        } else {
+            try await upgrader.upgrade()
+            try await running.value
+        }
+        #expect(self.record.all == ["server runs", "server shut down"])
+    }
+
     @Test func `a service that returns is not started again, and the others go on`() async throws {
         struct Migration: Service {
             let hasRun: Signal

@@ -314,7 +314,7 @@ import Darwin
 
     @Test func `who cannot come to serve says why`() async throws {
         try await Stage.first(.current) { stage in
-            stage.upgrader.giveUp(UpgradeError(.initialisationFailed, "no database"))
+            await stage.upgrader.giveUp(UpgradeError(.initialisationFailed, "no database"))
             guard case .failed(let failure) = try await stage.context.exit.value() else {
                 Issue.record("it did not fail")
                 return

@@ -341,6 +341,9 @@ final class ConnectionHead: ChannelDuplexHandler {
         if !self.isDelivering { self.endIfAtRest() }
     }
 
+    /// Without a word to the peer, and past the handlers behind this one.
+    func cut() { self.context?.close(promise: nil) }
+
     private func endIfAtRest() {
         guard self.canEnd, !self.awaitsFlush, let context else { return }
         self.awaitsFlush = true

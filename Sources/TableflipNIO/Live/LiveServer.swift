@@ -161,10 +161,21 @@ public final class LiveServer: SocketReader, LoopReader {
     /// A stop reaches a server when it is asked this. Several are asked at the same time (`async let`), for one that is
     /// asked after another has drained would accept until then. In a `ServiceGroup` a server that returns from this may
     /// be too early for the group: wrap it in `DrainingService` of TableflipServiceLifecycle.
-    /// - Throws: what NIO throws when the server channel cannot be closed.
+    ///
+    /// Whoever cancels the task does not want to wait: the server closes, and its connections are cut.
+    /// - Throws: `CancellationError`; what NIO throws when the server channel cannot be closed.
     public func drained() async throws {
+        try await withTaskCancellationHandler {
+            try await self.drain()
+        } onCancel: {
+            for loop in self.loops { loop.eventLoop.execute { loop.value.cut() } }
+        }
+        try Task.checkCancellation()
+    }
+
+    private func drain() async throws {
         let reason = await self.upgrader.exit
-        if case .stopped = reason { try await self.acceptRest().get() }
+        if case .stopped = reason, !Task.isCancelled { try await self.acceptRest().get() }
         try await self.gate.close()
         switch reason {
         case .replaced:

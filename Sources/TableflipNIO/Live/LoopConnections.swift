@@ -27,6 +27,8 @@ final class LoopConnections {
         case serving
         case moving(ConnectionExporter)
         case finishing(now: Bool)
+        /// Nobody waits for them any more.
+        case cutting
     }
 
     enum Leaving {
@@ -119,6 +121,7 @@ final class LoopConnections {
         case .moving where head.couldMove: self.enqueueFirst(head)
         case .moving: head.finish(now: false)
         case .finishing(let now): head.finish(now: now)
+        case .cutting: head.cut()
         }
     }
 
@@ -152,11 +155,21 @@ final class LoopConnections {
 
     /// Nobody takes them: each is told to end, and this completes when they have.
     func finish(now: Bool) -> EventLoopFuture<Void> {
-        if !self.isMoving {
+        switch self.phase {
+        case .moving, .cutting: break
+        case .serving, .finishing:
             self.phase = .finishing(now: now)
             self.finish(self.heads, now: now)
         }
         return self.emptied()
+    }
+
+    /// Each ends here and now, as it is.
+    func cut() {
+        self.phase = .cutting
+        self.first.removeAll()
+        self.others.removeAll()
+        for head in self.heads { head.cut() }
     }
 
     /// Evenly over a time, so that not all of their peers come back at one instant.

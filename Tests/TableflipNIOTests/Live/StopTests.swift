@@ -179,6 +179,29 @@ import Testing
         for client in clients { #expect(try await client.whole.get().contains("200 OK")) }
     }
 
+    @Test(arguments: [true, false])
+    func `a server that nobody waits for any more is closed, with the connections that are left`(
+        _ isTold: Bool
+    ) async throws {
+        // Nobody answers.
+        let scene = try await Scene { connection in
+            try connection.channel.pipeline.syncOperations.configureHTTPServerPipeline()
+            try connection.movesHTTP1()
+        }
+        let clients = [try await scene.connect(), try await scene.connect()]
+        for client in clients { try await client.ask() }
+        await eventually { scene.server.connectionCounts.open == 2 }
+        if isTold { scene.upgrader.stop() }
+        let server = scene.server
+        let drained = Task { try await server.drained() }
+        if isTold { _ = await scene.upgrader.exit }
+        drained.cancel()
+        await #expect(throws: CancellationError.self) { try await drained.value }
+        for client in clients { #expect(try await client.whole.get() == "") }
+        #expect(scene.server.connectionCounts.open == 0)
+        try await scene.end()
+    }
+
     @Test func `a connection by which nothing has come yet ends, whatever it will speak`() async throws {
         let scene = try await Scene { _ in }
         let client = try await scene.connect()
