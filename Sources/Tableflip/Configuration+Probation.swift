@@ -57,7 +57,7 @@ extension Upgrader.Configuration {
 
         static let longest = Duration.milliseconds(WireLimit.probationMilliseconds)
 
-        var kind: TableflipCore.Probation {
+        package var kind: TableflipCore.Probation {
             self.duration <= .zero ? .none : self.check == nil ? .timed : .checked
         }
 

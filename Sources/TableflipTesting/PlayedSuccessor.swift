@@ -18,6 +18,7 @@ import Darwin
 /// Starts no process, but a thread that plays one.
 struct PlayedSpawner: ProcessSpawner {
     let stage: Stage
+    let probation: Upgrader.Configuration.Probation
 
     func spawn(_ request: SpawnRequest, channel: CInt) throws(UpgradeError) -> SpawnedProcess {
         let play = self.stage.nextPlay()
@@ -30,7 +31,7 @@ struct PlayedSpawner: ProcessSpawner {
             throw error
         }
         do throws(SystemCallError) {
-            let successor = try PlayedSuccessor(play)
+            let successor = try PlayedSuccessor(play, self.probation)
             let process = try successor.start(channel: channel)
             self.stage.started(start, successor)
             return process
@@ -44,6 +45,9 @@ struct PlayedSpawner: ProcessSpawner {
 /// signal may ever be sent to it, and the upgrader's go to ``end(_:)``.
 final class PlayedSuccessor: Sendable {
     private let play: StubUpgrader.Play
+    private let probation: Upgrader.Configuration.Probation
+    /// What came of its check and has not been told yet.
+    private let verdict: Mutex<Message?> = Mutex(nil)
     /// Where the predecessor is told how it ended; nil once it was.
     private let report: Mutex<OwnedDescriptor?> = Mutex(nil)
     private let ended = Atomic(false)
@@ -51,8 +55,9 @@ final class PlayedSuccessor: Sendable {
     private let wakeUp: WakeUp
     private let lifeline: Lifeline
 
-    init(_ play: StubUpgrader.Play) throws(SystemCallError) {
+    init(_ play: StubUpgrader.Play, _ probation: Upgrader.Configuration.Probation) throws(SystemCallError) {
         self.play = play
+        self.probation = probation
         self.wakeUp = try WakeUp()
         self.lifeline = try Lifeline(capabilities: .current)
     }
@@ -88,7 +93,8 @@ final class PlayedSuccessor: Sendable {
     fileprivate func run(_ socket: consuming OwnedDescriptor) {
         let channel = ChannelSocket(takingOwnershipOf: socket, capabilities: .current)
         channel.send(.hello(.init(generation: 2, process: ProcessID.current)), descriptors: [self.lifeline.descriptor])
-        var part = Handshake(play: self.play)
+        var part = Handshake(play: self.play, probation: self.probation)
+        defer { part.check?.cancel() }
         while !self.ended.load(ordering: .acquiring) {
             var poll = Poll<Bool>()
             poll.add(true, channel.descriptor, channel.interest)
@@ -108,24 +114,54 @@ final class PlayedSuccessor: Sendable {
                 case .failed: isOver = true
                 }
             }
+            if part.checksNow, let check = self.probation.check { part.check = Task { await self.pass(check) } }
+            _ = self.wakeUp.clear()
+            if let verdict = self.verdict.withLock({ $0.take() }) { answers.append(verdict) }
             for answer in answers { channel.send(answer) }
             if let ending = part.ending ?? (isOver ? part.leaving : nil) { return self.end(ending) }
         }
     }
 }
 
+extension PlayedSuccessor {
+    private func pass(_ check: @Sendable () async throws -> Void) async {
+        let verdict: Message
+        do {
+            try await check()
+            verdict = .commit
+        } catch {
+            verdict = .abort(
+                Message.Abort(
+                    UpgradeError(.probationFailed, "the check of its probation failed", becauseOf: error)))
+        }
+        self.verdict.withLock { $0 = verdict }
+        self.wakeUp.signal()
+    }
+}
+
 /// What has been heard so far.
 private struct Handshake {
     let play: StubUpgrader.Play
+    private var probation: Upgrader.Configuration.Probation
+    /// Of its probation, once it serves.
+    var check: Task<Void, Never>?
+    private var serves = false
     private var digest = InventoryDigest()
     private var received: UInt32 = 0
     private var connections: UInt32 = 0
     private var hasCommitted = false
     /// How it ends now.
     private(set) var ending: SpawnedProcess.Ending?
-    private var probation = UInt64(0)
 
-    init(play: StubUpgrader.Play) { self.play = play }
+    init(play: StubUpgrader.Play, probation: Upgrader.Configuration.Probation) {
+        self.play = play
+        self.probation = probation
+    }
+
+    /// Whoever fails otherwise has no time for it.
+    var checksNow: Bool {
+        self.serves && self.check == nil && self.play == .takesOver && self.probation.kind == .checked
+    }
 
     /// How it ends when its predecessor is through with it.
     var leaving: SpawnedProcess.Ending { .exited(self.hasCommitted ? 0 : 1) }
@@ -143,8 +179,9 @@ private struct Handshake {
             }
             answers.append(.acknowledgement(.init(.initialOffer, received: self.received)))
             if self.received == offer.total { self.initialise(&answers) }
-        case .terms(let terms): self.probation = terms.probationMilliseconds
+        case .terms(let terms): self.probation.duration = .milliseconds(Int64(terms.probationMilliseconds))
         case .go:
+            self.serves = true
             switch self.play {
             case .failsProbation(let words): answers.append(.givingUp(words))
             case .crashesInProbation(let signal): self.ending = .signalled(signal)
@@ -168,9 +205,14 @@ private struct Handshake {
 
     private mutating func initialise(_ answers: inout [Message]) {
         switch self.play {
-        case .takesOver, .handsBack: self.sayReady(&answers, probation: self.probation)
+        case .takesOver: self.sayReady(&answers)
+        case .handsBack:
+            // When it is to become the owner, and not before.
+            self.probation.check = nil
+            self.sayReady(&answers)
         case .failsProbation, .crashesInProbation:
-            self.sayReady(&answers, probation: self.probation == 0 ? 60_000 : self.probation)
+            if self.probation.duration == .zero { self.probation.duration = .seconds(60) }
+            self.sayReady(&answers)
         case .givesUp(let words):
             answers.append(.givingUp(words))
             self.ending = .exited(1)
@@ -180,12 +222,13 @@ private struct Handshake {
         }
     }
 
-    private func sayReady(_ answers: inout [Message], probation: UInt64) {
+    private func sayReady(_ answers: inout [Message]) {
         answers.append(
             .ready(
                 .init(
                     digest: self.digest.value, claimed: Array(repeating: true, count: Int(self.received)), fresh: 0,
-                    probation: probation == 0 ? .none : .timed, probationMilliseconds: probation
+                    probation: self.probation.kind,
+                    probationMilliseconds: UInt64(self.probation.duration.inMilliseconds.rounded(.up))
                 )
             )
         )

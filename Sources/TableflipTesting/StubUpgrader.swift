@@ -37,8 +37,8 @@ public final class StubUpgrader: Sendable {
         case givesUp(String)
         /// It serves, and gives the service back, in words, when it is to become the owner.
         case handsBack(String)
-        /// It serves, and gives the service back, in words, in its probation; it has one of a minute, unless the upgrade
-        /// asks for another.
+        /// It serves, and gives the service back, in words, in its probation; it has one of a minute, unless the
+        /// configuration or the upgrade says another.
         case failsProbation(String)
         /// It serves, and a signal ends it in its probation.
         case crashesInProbation(signal: Int32)
@@ -66,7 +66,8 @@ public final class StubUpgrader: Sendable {
 
     /// Makes a first process.
     /// - Parameters:
-    ///   - configuration: as for a true upgrader, but that its signals mean nothing. Time-outs can be short.
+    ///   - configuration: as for a true upgrader, but that its signals mean nothing. Time-outs can be short. The successors
+    ///     have it as well: they serve through its probation, and pass its check before they take over.
     ///   - logger: where the upgrader logs; by default nowhere.
     /// - Throws: ``UpgradeError`` with the code `invalidConfiguration`.
     public init(
@@ -75,7 +76,8 @@ public final class StubUpgrader: Sendable {
     ) throws(UpgradeError) {
         let stage = self.stage
         self.upgrader = try Upgrader(
-            actingOn: configuration, logger: logger, capabilities: .current, spawner: PlayedSpawner(stage: stage),
+            actingOn: configuration, logger: logger, capabilities: .current,
+            spawner: PlayedSpawner(stage: stage, probation: configuration.probation),
             signal: { _, signal in stage.current?.end(.signalled(signal)) },
             exitNow: { status in stage.exitStatus = status }
         )

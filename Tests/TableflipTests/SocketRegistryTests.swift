@@ -40,19 +40,25 @@ import Darwin
         let entry = InventoryEntry(name: "state", kind: .file, address: "")
         try registry.replace(entry, OwnedDescriptor(duplicating: 2))
         let isOver = Atomic(false)
+        let upgrades = Atomic(0)
         let counts = Task {
             try await onItsOwnThread {
                 var counts: Set<Int> = []
                 while !isOver.load(ordering: .relaxed) {
                     counts.insert(registry.freeze().count)
                     registry.thaw()
+                    upgrades.add(1, ordering: .relaxed)
                 }
                 return counts
             }
         }
         try await onItsOwnThread {
-            // Refused while an upgrade runs, which has got the one before.
-            for _ in 0..<20_000 { try? registry.replace(entry, OwnedDescriptor(duplicating: 2)) }
+            // Refused while an upgrade runs, which has got the one before. The other thread may take its time to begin.
+            var replaced = 0
+            while replaced < 20_000 || upgrades.load(ordering: .relaxed) < 1000 {
+                try? registry.replace(entry, OwnedDescriptor(duplicating: 2))
+                replaced += 1
+            }
         }
         isOver.store(true, ordering: .relaxed)
         #expect(try await counts.value == [1])

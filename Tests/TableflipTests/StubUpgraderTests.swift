@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Synchronization
 import Tableflip
 import TableflipTesting
 import Testing
@@ -107,6 +108,41 @@ import Testing
             Issue.record("it was not replaced")
             return
         }
+    }
+
+    @Test func `successors have the probation of the configuration, and pass its check`() async throws {
+        struct Unwell: Error {}
+        let checks = Journal()
+        let isWell = Atomic(false)
+        let probation = Upgrader.Configuration.Probation.passing(within: .seconds(600)) {
+            checks.note("checked")
+            guard isWell.load(ordering: .relaxed) else { throw Unwell() }
+        }
+        let stub = try StubUpgrader(
+            configuration: .init(
+                pauseTimeout: .seconds(30), successor: .init(executable: "/bin/sh"), probation: probation))
+        try await stub.upgrader.ready()
+        let error = try #require(await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade() })
+        #expect(error.isRollback && error.message.contains("Unwell"), "\(error)")
+        isWell.store(true, ordering: .relaxed)
+        while let error = await self.failure(of: stub) {
+            guard error.code == .successorAlive else { throw error }
+            await Task.yield()
+        }
+        #expect(checks.all == ["checked", "checked"])
+    }
+
+    @Test func `a probation of the configuration ends by commit`() async throws {
+        let stub = try StubUpgrader(
+            configuration: .init(
+                pauseTimeout: .seconds(30), successor: .init(executable: "/bin/sh"),
+                probation: .lasting(.seconds(600))))
+        try await stub.upgrader.ready()
+        let events = stub.upgrader.events
+        async let upgrade = stub.upgrader.upgrade()
+        for await event in events where event.phase == .probation { break }
+        try await stub.upgrader.commit()
+        _ = try await upgrade
     }
 
     @Test func `a successor gives the service back when it is to become the owner`() async throws {

@@ -51,7 +51,7 @@ final class ChatClient: ChannelInboundHandler {
         guard context.channel.isActive else { return }
         for line in self.log.lines(from: self.place) {
             self.place += line.utf8.count + 1
-            self.send(.text, ByteBuffer(substring: line), context)
+            self.send(.text, ByteBuffer(string: line), context)
         }
     }
 

@@ -15,6 +15,8 @@ import Darwin
 /// all, in one order. So nobody sends to others: each process appends to the log, and each connection is sent the log
 /// from where it stands. That place is all that moves with a connection.
 struct Log: Sendable {
+    private static let lineFeed = UInt8(ascii: "\n")
+
     private let file: CInt
 
     init(of upgrader: Upgrader) throws {
@@ -38,17 +40,20 @@ struct Log: Sendable {
     }
 
     func append(_ line: String) {
-        let bytes = Array((line.replacing("\n", with: " ") + "\n").utf8)
+        // By bytes: to Swift, CR LF is one character.
+        let bytes = line.utf8.map { $0 == Self.lineFeed ? UInt8(ascii: " ") : $0 } + [Self.lineFeed]
         _ = write(self.file, bytes, bytes.count)
     }
 
     /// The whole lines from `place` on.
-    func lines(from place: Int) -> [Substring] {
+    func lines(from place: Int) -> [String] {
         let end = self.end
         guard end > place else { return [] }
         var bytes = [UInt8](repeating: 0, count: end - place)
         let count = pread(self.file, &bytes, bytes.count, off_t(place))
-        guard count > 0, let last = bytes[..<count].lastIndex(of: UInt8(ascii: "\n")) else { return [] }
-        return String(decoding: bytes[..<last], as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
+        guard count > 0, let last = bytes[..<count].lastIndex(of: Self.lineFeed) else { return [] }
+        return bytes[..<last].split(separator: Self.lineFeed, omittingEmptySubsequences: false).map {
+            String(decoding: $0, as: UTF8.self)
+        }
     }
 }

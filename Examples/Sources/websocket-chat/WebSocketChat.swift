@@ -69,6 +69,7 @@ struct WebSocketChat {
     private static func resume(_ connection: LiveConnection, at state: [UInt8], _ log: Log) throws {
         try connection.channel.pipeline.syncOperations.addHandlers([
             WebSocketFrameEncoder(), ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: 1 << 14)),
+            WebSocketProtocolErrorHandler(),
         ])
         try self.join(connection, at: Int(String(decoding: state, as: UTF8.self)) ?? log.end, log)
     }
@@ -76,7 +77,10 @@ struct WebSocketChat {
     private static func join(_ connection: LiveConnection, at place: Int, _ log: Log) throws {
         let client = ChatClient(log: log, place: place)
         try connection.movesWebSocket(saving: { Array("\(client.place)".utf8) })
-        try connection.channel.pipeline.syncOperations.addHandler(client)
+        // Messages may come in pieces. One that has begun keeps the connection here until it is whole.
+        let pieces = NIOWebSocketFrameAggregator(
+            minNonFinalFragmentSize: 0, maxAccumulatedFrameCount: 1024, maxAccumulatedFrameSize: 1 << 14)
+        try connection.channel.pipeline.syncOperations.addHandlers([pieces, client])
     }
 }
 

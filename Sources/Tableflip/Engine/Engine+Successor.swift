@@ -516,7 +516,7 @@ extension Engine {
 }
 
 extension Message.Abort {
-    init(_ error: UpgradeError) {
+    package init(_ error: UpgradeError) {
         self.init(code: error.code.description, message: error.message, cure: error.cure)
     }
 
