@@ -12,6 +12,7 @@ with a root of its own, in which deploy/container/Containerfile says what is whe
 import fcntl
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -142,6 +143,93 @@ class Container:
         shutil.rmtree(self.folder)
 
 
+class Fake:
+    """A runner as process 1, of a program in Python that may `tell` it something, and `say` a line to the test."""
+
+    BEGINNING = """
+import os, signal, socket, sys
+
+def tell(words):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.sendto(words.encode(), os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+def on(number, action):
+    signal.signal(number, lambda number, frame: action())
+
+def start(begin):
+    '''Another process, as soon as it has begun.'''
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process == 0:
+        begin()
+        os.write(writing, b".")
+        while True: signal.pause()
+    os.read(reading, 1)
+    return process
+
+def wait():
+    say("waits")
+    while True: signal.pause()
+"""
+
+    def __init__(self, script, *flags, before=()):
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            [*NAMESPACES, *before, RUNNER, *flags, "--", sys.executable, "-c", self.BEGINNING + script],
+            stdout=subprocess.PIPE, stderr=self.errors)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # The namespace ends with it, and all that is in there.
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self.process.stdout.close()
+        self.errors.close()
+
+    @property
+    def runner(self):
+        return Container._child(self.process.pid)
+
+    @property
+    def program(self):
+        """The first process."""
+        return Container._child(self.runner)
+
+    def signal(self, number):
+        os.kill(self.runner, number)
+
+    def line(self):
+        """What is said next; nothing, where nobody is left to say something."""
+        line = b""
+        while not line.endswith(b"\n"):
+            check(select.select([self.process.stdout], [], [], PATIENCE)[0], "nothing is said", self.said())
+            byte = os.read(self.process.stdout.fileno(), 1)
+            if not byte:
+                break
+            line += byte
+        return line.decode().strip()
+
+    def lines(self, *expected):
+        for line in expected:
+            found = self.line()
+            check(found == line, "said was", repr(found), "and not", repr(line), self.said())
+
+    def ends(self, status):
+        check(self.line() == "", "something else is said")
+        found = self.process.wait(PATIENCE)
+        check(found == status, "the runner ended with", found, "and not", status, self.said())
+
+    def said(self):
+        """By the runner."""
+        self.errors.seek(0)
+        return self.errors.read()
+
+
 # --- The tests.
 
 def twenty_upgrades(is_init):
@@ -269,6 +357,49 @@ while True: signal.pause()
     finally:
         process.kill()
         process.wait(PATIENCE)
+
+
+SUCCESSION = """
+def second():
+    on(signal.SIGQUIT, lambda: say("second", int(signal.SIGQUIT)))
+    on(signal.SIGTERM, lambda: (say("second", int(signal.SIGTERM)), os._exit(5)))
+
+def replaced(*words):
+    for word in [*words, f"MAINPID={new}"]: tell(word)
+
+new = start(second)
+"""
+
+
+def stop_at_the_change(_):
+    """One that has been replaced does nothing about a stop."""
+    second_stops = f"second {int(signal.SIGTERM)}"
+    # It says that it has been replaced a moment after the stop. It hears of no second one, which would mean now.
+    with Fake(SUCCESSION + "on(signal.SIGTERM, lambda: (say('first'), replaced())); wait()") as fake:
+        fake.lines("waits")
+        fake.signal(signal.SIGTERM)
+        fake.lines("first", second_stops)
+        os.kill(fake.program, signal.SIGKILL)
+        fake.ends(5)
+    # It said so a moment before.
+    script = "on(signal.SIGUSR1, lambda: (replaced(), say('first'))); wait()"
+    with Fake(SUCCESSION + "on(signal.SIGTERM, lambda: say('stopped'));" + script) as fake:
+        fake.lines("waits")
+        runner = fake.runner
+        os.kill(runner, signal.SIGSTOP)
+        os.kill(fake.program, signal.SIGUSR1)
+        fake.lines("first")
+        os.kill(runner, signal.SIGTERM)
+        os.kill(runner, signal.SIGCONT)
+        fake.lines(second_stops)
+    # The program has another meaning for the signal: an upgrade.
+    with Fake(SUCCESSION + "on(signal.SIGQUIT, lambda: (replaced('RELOADING=1'), say('first'))); wait()") as fake:
+        fake.lines("waits")
+        fake.signal(signal.SIGQUIT)
+        fake.lines("first")
+        fake.signal(signal.SIGTERM)
+        fake.lines(second_stops)
+    return "it goes to the new process, and to the old one once at most"
 
 
 def signals_reach_the_program(_):
@@ -419,6 +550,7 @@ TESTS = {
     orphans_are_reaped: [True, False],
     unknown_end: [False],
     signals_reach_the_program: [False],
+    stop_at_the_change: [True],
     notifications: [True, False],
     strangers_are_not_heard: [True],
     a_flood_delays_nothing: [False],

@@ -28,6 +28,7 @@ struct Runner {
     private let manager: NotifySocket?
     private let descent: Descent
     private var lineage: Lineage
+    private var stop = StopOrder()
     /// The process in charge, where it is not our child, so that nothing else tells of its end.
     private var watch: SpawnedProcess?
     /// When the process in charge has ended: how long the others have.
@@ -84,13 +85,11 @@ struct Runner {
     /// - Returns: the status to end with.
     mutating func run() -> CInt {
         while true {
-            for source in self.wait() {
-                switch source {
-                case .notifications: self.readNotifications(atMost: Self.notificationsPerTurn)
-                case .signals: self.readSignals()
-                case .mainProcess: self.mainProcessEnded()
-                }
-            }
+            let sources = self.wait()
+            // They say to whom a signal goes: also those that came meanwhile.
+            self.readNotifications(atMost: Self.notificationsPerTurn)
+            if sources.contains(.signals) { self.readSignals() }
+            if sources.contains(.mainProcess) { self.mainProcessEnded() }
             guard self.reap() else { return self.lineage.status }
             self.arm()
             if let deadline, deadline <= self.clock.now {
@@ -116,15 +115,20 @@ struct Runner {
 
     // MARK: Signals
 
-    private func readSignals() {
+    private mutating func readSignals() {
         for signal in self.signals.clear().map(WakeUp.Signal.init) where signal.number != SIGCHLD {
             // Where the process in charge has ended, the others hear it: they are what we wait for.
             if self.lineage.ending == nil {
+                self.stop.wasSent(signal.number, to: [self.lineage.current])
                 ProcessID.signal(self.lineage.current, signal.number)
             } else {
                 kill(-self.descent.session, signal.number)
             }
         }
+    }
+
+    private mutating func passStopOn(to process: CInt) {
+        if let signal = self.stop.signal(for: process) { ProcessID.signal(process, signal) }
     }
 
     // MARK: Notifications
@@ -144,6 +148,7 @@ struct Runner {
             }
             guard self.believes(sender.process, sender.user) else { continue }
             let notification = Notification(arrival.bytes)
+            if notification.beginsUpgrade { self.stop.wasNone() }
             if let main = notification.main { self.follow(main) }
             self.passOn(notification.rest, arrival.descriptors.map(\.borrowed))
         }
@@ -177,6 +182,9 @@ struct Runner {
         self.lineage.wasNamed(process)
         self.watch = nil
         guard self.lineage.ending == nil else { return }
+        // The one before did nothing about it, if it had been replaced already. If it had not, it has told this one, and
+        // a service takes both for one.
+        self.passStopOn(to: process)
         let descriptor = tf_process_descriptor(process)
         guard descriptor >= 0 else { return }
         self.watch = SpawnedProcess(id: process, descriptor: OwnedDescriptor(takingOwnershipOf: descriptor))
@@ -205,6 +213,7 @@ struct Runner {
             var end = tf_exit()
             guard tf_reap(process, false, &end) == 0, end.reaped else { continue }
             self.lineage.hasEnded(process, SpawnedProcess.Ending(end))
+            self.stop.hasEnded(process)
             if process == self.watch?.id { self.watch = nil }
         }
     }
