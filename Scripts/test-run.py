@@ -9,6 +9,7 @@ Runs in namespaces of its own, so it needs root, and touches nothing outside the
 with a root of its own, in which deploy/container/Containerfile says what is where, what is started, and as whom.
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -375,11 +376,15 @@ def stop_at_the_change(_):
     """One that has been replaced does nothing about a stop."""
     second_stops = f"second {int(signal.SIGTERM)}"
     # It says that it has been replaced a moment after the stop. It hears of no second one, which would mean now.
-    with Fake(SUCCESSION + "on(signal.SIGTERM, lambda: (say('first'), replaced())); wait()") as fake:
+    # What is sent to all that are left comes after what the runner sends them of its own accord.
+    script = "on(signal.SIGWINCH, lambda: os._exit(0)); on(signal.SIGTERM, lambda: (say('first'), replaced())); wait()"
+    with Fake(SUCCESSION + script) as fake:
         fake.lines("waits")
-        fake.signal(signal.SIGTERM)
+        runner = fake.runner
+        os.kill(runner, signal.SIGTERM)
         fake.lines("first", second_stops)
-        os.kill(fake.program, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            until("the end", lambda: fake.process.poll() is not None or os.kill(runner, signal.SIGWINCH))
         fake.ends(5)
     # It said so a moment before.
     script = "on(signal.SIGUSR1, lambda: (replaced(), say('first'))); wait()"
@@ -400,6 +405,29 @@ def stop_at_the_change(_):
         fake.signal(signal.SIGTERM)
         fake.lines(second_stops)
     return "it goes to the new process, and to the old one once at most"
+
+
+def stop_of_what_is_left(_):
+    """The process in charge passes no signal on, as a shell does not that has not used exec."""
+    script = """
+def far():
+    os.setsid()
+    on(signal.SIGTERM, lambda: say("far drains"))
+    on(signal.SIGINT, lambda: (say("far is over"), os._exit(0)))
+
+start(lambda: on(signal.SIGTERM, lambda: os._exit(0)))
+start(far)
+on(signal.SIGTERM, lambda: (say("program"), os._exit(3)))
+wait()
+"""
+    with Fake(script) as fake:
+        fake.lines("waits")
+        fake.signal(signal.SIGTERM)
+        fake.lines("program", "far drains")
+        fake.signal(signal.SIGINT)
+        fake.lines("far is over")
+        fake.ends(3)
+    return "it is told once, in whatever group or session, and hears what comes later"
 
 
 def signals_reach_the_program(_):
@@ -551,6 +579,7 @@ TESTS = {
     unknown_end: [False],
     signals_reach_the_program: [False],
     stop_at_the_change: [True],
+    stop_of_what_is_left: [True],
     notifications: [True, False],
     strangers_are_not_heard: [True],
     a_flood_delays_nothing: [False],

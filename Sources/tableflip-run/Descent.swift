@@ -26,16 +26,23 @@ struct Descent {
     /// Ends whoever is left. It looks once: who starts another one at this moment may leave it behind.
     func killAll() {
         kill(-self.session, SIGKILL)
-        guard let list = opendir("/proc") else { return }
+        // The children of who has just been killed are this process's own by now.
+        for process in self.processes { kill(process, SIGKILL) }
+    }
+
+    /// Those that are left.
+    var processes: [CInt] {
+        guard let list = opendir("/proc") else { return [] }
         defer { closedir(list) }
+        var found: [CInt] = []
         while let entry = readdir(list) {
             // SAFETY: the name ends with a zero, and stays until the next call (readdir(3)).
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
             }
-            // The children of who has just been killed are this process's own by now.
-            if let process = CInt(name), self.includes(process) { kill(process, SIGKILL) }
+            if let process = CInt(name), self.includes(process) { found.append(process) }
         }
+        return found
     }
 
     private func descends(_ process: CInt) -> Bool {

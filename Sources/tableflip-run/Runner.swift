@@ -102,7 +102,11 @@ struct Runner {
 
     private mutating func arm() {
         guard self.lineage.ending != nil else { return self.deadline = nil }
-        if self.deadline == nil { self.deadline = self.clock.now + self.plan.patience }
+        guard self.deadline == nil else { return }
+        self.deadline = self.clock.now + self.plan.patience
+        // It may have ended of a stop, and need not have told anybody: a shell does not, nor a program its helpers. One
+        // that still drains takes it without harm.
+        self.passStopOn(to: self.descent.processes)
     }
 
     private func wait() -> [Source] {
@@ -118,17 +122,16 @@ struct Runner {
     private mutating func readSignals() {
         for signal in self.signals.clear().map(WakeUp.Signal.init) where signal.number != SIGCHLD {
             // Where the process in charge has ended, the others hear it: they are what we wait for.
-            if self.lineage.ending == nil {
-                self.stop.wasSent(signal.number, to: [self.lineage.current])
-                ProcessID.signal(self.lineage.current, signal.number)
-            } else {
-                kill(-self.descent.session, signal.number)
-            }
+            let hearers = self.lineage.ending == nil ? [self.lineage.current] : self.descent.processes
+            self.stop.wasSent(signal.number, to: hearers)
+            for process in hearers { ProcessID.signal(process, signal.number) }
         }
     }
 
-    private mutating func passStopOn(to process: CInt) {
-        if let signal = self.stop.signal(for: process) { ProcessID.signal(process, signal) }
+    private mutating func passStopOn(to processes: [CInt]) {
+        for process in processes {
+            if let signal = self.stop.signal(for: process) { ProcessID.signal(process, signal) }
+        }
     }
 
     // MARK: Notifications
@@ -182,9 +185,9 @@ struct Runner {
         self.lineage.wasNamed(process)
         self.watch = nil
         guard self.lineage.ending == nil else { return }
-        // The one before did nothing about it, if it had been replaced already. If it had not, it has told this one, and
-        // a service takes both for one.
-        self.passStopOn(to: process)
+        // The one before did nothing about it, if it had been replaced already. If it had not, it has told this one,
+        // and a service takes both for one.
+        self.passStopOn(to: [process])
         let descriptor = tf_process_descriptor(process)
         guard descriptor >= 0 else { return }
         self.watch = SpawnedProcess(id: process, descriptor: OwnedDescriptor(takingOwnershipOf: descriptor))
