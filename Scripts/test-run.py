@@ -148,7 +148,7 @@ class Fake:
     """A runner as process 1, of a program in Python that may `tell` it something, and `say` a line to the test."""
 
     BEGINNING = """
-import os, signal, socket, sys
+import os, signal, socket, sys, time
 
 def tell(words):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -430,6 +430,44 @@ wait()
     return "it is told once, in whatever group or session, and hears what comes later"
 
 
+def named_after_its_end(_):
+    orphan = """
+def orphan(action):
+    reading, writing = os.pipe()
+    between = os.fork()
+    if between == 0:
+        process = os.fork()
+        if process == 0:
+            action()
+        else:
+            os.write(writing, str(process).encode())
+        os._exit(0)
+    os.waitpid(between, 0)
+    return int(os.read(reading, 16))
+
+second = orphan(lambda: os._exit(9))
+while os.path.exists(f"/proc/{second}"): time.sleep(0.01)
+"""
+    with Fake(orphan + 'tell(f"MAINPID={second}")') as fake:
+        fake.ends(9)
+    # The id has become another process's.
+    again = """
+def third():
+    on(signal.SIGTERM, lambda: os._exit(5))
+    tell(f"MAINPID={os.getpid()}")
+    wait()
+
+with open("/proc/sys/kernel/ns_last_pid", "w") as last: last.write(str(second - 2))
+assert orphan(third) == second
+while True: signal.pause()
+"""
+    with Fake(orphan + again, "--wait", "0") as fake:
+        fake.lines("waits")
+        fake.signal(signal.SIGTERM)
+        fake.ends(5)
+    return "its status is the runner's, but not where its id is another process's"
+
+
 def signals_reach_the_program(_):
     numbers = [signal.SIGHUP, signal.SIGALRM, signal.SIGRTMIN, signal.SIGRTMAX]
     for number in numbers:
@@ -578,6 +616,7 @@ TESTS = {
     orphans_are_reaped: [True, False],
     unknown_end: [False],
     signals_reach_the_program: [False],
+    named_after_its_end: [True],
     stop_at_the_change: [True],
     stop_of_what_is_left: [True],
     notifications: [True, False],

@@ -15,10 +15,14 @@ struct Lineage {
 
     init(first: CInt) { self.current = first }
 
-    mutating func wasNamed(_ process: CInt) {
-        guard process != self.current else { return }
+    /// `isOurs`: there is such a process, and it is one of the program's. What is remembered of its id was another one.
+    /// - Returns: whether it is followed.
+    mutating func wasNamed(_ process: CInt, isOurs: Bool) -> Bool {
+        let ending = isOurs ? nil : self.ended.last { $0.process == process }?.ending
+        guard isOurs || ending != nil else { return false }
         self.current = process
-        self.ending = self.ended.last { $0.process == process }?.ending
+        self.ending = ending
+        return true
     }
 
     mutating func hasEnded(_ process: CInt, _ ending: SpawnedProcess.Ending) {

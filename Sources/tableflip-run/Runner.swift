@@ -178,11 +178,10 @@ struct Runner {
     }
 
     private mutating func follow(_ process: CInt) {
-        guard process != self.lineage.current else { return }
-        guard self.descent.includes(process) else {
+        guard process != self.lineage.current || self.lineage.ending != nil else { return }
+        guard self.lineage.wasNamed(process, isOurs: self.descent.includes(process)) else {
             return Run.say("MAINPID=\(process) is none of the program's processes, and is not followed")
         }
-        self.lineage.wasNamed(process)
         self.watch = nil
         guard self.lineage.ending == nil else { return }
         // The one before did nothing about it, if it had been replaced already. If it had not, it has told this one,
