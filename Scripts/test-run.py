@@ -171,6 +171,20 @@ def start(begin):
     os.read(reading, 1)
     return process
 
+def orphan(action):
+    '''Another process, which the runner adopts.'''
+    reading, writing = os.pipe()
+    between = os.fork()
+    if between == 0:
+        process = os.fork()
+        if process == 0:
+            action()
+        else:
+            os.write(writing, str(process).encode())
+        os._exit(0)
+    os.waitpid(between, 0)
+    return int(os.read(reading, 16))
+
 def wait():
     say("waits")
     while True: signal.pause()
@@ -432,19 +446,6 @@ wait()
 
 def named_after_its_end(_):
     orphan = """
-def orphan(action):
-    reading, writing = os.pipe()
-    between = os.fork()
-    if between == 0:
-        process = os.fork()
-        if process == 0:
-            action()
-        else:
-            os.write(writing, str(process).encode())
-        os._exit(0)
-    os.waitpid(between, 0)
-    return int(os.read(reading, 16))
-
 second = orphan(lambda: os._exit(9))
 while os.path.exists(f"/proc/{second}"): time.sleep(0.01)
 """
@@ -466,6 +467,44 @@ while True: signal.pause()
         fake.signal(signal.SIGTERM)
         fake.ends(5)
     return "its status is the runner's, but not where its id is another process's"
+
+
+def dropped_user(_):
+    # The process in charge has dropped its user, and has been reaped when the next one says that it is in charge.
+    script = """
+first = os.getpid()
+
+def second():
+    os.setuid(65534)
+    while os.path.exists(f"/proc/{first}"): time.sleep(0.01)
+    on(signal.SIGTERM, lambda: os._exit(5))
+    tell(f"MAINPID={os.getpid()}")
+    wait()
+
+orphan(second)
+os.setuid(65534)
+os._exit(3)
+"""
+    with Fake(script) as fake:
+        fake.lines("waits")
+        fake.signal(signal.SIGTERM)
+        fake.ends(5)
+    # Another user's, which may not send it signals either.
+    script = """
+def second():
+    os.setuid(65534)
+    for _ in range(2): tell(f"MAINPID={os.getpid()}")
+
+start(second)
+on(signal.SIGTERM, lambda: os._exit(4))
+wait()
+"""
+    with Fake(script) as fake:
+        fake.lines("waits")
+        fake.signal(signal.SIGTERM)
+        fake.ends(4)
+        check(fake.said().count("is not heard") == 1, fake.said())
+    return "a process that has been reaped is known by its user; another user's is not heard, which is said once"
 
 
 def signals_reach_the_program(_):
@@ -616,6 +655,7 @@ TESTS = {
     orphans_are_reaped: [True, False],
     unknown_end: [False],
     signals_reach_the_program: [False],
+    dropped_user: [True],
     named_after_its_end: [True],
     stop_at_the_change: [True],
     stop_of_what_is_left: [True],

@@ -20,8 +20,11 @@ struct Descent {
     /// Also of a process that has ended, until it is reaped.
     func includes(_ process: CInt) -> Bool {
         guard process > 1, process != ProcessID.current else { return false }
-        return getsid(process) == self.session || self.descends(process)
+        return self.isInSession(process) || self.descends(process)
     }
+
+    /// One system call.
+    func isInSession(_ process: CInt) -> Bool { getsid(process) == self.session }
 
     /// Ends whoever is left. It looks once: who starts another one at this moment may leave it behind.
     func killAll() {

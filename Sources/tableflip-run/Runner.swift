@@ -35,6 +35,9 @@ struct Runner {
     private var deadline: SuspendingClock.Instant?
     private var managerFailed = false
     private var hasIgnoredStranger = false
+    private var hasDoubtedUser = false
+    /// The user of the process in charge, or of the last one of which it was known.
+    private var user: UInt32?
     private let clock = SuspendingClock()
 
     init(_ plan: Arguments.Plan) throws(UpgradeError) {
@@ -149,8 +152,11 @@ struct Runner {
                 self.ignoreStranger()
                 continue
             }
-            guard self.believes(sender.process, sender.user) else { continue }
             let notification = Notification(arrival.bytes)
+            guard self.believes(sender.process, sender.user) else {
+                if notification.main != nil { self.doubt(sender.process, sender.user) }
+                continue
+            }
             if notification.beginsUpgrade { self.stop.wasNone() }
             if let main = notification.main { self.follow(main) }
             self.passOn(notification.rest, arrival.descriptors.map(\.borrowed))
@@ -159,22 +165,33 @@ struct Runner {
 
     /// The kernel names the sender. It is the process in charge, or another one of the program's, of a user who might as
     /// well send signals to the process in charge.
-    private func believes(_ process: CInt, _ user: UInt32) -> Bool {
+    private mutating func believes(_ process: CInt, _ user: UInt32) -> Bool {
         if process == self.lineage.current { return true }
         // In this order: to look for a process among the descendants takes longer, for which strangers could make it do.
-        guard user == 0 || user == getuid() || user == Self.user(of: self.lineage.current) else { return false }
+        self.noteUser()
+        guard user == 0 || user == getuid() || user == self.user else { return false }
         return self.descent.includes(process)
+    }
+
+    /// A program may drop its user at any time, and one that has been reaped is not there to be asked: its successor,
+    /// which says then that it is in charge, has its user.
+    private mutating func noteUser() {
+        guard self.lineage.ending == nil else { return }
+        var status = stat()
+        if stat("/proc/\(self.lineage.current)", &status) == 0 { self.user = status.st_uid }
+    }
+
+    /// Only of the program's own, and as far as it takes no time to see: strangers may send what they like.
+    private mutating func doubt(_ process: CInt, _ user: UInt32) {
+        guard !self.hasDoubtedUser, self.descent.isInSession(process) else { return }
+        Run.say("MAINPID= of process \(process) is not heard: its user, \(user), is none that may stop the service")
+        self.hasDoubtedUser = true
     }
 
     /// Where the kernel has no id for a sender, it is none of ours: whatever the program starts has one here.
     private mutating func ignoreStranger() {
         if !self.hasIgnoredStranger { Run.say("a notification from outside this PID namespace is ignored") }
         self.hasIgnoredStranger = true
-    }
-
-    private static func user(of process: CInt) -> UInt32? {
-        var status = stat()
-        return stat("/proc/\(process)", &status) == 0 ? status.st_uid : nil
     }
 
     private mutating func follow(_ process: CInt) {
@@ -212,6 +229,7 @@ struct Runner {
             // What it said last comes first: it may have named the next one.
             self.readNotifications(atMost: Self.notificationsPerEnd)
             guard process > 0 else { return self.watch != nil && self.lineage.ending == nil }
+            if process == self.lineage.current { self.noteUser() }
             var end = tf_exit()
             guard tf_reap(process, false, &end) == 0, end.reaped else { continue }
             self.lineage.hasEnded(process, SpawnedProcess.Ending(end))
@@ -222,6 +240,7 @@ struct Runner {
 
     /// Of a child it is told by `reap`, which then finds how.
     private mutating func mainProcessEnded() {
+        self.noteUser()
         guard let watch, self.reap(), self.watch != nil, let ending = watch.collect() else { return }
         self.lineage.hasEnded(watch.id, ending)
         self.watch = nil
