@@ -636,6 +636,18 @@ def no_orphans(_):
     return "where orphans cannot be adopted it starts nothing, and says why"
 
 
+def no_process_descriptors(_):
+    """As before Linux 5.3. Whoever else reaped the program would keep its status."""
+    forbid = [sys.executable, os.path.join(os.path.dirname(__file__), "forbid.py"), "PIDFD_OPEN"]
+    for _ in range(50):
+        done = subprocess.run([*forbid, RUNNER, "--", "true"], capture_output=True, text=True, timeout=PATIENCE)
+        check(done.returncode == 0, "it ended with", done.returncode, done.stderr)
+    # Of one that it waits for: a thread that waits would be first.
+    done = subprocess.run([*forbid, RUNNER, "--", "sh", "-c", "sleep 0.1; exit 7"], timeout=PATIENCE)
+    check(done.returncode == 7, "it ended with", done.returncode)
+    return "the status of the program is the runner's"
+
+
 def arguments_stay(_):
     words = [b"", b"a b", b"\xff\xfe", b"\xc3\xa4"]
     show = "import os, sys; sys.stdout.buffer.write(b'|'.join(map(os.fsencode, sys.argv[1:])))"
@@ -647,6 +659,7 @@ def arguments_stay(_):
 TESTS = {
     mistakes: [False],
     no_orphans: [False],
+    no_process_descriptors: [False],
     arguments_stay: [False],
     twenty_upgrades: [True, False],
     stop_with_request_in_flight: [True, False],

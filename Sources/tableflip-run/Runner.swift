@@ -69,9 +69,9 @@ struct Runner {
         )
         // A session of its own: what goes to our terminal or group reaches it once, by way of us. A service takes a
         // second SIGTERM for "now".
-        let process = try DirectSpawner(capabilities: .current).spawn(request, channel: nil, inNewSession: true)
-        self.descent = Descent(session: process.id)
-        self.lineage = Lineage(first: process.id)
+        let process = try DirectSpawner(capabilities: .current).spawnInNewSession(request)
+        self.descent = Descent(session: process)
+        self.lineage = Lineage(first: process)
     }
 
     /// The program's manager is this process. What ours meant for one process, by its id, means nothing to another.

@@ -42,18 +42,28 @@ package struct DirectSpawner: ProcessSpawner {
     package init(capabilities: Capabilities) { self.capabilities = capabilities }
 
     package func spawn(_ request: SpawnRequest, channel: CInt) throws(UpgradeError) -> SpawnedProcess {
-        try self.spawn(request, channel: channel, inNewSession: false)
-    }
-
-    /// The same. No channel: the program is no successor. `inNewSession`: it leaves the session of this process
-    /// (setsid(2)).
-    package func spawn(
-        _ request: SpawnRequest, channel: CInt?, inNewSession: Bool
-    ) throws(UpgradeError) -> SpawnedProcess {
-        try request.checkDirectory()
         let watch = try UpgradeError.wrapping("no successor can be started: it could not be watched", .spawnFailed) {
             () throws(SystemCallError) in try ChildWatch()
         }
+        let process = try self.start(request, channel: channel, inNewSession: false)
+        do throws(SystemCallError) {
+            return try SpawnedProcess(child: process, watch: watch, capabilities: self.capabilities)
+        } catch {
+            throw UpgradeError(
+                .spawnFailed, "\(request.executable.path) was started, could not be watched, and was killed: \(error)",
+                cure: "Look at the limits on threads and memory (ulimit -u, pids.max, memory.max)."
+            )
+        }
+    }
+
+    /// A program that is no successor, in a session of its own (setsid(2)). Nobody watches it: the caller reaps every child
+    /// that it has.
+    package func spawnInNewSession(_ request: SpawnRequest) throws(UpgradeError) -> CInt {
+        try self.start(request, channel: nil, inNewSession: true)
+    }
+
+    private func start(_ request: SpawnRequest, channel: CInt?, inNewSession: Bool) throws(UpgradeError) -> CInt {
+        try request.checkDirectory()
         var process: CInt = 0
         let error = request.withSpawn(channel: channel, inNewSession: inNewSession) { spawn in
             if self.capabilities.sharesTables {
@@ -65,14 +75,7 @@ package struct DirectSpawner: ProcessSpawner {
             return tf_spawn_process(spawn, &process)
         }
         guard error == 0 else { throw .spawn(request.executable.path, error) }
-        do throws(SystemCallError) {
-            return try SpawnedProcess(child: process, watch: watch, capabilities: self.capabilities)
-        } catch {
-            throw UpgradeError(
-                .spawnFailed, "\(request.executable.path) was started, could not be watched, and was killed: \(error)",
-                cure: "Look at the limits on threads and memory (ulimit -u, pids.max, memory.max)."
-            )
-        }
+        return process
     }
 }
 
