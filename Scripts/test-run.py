@@ -288,6 +288,29 @@ def stop_with_request_in_flight(is_init):
         container.remove()
 
 
+def second_stop(is_init):
+    """It means now to the process in charge, of whatever generation, and is the first one to the process before it."""
+    container = Container("--drain-timeout", "30s", is_init=is_init)
+    try:
+        before = get("/")
+        drains = Request("/delay/4s")
+        container.signal(signal.SIGHUP)
+        until("another process to answer", lambda: get("/") != before)
+        cut = Request("/delay/18s")
+        begin = time.monotonic()
+        for stops in (1, 2):
+            container.signal(signal.SIGTERM)
+            until("a stop", lambda: len(re.findall("generation=2 .* stop by signal", text(container.errors))) >= stops)
+        container.wait(0)
+        took = time.monotonic() - begin
+        check(took < 15, "it took", took, "s")
+        check(drains.wait() == before, "the request to the process before:", drains.result)
+        check(not (cut.wait() or "").isdigit(), "the other request was answered:", cut.result)
+        return f"it cuts what the process in charge does, and lets the one before finish: {took:.1f} s"
+    finally:
+        container.remove()
+
+
 def crash(is_init):
     container = Container(is_init=is_init)
     try:
@@ -663,6 +686,7 @@ TESTS = {
     arguments_stay: [False],
     twenty_upgrades: [True, False],
     stop_with_request_in_flight: [True, False],
+    second_stop: [True, False],
     crash: [True, False],
     failing_successor: [True, False],
     orphans_are_reaped: [True, False],

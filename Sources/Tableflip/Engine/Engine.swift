@@ -36,8 +36,8 @@ final class Engine {
 
     /// The first order to stop.
     private struct StopOrder {
-        /// There was another process of this service beside this one.
-        let isBesideAnother: Bool
+        /// The service manager may send it once more of its own accord.
+        let mayBeRepeated: Bool
         /// It was passed on by the predecessor.
         var cameByPredecessor = false
     }
@@ -262,7 +262,7 @@ final class Engine {
             self.stopOrder?.cameByPredecessor = signal.isMarked
             return true
         }
-        if signal.isMarked || signal.isOfParent && order.isBesideAnother { return false }
+        if signal.isMarked || signal.isOfParent && order.mayBeRepeated { return false }
         self.stopOrder?.cameByPredecessor = false
         return !order.cameByPredecessor
     }
@@ -294,16 +294,16 @@ final class Engine {
 
     /// systemd sends SIGTERM to all of a service, and when the main process has ended once more to whoever is left: to a
     /// successor whose predecessor has gone, or to a predecessor that the manager does not take for the main process any
-    /// more. It has SIGKILL for those who take too long.
+    /// more. It has SIGKILL for those who take too long. tableflip-run is the parent of all as well, but passes on only
+    /// what others send it: there the second one means now.
     private func noteWhoStops() {
         guard self.stopOrder == nil else { return }
         // What was found together with the stop comes before it.
         var predecessor = self.predecessor
         for case .predecessor(let event) in self.fed { _ = predecessor.handle(event) }
         let isReplaced = if case .draining = predecessor.state { true } else { false }
-        self.stopOrder = StopOrder(
-            isBesideAnother: self.takeover.predecessor != 0 || isReplaced && self.service != nil
-        )
+        let isBesideAnother = self.takeover.predecessor != 0 || isReplaced && self.service != nil
+        self.stopOrder = StopOrder(mayBeRepeated: isBesideAnother && self.context.manager?.isOfRunner != true)
     }
 
     /// Until this process is in charge, stopping is the affair of taking over; from then on, of handing over.

@@ -56,8 +56,8 @@ package struct DirectSpawner: ProcessSpawner {
         }
     }
 
-    /// A program that is no successor, in a session of its own (setsid(2)). Nobody watches it: the caller reaps every child
-    /// that it has.
+    /// A program that is no successor, in a session of its own (setsid(2)). Nobody watches it: the caller reaps every
+    /// child that it has.
     package func spawnInNewSession(_ request: SpawnRequest) throws(UpgradeError) -> CInt {
         try self.start(request, channel: nil, inNewSession: true)
     }

@@ -22,6 +22,9 @@ package struct NotifySocket: Hashable, Sendable {
 
     package init(address: String) { self.address = address }
 
+    /// Whether tableflip-run is the manager, by the place where it makes its socket.
+    package var isOfRunner: Bool { self.address.hasPrefix(NotifyPlace.prefix) }
+
     /// The one that the environment names; nil: this process was not started by such a manager.
     package static func ofEnvironment() -> NotifySocket? {
         ProcessEnvironment.value(of: self.variable).flatMap { $0.isEmpty ? nil : NotifySocket(address: $0) }
