@@ -465,7 +465,13 @@ struct CtlTests {
             try await upgrade.output(containing: "new owner")
             let stop = try Ctl(server, "stop")
             try await upgrade.output(containing: "stopping")
+            // Both wait for a byte: this one goes to the old process.
+            let successor = try await server.successor(of: server.first)
+            server.signal(successor, SIGSTOP)
+            #expect(await server.eventually { ProcessFacts.isStopped(successor) })
             try server.letGo("FIFO")
+            _ = try await server.ending(of: server.first)
+            server.signal(successor, SIGCONT)
             let result = try await upgrade.result()
             #expect(result.status == 8 && result.errors.contains("was told to stop since"), "\(result)")
             try server.letGo("FIFO")

@@ -106,6 +106,13 @@ struct ProcessFacts: Equatable, Sendable {
         return engines.allSatisfy { self.text($0 + "stat").contains(") S ") }
     }
 
+    /// Whether each of its threads has heard SIGSTOP. Where there is no /proc, yes.
+    static func isStopped(_ process: CInt) -> Bool {
+        self.names(in: "/proc/\(process)/task").allSatisfy {
+            self.text("/proc/\(process)/task/\($0)/stat").contains(") T ")
+        }
+    }
+
     static func processes(inGroup group: CInt) -> Set<CInt> {
         Set(self.names(in: "/proc").compactMap { CInt($0) }.filter { self.fields(of: $0)?[2] == "\(group)" })
     }
