@@ -318,6 +318,7 @@ def stop_while_a_predecessor_drains(kind):
             unit.stop()
             check(request.wait().isdigit(), "the request of the process before:", request.result)
             check(later.wait().isdigit(), "the request in flight:", later.result)
+        check(not unit.said("the successor has died"), "a stop was taken for a death")
         return "both processes finished what they had begun, whichever ended first"
 
 

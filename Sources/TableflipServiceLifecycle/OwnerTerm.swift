@@ -30,7 +30,7 @@ final class OwnerTerm: Sendable {
     }
 
     /// Runs the service. Called by the service around it, whose shutdown and cancellation are this one's too.
-    /// - Returns: what it failed at when it was to end; nil if it ended well.
+    /// - Returns: what it failed at when it was to end; nil if it ended well, or was cancelled because it took too long.
     func serve() async throws -> (any Error)? {
         defer { self.close() }
         // A task of its own, so that it can be cancelled alone.
@@ -48,10 +48,10 @@ final class OwnerTerm: Sendable {
             }
             return nil
         } catch {
-            // The successor is about to take its work over: no reason to cut off everybody else.
+            // No reason to cut off everybody else, who may have requests to answer.
             guard self.state.withLock({ $0.isEnding }), !Task.isCancelled else { throw error }
             self.logger.error("a service failed when the ownership was given up: \(error)")
-            return error
+            return error is CancellationError ? nil : error
         }
     }
 

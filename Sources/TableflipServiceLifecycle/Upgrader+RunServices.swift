@@ -21,7 +21,8 @@ extension Upgrader {
     ///     or throws cancels the others, as always in a `ServiceGroup`.
     ///   - logger: the group's logger.
     ///   - whenPrepared: see ``UpgraderService/init(upgrader:whenPrepared:)``.
-    /// - Throws: what a service threw; ``UpgradeError`` when this process could not take over.
+    /// - Throws: what a service threw, also a ``WhileOwner``'s that failed to end well in a process that was told to stop;
+    ///   ``UpgradeError`` when this process could not take over.
     public func runServices(
         _ services: [any Service], logger: Logger, whenPrepared: UpgraderService.Preparation? = nil
     ) async throws {
@@ -31,6 +32,8 @@ extension Upgrader {
                 services: services.map { .init(service: $0) } + [service.configuration], logger: logger)
         )
         try await group.run()
+        let failures = services.lazy.compactMap { ($0 as? WhileOwner)?.failure }
+        if self.exitReason == .stopped, let failure = failures.first { throw failure }
     }
 }
 #endif

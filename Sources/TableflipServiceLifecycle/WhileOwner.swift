@@ -3,6 +3,7 @@
 
 #if ServiceLifecycle
 public import ServiceLifecycle
+import Synchronization
 public import Tableflip
 
 /// Runs a service only while this process is the owner: what must run once, and not in two processes of one service for
@@ -19,11 +20,20 @@ public import Tableflip
 /// up. Where the successor fails after that, a new one is made and started.
 ///
 /// A service that returns by itself is not started again as long as this process stays the owner, and the others go on;
-/// one that throws ends the group, as any service. One that throws while it ends does so where the process was told to stop;
-/// in an upgrade that is logged, for the successor is about to do its work, and the others have theirs to finish.
+/// one that throws ends the group, as any service. One that throws while it ends is logged, for the others have work to
+/// finish; where the process was told to stop ``Tableflip/Upgrader/runServices(_:logger:whenPrepared:)`` throws that error
+/// when they have.
 public struct WhileOwner: Service {
     private let upgrader: Upgrader
     private let makeService: @Sendable () -> any Service
+    private let outcome = Outcome()
+
+    /// What the last term failed at when it was to end.
+    private final class Outcome: Sendable {
+        let failure = Mutex<(any Error)?>(nil)
+    }
+
+    var failure: (any Error)? { self.outcome.failure.withLock { $0 } }
 
     /// Makes a service that runs another.
     /// - Parameters:
@@ -45,12 +55,11 @@ public struct WhileOwner: Service {
         )
         defer { terms.close() }
         try await withTaskCancellationOrGracefulShutdownHandler {
-            var failure: (any Error)?
             for await term in terms.coming {
                 if Task.isShuttingDownGracefully { break }
-                failure = try await term.serve()
+                let failure = try await term.serve()
+                self.outcome.failure.withLock { $0 = failure }
             }
-            if let failure, self.upgrader.exitReason == .stopped { throw failure }
         } onCancelOrGracefulShutdown: {
             terms.expectNoMore()
         }

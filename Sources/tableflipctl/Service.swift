@@ -67,7 +67,7 @@ final class Service {
     private let isOrder: Bool
     private let connection: OwnedDescriptor
     private var decoder = ControlDecoder(limit: ControlLimit.reply)
-    private var hasAnswered = false
+    private(set) var hasAnswered = false
     private let clock = ContinuousClock()
     private let asked: ContinuousClock.Instant
 
@@ -89,19 +89,23 @@ final class Service {
     /// The next reply; nil: the time is over. Throws what the service refuses.
     func next(within time: Duration? = nil) throws(CtlError) -> ControlReply? {
         let limit = self.clock.now + (time ?? .seconds(365 * 86_400))
-        let deadline = self.hasAnswered ? limit : min(limit, self.asked + Self.patience)
+        let silence = self.asked + Self.patience
+        // What only asks has come to nothing without an answer, however soon its own time is over.
+        let deadline = self.hasAnswered ? limit : self.isOrder ? min(limit, silence) : silence
         while true {
             if let reply = try self.decoded() { return reply }
             var poll = Poll<Int>()
             poll.add(0, self.connection.borrowed, Poll<Int>.readable)
             let left = max(.zero, self.clock.now.duration(to: deadline))
             if poll.wait(min(left, .seconds(86_400))).isEmpty, self.clock.now >= deadline {
-                guard self.hasAnswered || self.clock.now < self.asked + Self.patience else { throw self.silence }
+                guard self.hasAnswered || self.clock.now < silence else { throw self.silence }
                 return nil
             }
             try self.read()
         }
     }
+
+    static let openEnd = "It may still be carried out: look at `tableflipctl status` before you ask again."
 
     /// Between commit and the new process's word that it owns the service nobody answers: who asks then, waits in the queue,
     /// and is heard by the one or the other.
@@ -110,7 +114,7 @@ final class Service {
             self.isOrder ? .nobodyServes : .nobodyAnswers, code: "noAnswer",
             "nobody has answered at \(self.path) for \(Self.patience.components.seconds) s",
             cure: self.isOrder
-                ? "It may still be carried out: look at `tableflipctl status` before you ask again."
+                ? Self.openEnd
                 : "The process in charge may be stopped, or has just been asked to leave: try again, and look at its log."
         )
     }

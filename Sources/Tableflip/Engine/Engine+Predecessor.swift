@@ -330,13 +330,13 @@ extension Engine {
     private func tellDeath(_ attempt: Attempt) {
         guard !attempt.deathIsTold else { return }
         attempt.deathIsTold = true
-        if case .draining = self.predecessor.state { self.noteDeathOfOwner(attempt) }
+        // One that is told to stop, as this process is, ends as it should.
+        if case .draining(let draining) = self.predecessor.state, !draining.stopSeen { self.noteDeathOfOwner(attempt) }
         self.feed(PredecessorMachine.Event.successorDied(attempt.endingError))
     }
 
     /// This process has closed its listeners, and takes nothing back. Whoever supervises the service must start it again.
     private func noteDeathOfOwner(_ attempt: Attempt) {
-        // It was told to stop, perhaps, as this one may be.
         guard attempt.ending != .exited(0) else { return }
         let failure = attempt.endingError
         self.logger.error(

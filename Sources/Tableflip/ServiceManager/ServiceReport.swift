@@ -10,8 +10,8 @@ import TableflipCore
 /// predecessor has named it, with `MAINPID=`, as the last thing that it says. That may have been in vain: a systemd that
 /// has found the successor in a PID file by then hears the predecessor no more, and a reload that was begun would not end;
 /// and a predecessor that died may have said nothing. So the successor says it once more, at the first word that follows,
-/// else after a second; and when its predecessor has left, and a second later, for systemd reads what it is told before it
-/// looks at who has ended.
+/// else after half a second; and when its predecessor has left, and once more after that time, for systemd reads what it is
+/// told before it looks at who has ended.
 struct ServiceReport {
     /// One datagram.
     struct Notice: Equatable {
@@ -44,7 +44,7 @@ struct ServiceReport {
 
     /// How often it is asked, and after what time something is repeated.
     static let pace = Duration.seconds(10)
-    static let repetition = Duration.seconds(1)
+    static let repetition = Duration.milliseconds(500)
 
     private let process: CInt
     private let limits: Limits
@@ -123,13 +123,18 @@ struct ServiceReport {
 
     // MARK: -
 
-    /// A reload of this process's own ends with a READY=1 of its own. Who is the main process already says nothing new by
-    /// `MAINPID=`.
+    /// Who is the main process already says nothing new by `MAINPID=`. A reload of this process's own ends with a READY=1 of
+    /// its own.
     private var inCharge: [Notice] {
-        guard !self.isReloading else { return [] }
-        guard !self.isStopping else { return [self.stops(self.generation)] }
-        let lines = ["MAINPID=\(self.process)", "READY=1", "WATCHDOG=1", self.serves(self.generation)]
-        return [.init(lines: lines)]
+        let state =
+            if self.isReloading {
+                [String]()
+            } else if self.isStopping {
+                self.stops(self.generation).lines
+            } else {
+                ["READY=1", self.serves(self.generation)]
+            }
+        return [.init(lines: ["MAINPID=\(self.process)"] + state)]
     }
 
     private func stops(_ generation: Int) -> Notice {

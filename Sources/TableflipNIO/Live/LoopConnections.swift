@@ -70,6 +70,7 @@ final class LoopConnections {
 
     var isMoving: Bool { if case .moving = self.phase { true } else { false } }
     var isFinishing: Bool { if case .finishing = self.phase { true } else { false } }
+    private var isCutting: Bool { if case .cutting = self.phase { true } else { false } }
     var isLeaving: Bool { if case .serving = self.phase { false } else { true } }
 
     /// Runs something when the handlers that are on the stack have returned.
@@ -109,7 +110,7 @@ final class LoopConnections {
         }
         // Counted as on its way before it is no longer counted here: nobody may see a moment without it.
         if leaving == .parked { self.inTransit += 1 }
-        self.counts.left(drained: leaving == .ended && self.isLeaving)
+        self.counts.left(drained: leaving == .ended && self.isLeaving && !self.isCutting)
         self.noteIfEmpty()
     }
 
@@ -167,6 +168,12 @@ final class LoopConnections {
     /// Each ends here and now, as it is.
     func cut() {
         self.phase = .cutting
+        if !self.heads.isEmpty {
+            self.logger.warning(
+                "connections are cut: the task that waits for them is cancelled",
+                metadata: ["connections": "\(self.heads.count)"]
+            )
+        }
         self.first.removeAll()
         self.others.removeAll()
         for head in self.heads { head.cut() }

@@ -141,7 +141,8 @@ struct UpgradeCommand: ParsableCommand {
         throw CtlError(
             .nobodyServes, code: "impatient",
             "the upgrade has not ended within \(self.patience.defaultValueDescription)",
-            cure: "It goes on: see `tableflipctl status`, or wait longer with --patience."
+            cure: service.hasAnswered
+                ? "It goes on: see `tableflipctl status`, or wait longer with --patience." : Service.openEnd
         )
     }
 

@@ -6,6 +6,7 @@ import Dispatch
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import Synchronization
 import Tableflip
 import TableflipTesting
 import Testing
@@ -35,6 +36,23 @@ import Testing
             context.write(self.wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
             context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: self.sent.take())
         }
+    }
+
+    /// Never answers.
+    private final class Silent: ChannelInboundHandler {
+        typealias InboundIn = HTTPServerRequestPart
+        let silence: Silence
+
+        init(_ silence: Silence) { self.silence = silence }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            if case .end = self.unwrapInboundIn(data) { self.silence.heard.add(1, ordering: .relaxed) }
+        }
+    }
+
+    private final class Silence: Sendable {
+        /// How many requests have been.
+        let heard = Atomic(0)
     }
 
     /// All that a client hears, up to the end.
@@ -183,14 +201,15 @@ import Testing
     func `a server that nobody waits for any more is closed, with the connections that are left`(
         _ isTold: Bool
     ) async throws {
-        // Nobody answers.
+        let silence = Silence()
         let scene = try await Scene { connection in
             try connection.channel.pipeline.syncOperations.configureHTTPServerPipeline()
             try connection.movesHTTP1()
+            try connection.channel.pipeline.syncOperations.addHandler(Silent(silence))
         }
         let clients = [try await scene.connect(), try await scene.connect()]
         for client in clients { try await client.ask() }
-        await eventually { scene.server.connectionCounts.open == 2 }
+        await eventually { silence.heard.load(ordering: .relaxed) == 2 }
         if isTold { scene.upgrader.stop() }
         let server = scene.server
         let drained = Task { try await server.drained() }
@@ -199,6 +218,7 @@ import Testing
         await #expect(throws: CancellationError.self) { try await drained.value }
         for client in clients { #expect(try await client.whole.get() == "") }
         #expect(scene.server.connectionCounts.open == 0)
+        #expect(scene.server.connectionCounts.drained == 0)
         try await scene.end()
     }
 
