@@ -54,6 +54,8 @@ struct ServiceReport {
     /// What this process does must be said once more.
     private(set) var isToRepeat = false
     private var generation = 0
+    /// Of an owner: also how the last upgrade went.
+    private var status = ""
 
     init(process: CInt, hasPredecessor: Bool, limits: Limits) {
         self.process = process
@@ -85,11 +87,13 @@ struct ServiceReport {
         case (.successor, .owner):
             self.role = .main
             self.generation = event.generation
+            self.status = self.serves(event.generation)
             self.isToRepeat = true
             // With NotifyAccess=main this is not heard; with all, and by tableflip-run, it is.
             return isAlone ? self.inCharge : []
         case (.main, .predecessorLeft):
             guard self.isToRepeat || !self.isStopping else { return [] }
+            self.status = self.serves(event.generation)
             self.isToRepeat = true
             return self.inCharge
         case (.main, .waiting), (.main, .requested): return self.begin(event, time)
@@ -132,7 +136,7 @@ struct ServiceReport {
             } else if self.isStopping {
                 self.stops(self.generation).lines
             } else {
-                ["READY=1", self.serves(self.generation)]
+                ["READY=1", self.status]
             }
         return [.init(lines: ["MAINPID=\(self.process)"] + state)]
     }
@@ -162,11 +166,14 @@ struct ServiceReport {
         guard !self.isStopping else { return [] }
         // It went as it was meant to.
         let serves = self.serves(event.generation)
-        if event.error?.code == .rehearsed { return beginning + [.init(lines: ["READY=1", serves])] }
-        let what = event.isRehearsal ? "rehearsal" : "upgrade"
-        let reason = event.error.map { ": \($0.code): \($0.message)" } ?? ""
-        let words = Self.onOneLine("\(serves); the last \(what) \(how)\(reason)")
-        return beginning + [.init(lines: ["READY=1", words])]
+        if event.error?.code == .rehearsed {
+            self.status = serves
+        } else {
+            let what = event.isRehearsal ? "rehearsal" : "upgrade"
+            let reason = event.error.map { ": \($0.code): \($0.message)" } ?? ""
+            self.status = Self.onOneLine("\(serves); the last \(what) \(how)\(reason)")
+        }
+        return beginning + [.init(lines: ["READY=1", self.status])]
     }
 
     /// Another upgrade goes on, whose reload is the manager's as well if its signal came too late for that; or the request

@@ -149,6 +149,16 @@ import Testing
         }
     }
 
+    @Test mutating func `what is repeated is what was said last`() {
+        _ = Self.lines(&self.successor, Self.event(.owner, generation: 2))
+        _ = Self.lines(&self.successor, Self.event(.predecessorLeft, generation: 2))
+        _ = Self.lines(&self.successor, Self.event(.requested, generation: 2))
+        let failure = UpgradeError(.successorKilled, "it died")
+        let said = Self.lines(&self.successor, Self.event(.rolledBack, generation: 2, failure))
+        #expect(said.last?.last?.hasSuffix("serves; the last upgrade failed: successorKilled: it died") == true)
+        #expect(self.successor.pulse(isWatched: false).map(\.lines) == [["MAINPID=71"] + (said.last ?? [])])
+    }
+
     @Test(arguments: [false, true])
     mutating func `a stop that comes on the way is said when somebody hears it, and nothing takes it back`(
         _ comesFirst: Bool
