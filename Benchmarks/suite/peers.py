@@ -151,6 +151,8 @@ class Ours(PidFilePeer):
                  *self.flags)
         # Owner: before, a SIGHUP is refused.
         wait_until("it starts", lambda: any(event["phase"] == "owner" for event in self.events()) and self.named())
+        # The program says by itself where it serves, a moment sooner or later than the library says that it owns.
+        wait_until("it names its port", lambda: any(event.get("port") for event in self.events()))
         self.port = next(event["port"] for event in self.events() if event.get("port"))
 
     def events(self):
