@@ -252,14 +252,7 @@ struct CtlTests {
 
     /// The client waits for the end of the old process, which drains until it is let go.
     @Test func `A new process that dies when it owns the service is not said to serve`() async throws {
-        try await Server.withProcess(
-            .reader,
-            .init(
-                arguments: ["--control-socket", "CONTROL", "--linger", "FIFO", "--drain-timeout", "300000"].map {
-                    Array($0.utf8)
-                })
-        ) { server in
-            try await server.line(startingWith: "serving")
+        try await Server.controlledAlone(["--linger", "FIFO", "--drain-timeout", "300000"]) { server in
             let upgrade = try Ctl(server, "upgrade")
             try await upgrade.output(containing: "new owner")
             let successor = try await server.successor(of: server.first)
@@ -378,10 +371,7 @@ struct CtlTests {
     }
 
     @Test func `Stop waits until the process has gone`() async throws {
-        try await Server.withProcess(.reader, .init(arguments: ["--control-socket", "CONTROL"].map { Array($0.utf8) }))
-        {
-            server in
-            try await server.line(startingWith: "serving")
+        try await Server.controlledAlone { server in
             let result = try await Ctl.run(server, "stop")
             #expect(result.status == 0 && result.output == "stopped\n", "\(result)")
             try await server.everythingToEnd()
@@ -390,10 +380,7 @@ struct CtlTests {
     }
 
     @Test func `An upgrade that a stop ends is told so`() async throws {
-        try await Server.withProcess(.reader, .init(arguments: ["--control-socket", "CONTROL"].map { Array($0.utf8) }))
-        {
-            server in
-            try await server.line(startingWith: "serving")
+        try await Server.controlledAlone { server in
             try server.misbehave("late-hang")
             let watch = try Ctl(server, "watch")
             try await watch.output(containing: "watching")
@@ -410,10 +397,7 @@ struct CtlTests {
     }
 
     @Test func `A rollback that a stop overtakes is not said to have left the old process in service`() async throws {
-        try await Server.withProcess(.reader, .init(arguments: ["--control-socket", "CONTROL"].map { Array($0.utf8) }))
-        {
-            server in
-            try await server.line(startingWith: "serving")
+        try await Server.controlledAlone { server in
             try server.misbehave("late-hang")
             let upgrade = try Ctl(server, "upgrade", "--timeout", "50s")
             try await upgrade.output(containing: "handed over")
@@ -453,14 +437,7 @@ struct CtlTests {
 
     /// Whoever asked waits for the end of the old process.
     @Test func `A new process that is told to stop is not said to serve`() async throws {
-        try await Server.withProcess(
-            .reader,
-            .init(
-                arguments: ["--control-socket", "CONTROL", "--linger", "FIFO", "--drain-timeout", "300000"].map {
-                    Array($0.utf8)
-                })
-        ) { server in
-            try await server.line(startingWith: "serving")
+        try await Server.controlledAlone(["--linger", "FIFO", "--drain-timeout", "300000"]) { server in
             let upgrade = try Ctl(server, "upgrade")
             try await upgrade.output(containing: "new owner")
             let stop = try Ctl(server, "stop")

@@ -126,4 +126,15 @@ extension Server {
     ) async throws -> Result {
         try await self.with(variant, ["--control-socket", "CONTROL"] + arguments, body)
     }
+
+    /// The same without a client, for one that is to end. It serves.
+    static func controlledAlone<Result>(
+        _ arguments: [String] = [], _ body: (Server) async throws -> Result
+    ) async throws -> Result {
+        let words = ["--control-socket", "CONTROL"] + arguments
+        return try await self.withProcess(.reader, .init(arguments: words.map { Array($0.utf8) })) { server in
+            try await server.line(startingWith: "serving")
+            return try await body(server)
+        }
+    }
 }
