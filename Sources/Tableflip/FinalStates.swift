@@ -13,6 +13,8 @@ final class FinalStates: Sendable {
     private struct State {
         var provided: [(name: String, version: UInt16, provide: Provide)] = []
         var handlers: [(name: String, versions: ClosedRange<UInt16>, restore: Restore)] = []
+        /// The application is ready: no more handlers.
+        var isSealed = false
         /// As successor, by name.
         var received: [String: CarriedDescriptor] = [:]
         /// Set when the handlers have returned; nil before they are called.
@@ -35,10 +37,13 @@ final class FinalStates: Sendable {
         _ name: String, versions: ClosedRange<UInt16>, _ restore: @escaping Restore
     ) throws(UpgradeError) {
         try self.state.withLock { state throws(UpgradeError) in
+            guard !state.isSealed else { throw .afterReady("the final state \(name)") }
             if state.handlers.contains(where: { $0.name == name }) { throw .duplicateState(name) }
             state.handlers.append((name, versions, restore))
         }
     }
+
+    func seal() { self.state.withLock { $0.isSealed = true } }
 
     var hasProviders: Bool { self.state.withLock { !$0.provided.isEmpty } }
     var hasWork: Bool { self.state.withLock { !$0.handlers.isEmpty || !$0.received.isEmpty } }

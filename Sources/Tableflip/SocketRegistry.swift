@@ -401,10 +401,10 @@ extension InventoryEntry {
 }
 
 extension UpgradeError {
-    fileprivate static func afterReady(_ what: String) -> UpgradeError {
+    static func afterReady(_ what: String) -> UpgradeError {
         UpgradeError(
             .wrongMoment, "\(what) was asked for after ready()",
-            cure: "Ask for every socket before ready(): what is not asked for by then is closed."
+            cure: "Ask for everything before ready(): what is not asked for by then is closed."
         )
     }
 }

@@ -69,7 +69,7 @@ extension Upgrader {
     ///   - restore: called once, during ``ready()`` and before any reader reads: with the state, or with nil in a first
     ///     process, after a predecessor that provides none, and after one that died before it could. If it throws,
     ///     ``ready()`` fails and the predecessor serves on.
-    /// - Throws: ``UpgradeError`` with the code `duplicateName`.
+    /// - Throws: ``UpgradeError`` with the code `duplicateName`, or `wrongMoment` after ``ready()``.
     public func restoreFinalState(
         _ name: String, versions: ClosedRange<UInt16>,
         _ restore: @escaping @Sendable (HandedState?) async throws -> Void

@@ -156,9 +156,14 @@ public final class Upgrader: Sendable {
 
     // MARK: Sockets
 
-    /// Registers what reads from the sockets; see ``SocketReader``. To be called before ``ready()``.
+    /// Registers what reads from the sockets; see ``SocketReader``. To be called before ``ready()``, which says that this
+    /// process is prepared: a reader that comes later is resumed when it comes, if this process reads by then, and what
+    /// went wrong with it does not fail `ready()`. Connections that the predecessor has sent by then are lost, and the
+    /// log warns.
     /// - Parameter reader: the reader, paused.
-    public func register(_ reader: some SocketReader) { self.context.readers.add(reader) }
+    public func register(_ reader: some SocketReader) {
+        if self.context.readers.add(reader) { self.context.inbox.send(.readerAddedLate) }
+    }
 
     // MARK: Taking over
 

@@ -11,7 +11,7 @@ public import Tableflip
 ///
 /// ```swift
 /// let consumer = WhileOwner(upgrader) { QueueConsumer(database) }
-/// try await upgrader.runServices([database, consumer, server], logger: logger)
+/// try await upgrader.runServices([database, consumer, server], logger: logger) { try await server.isListening() }
 /// ```
 ///
 /// The service is started when this process becomes the owner. When a successor is to become the owner it is shut down

@@ -33,39 +33,53 @@ import Testing
     private let registry = ReaderRegistry()
     private let answers = Answers()
 
-    @Test(arguments: [(ReaderChange.Kind.pause, "pause"), (.resume, "resume")])
+    @Test(arguments: [
+        (ReaderChange.Kind.pause, "pause", UpgradeError.Code.pauseFailed), (.resume, "resume", .resumeFailed),
+    ])
     func `readers that need no task are asked on the spot, and the last of them brings the first failure`(
-        _ kind: ReaderChange.Kind, _ question: String
+        _ kind: ReaderChange.Kind, _ question: String, _ code: UpgradeError.Code
     ) {
         let (one, two) = (PromptFake(), PromptFake())
-        self.registry.add(one)
-        self.registry.add(two)
-        let task = ReaderChange(kind).make(of: self.registry) { [answers] in answers.add($0) }
+        #expect(!self.registry.add(one))
+        #expect(!self.registry.add(two))
+        let task = ReaderChange(kind).make(of: self.registry.call()) { [answers] in answers.add($0) }
         #expect(task == nil)
         #expect(one.questions == [question] && two.questions == [question])
         two.answer(Unwilling())
         #expect(self.answers.codes == [])
         one.answer(nil)
-        #expect(self.answers.codes == [.pauseFailed])
+        #expect(self.answers.codes == [code])
     }
 
     @Test func `where one reader needs a task all are asked in tasks`() async throws {
         let (prompt, slow) = (PromptFake(), FakeReader())
-        self.registry.add(prompt)
-        self.registry.add(slow)
+        #expect(!self.registry.add(prompt))
+        #expect(!self.registry.add(slow))
         slow.script { $0.pause = { throw Unwilling() } }
-        await ReaderChange(.pause).make(of: self.registry) { [answers] in answers.add($0) }?.value
+        await ReaderChange(.pause).make(of: self.registry.call()) { [answers] in answers.add($0) }?.value
         #expect(prompt.questions == ["pause in a task"])
         #expect(self.answers.codes == [.pauseFailed])
     }
 
     @Test func `what comes before a change and after it needs a task`() async throws {
         let prompt = PromptFake()
-        self.registry.add(prompt)
+        #expect(!self.registry.add(prompt))
         var change = ReaderChange(.resume)
         change.before = { #expect(prompt.questions == []) }
         change.after = { #expect(prompt.questions == ["resume in a task"]) }
-        await change.make(of: self.registry) { [answers] in answers.add($0) }?.value
+        await change.make(of: self.registry.call()) { [answers] in answers.add($0) }?.value
         #expect(self.answers.codes == [nil])
+    }
+
+    @Test func `whoever comes after a call is late, and called once alone`() {
+        let (one, late) = (PromptFake(), FakeReader())
+        #expect(!self.registry.add(one))
+        _ = self.registry.call()
+        #expect(self.registry.callNewcomers().all.isEmpty)
+        #expect(self.registry.add(late))
+        let newcomers = self.registry.callNewcomers()
+        #expect(newcomers.all.count == 1 && newcomers.prompt == nil)
+        #expect(self.registry.callNewcomers().all.isEmpty)
+        #expect(self.registry.call().all.count == 2)
     }
 }

@@ -10,11 +10,11 @@ import Testing
         let registry = ReaderRegistry()
         #expect(registry.all.isEmpty)
         #expect(registry.reader(for: "web") == nil)
-        registry.add(FakeReader("admin", for: "admin"))
+        _ = registry.add(FakeReader("admin", for: "admin"))
         #expect(registry.reader(for: "web") == nil)
-        registry.add(FakeReader("any", for: nil))
-        registry.add(FakeReader("web", for: "web"))
-        registry.add(FakeReader("web again", for: "web"))
+        _ = registry.add(FakeReader("any", for: nil))
+        _ = registry.add(FakeReader("web", for: "web"))
+        _ = registry.add(FakeReader("web again", for: "web"))
         func name(_ listener: String) throws -> String {
             try #require(registry.reader(for: listener) as? FakeReader).name
         }

@@ -6,25 +6,57 @@ import TableflipCore
 
 /// The readers of this process's sockets.
 final class ReaderRegistry: Sendable {
-    private struct State {
-        var all: [any SocketReader] = []
+    /// Those that are asked for something together.
+    struct Roll: Sendable {
+        fileprivate(set) var all: [any SocketReader] = []
         /// The same readers, as long as none of them needs a task.
-        var prompt: [any PromptReader]? = []
+        fileprivate(set) var prompt: [any PromptReader]? = []
+
+        fileprivate mutating func add(_ reader: any SocketReader, _ prompt: (any PromptReader)?) {
+            self.all.append(reader)
+            if let prompt { self.prompt?.append(prompt) } else { self.prompt = nil }
+        }
+    }
+
+    private struct State {
+        var roll = Roll()
+        /// Not asked for anything yet.
+        var newcomers = Roll()
+        /// The others have been.
+        var hasBegun = false
     }
 
     private let state = Mutex(State())
 
-    func add(_ reader: any SocketReader) {
+    /// - Returns: whether the reader is late: the others have been asked for something without it.
+    func add(_ reader: any SocketReader) -> Bool {
         // Asked now, where there is time: the first time takes the runtime a while.
         let prompt = reader as? any PromptReader
-        self.state.withLock { state in
-            state.all.append(reader)
-            if let prompt { state.prompt?.append(prompt) } else { state.prompt = nil }
+        return self.state.withLock { state in
+            state.roll.add(reader, prompt)
+            state.newcomers.add(reader, prompt)
+            return state.hasBegun
         }
     }
 
-    var all: [any SocketReader] { self.state.withLock { $0.all } }
-    var prompt: [any PromptReader]? { self.state.withLock { $0.prompt } }
+    /// All of them, to be asked for something.
+    func call() -> Roll {
+        self.state.withLock { state in
+            state.newcomers = Roll()
+            state.hasBegun = true
+            return state.roll
+        }
+    }
+
+    /// Those that have come since the last call.
+    func callNewcomers() -> Roll {
+        self.state.withLock { state in
+            defer { state.newcomers = Roll() }
+            return state.newcomers
+        }
+    }
+
+    var all: [any SocketReader] { self.state.withLock { $0.roll.all } }
 
     var connectionCounts: ConnectionCounts { self.all.map(\.connectionCounts).reduce(.init(), +) }
 

@@ -4,7 +4,7 @@
 /// Whatever reads from the sockets of an upgrader: an accept loop, a NIO channel, a datagram loop.
 ///
 /// Between two processes that share a socket only one may read (see `docs/states.md`). So each reader registers with
-/// ``Upgrader/register(_:)`` before ``Upgrader/ready()``, **paused**, and reads only between ``resume()`` and
+/// ``Upgrader/register(_:)``, before ``Upgrader/ready()`` and **paused**, and reads only between ``resume()`` and
 /// ``pause()``. A socket without a registered reader is shared throughout, as in tableflip: both processes accept from
 /// it for a moment, and there is no way back once the new one has begun.
 ///

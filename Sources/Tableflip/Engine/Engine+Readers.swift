@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Logging
 import TableflipCore
 import TableflipSystem
 
@@ -10,6 +11,8 @@ extension Engine {
     enum Role {
         case predecessor
         case successor
+        /// To neither: readers that come late do what the others did.
+        case latecomers
     }
 
     /// The change that the readers were asked for, and the one after it. On the engine's thread only.
@@ -17,6 +20,8 @@ extension Engine {
         var number = 0
         var role = Role.successor
         var task: Task<Void, Never>?
+        /// What they were asked last.
+        var latest: ReaderChange.Kind?
         /// What they have not answered yet.
         var running: ReaderChange.Kind?
         /// What they are asked when they have answered, or at this moment.
@@ -34,9 +39,13 @@ extension Engine {
     }
 
     func beginReaderChange(for role: Role, _ change: ReaderChange) {
+        self.begin(change, of: self.context.readers.call(), for: role)
+    }
+
+    private func begin(_ change: ReaderChange, of readers: ReaderRegistry.Roll, for role: Role) {
         let number = self.readerChanges.number + 1
-        self.readerChanges = ReaderChanges(number: number, role: role)
-        let (readers, inbox) = (self.context.readers, self.context.inbox)
+        self.readerChanges = ReaderChanges(number: number, role: role, latest: change.kind)
+        let inbox = self.context.inbox
         guard !readers.all.isEmpty || change.hasMore else {
             self.feed(EngineInput.readersFinished(number: number, nil))
             return
@@ -61,6 +70,29 @@ extension Engine {
         switch self.readerChanges.role {
         case .predecessor: self.predecessorReadersFinished(failure)
         case .successor: self.successorReadersFinished(failure)
+        case .latecomers: self.latecomersFinished(failure)
         }
+        self.welcomeReaders()
+    }
+
+    /// Readers that were registered after `ready()`. Where the others read they begin as well, else together with them:
+    /// nobody else would ask them before the next failed upgrade.
+    func welcomeReaders() {
+        let changes = self.readerChanges
+        guard changes.latest == .resume, changes.running == nil, !self.isLeaving else { return }
+        let readers = self.context.readers.callNewcomers()
+        guard !readers.all.isEmpty else { return }
+        self.logger.warning(
+            "a reader was registered after ready(), and reads from now on: connections that moved before found nobody",
+            metadata: ["listeners": "\(readers.all.map { $0.listenerName ?? "any" }.joined(separator: ", "))"]
+        )
+        self.begin(ReaderChange(.resume), of: readers, for: .latecomers)
+    }
+
+    private func latecomersFinished(_ failure: UpgradeError?) {
+        guard let failure else { return }
+        self.logger.critical("a reader did not resume: \(failure.message)")
+        // In its probation this process can still give the service back.
+        self.feed(SuccessorMachine.Event.checkFailed(failure))
     }
 }

@@ -96,6 +96,7 @@ extension Engine {
             return reply(.success(()))
         }
         guard self.successor.phase == .initialising, isFirst else { return reply(.failure(self.tooLateForReady)) }
+        self.context.finalStates.seal()
         self.takeover.readyReply = reply
         do {
             // Everything about the PID file that can fail for want of rights or room fails here, before go.
@@ -131,9 +132,8 @@ extension Engine {
         if case .pausing = self.successor.phase {
             if let failure { self.logger.error("\(failure.message)") }
             self.feed(failure == nil ? SuccessorMachine.Event.readersPaused : .readersFailedToPause)
-        } else if var failure {
+        } else if let failure {
             self.takeover.hasResumed = false
-            if failure.code == .pauseFailed { failure.code = .resumeFailed }
             self.feed(SuccessorMachine.Event.readersFailedToResume(failure))
         } else {
             self.feed(SuccessorMachine.Event.readersResumed)

@@ -286,6 +286,7 @@ final class Engine {
         case .export(let connections, let reply): self.export(connections, reply)
         case .adopted(let number, let left): self.adopted(batch: number, left: left)
         case .hooksAdded: self.welcomeHooks()
+        case .readerAddedLate: self.welcomeReaders()
         case .ownershipChanged(let number, let failure): self.ownershipChanged(number, failure)
         case .pidFilePublished(let number, let failure): self.pidFilePublished(number, failure)
         case .vetoesHeard(let number, let words): self.vetoesHeard(number, words)

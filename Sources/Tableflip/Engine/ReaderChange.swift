@@ -23,11 +23,11 @@ struct ReaderChange: Sendable {
     var hasMore: Bool { self.before != nil || self.after != nil }
 
     /// - Parameters:
-    ///   - readers: all of them.
+    ///   - readers: whoever is asked.
     ///   - answer: gets the first failure, on any thread; what comes after one is not done.
     /// - Returns: the task that does it, where one is needed.
     func make(
-        of readers: ReaderRegistry, then answer: @escaping @Sendable (UpgradeError?) -> Void
+        of readers: ReaderRegistry.Roll, then answer: @escaping @Sendable (UpgradeError?) -> Void
     ) -> Task<Void, Never>? {
         guard !self.hasMore, let prompt = readers.prompt else {
             return Task { [all = readers.all] in answer(await self.make(of: all)) }
@@ -37,7 +37,7 @@ struct ReaderChange: Sendable {
     }
 
     private func make(of readers: [any PromptReader], then answer: @escaping @Sendable (UpgradeError?) -> Void) {
-        let answers = Answers(readers.count, then: answer)
+        let answers = Answers(of: self.kind, readers.count, then: answer)
         for reader in readers {
             switch self.kind {
             case .pause: reader.pause { answers.add($0) }
@@ -62,7 +62,7 @@ struct ReaderChange: Sendable {
                         }
                         return nil
                     } catch {
-                        return .readerFailed(error)
+                        return .readerFailed(to: kind, error)
                     }
                 }
             }
@@ -89,17 +89,19 @@ private final class Answers: Sendable {
         var failure: UpgradeError?
     }
 
+    private let kind: ReaderChange.Kind
     private let state: Mutex<State>
     private let answer: @Sendable (UpgradeError?) -> Void
 
-    init(_ count: Int, then answer: @escaping @Sendable (UpgradeError?) -> Void) {
+    init(of kind: ReaderChange.Kind, _ count: Int, then answer: @escaping @Sendable (UpgradeError?) -> Void) {
+        self.kind = kind
         self.state = Mutex(State(missing: count))
         self.answer = answer
     }
 
     func add(_ error: (any Error)?) {
         let outcome: UpgradeError?? = self.state.withLock { state in
-            state.failure = state.failure ?? error.map { .readerFailed($0) }
+            state.failure = state.failure ?? error.map { .readerFailed(to: self.kind, $0) }
             state.missing -= 1
             return state.missing == 0 ? .some(state.failure) : nil
         }
@@ -108,7 +110,7 @@ private final class Answers: Sendable {
 }
 
 extension UpgradeError {
-    fileprivate static func readerFailed(_ error: any Error) -> UpgradeError {
-        UpgradeError(.pauseFailed, "a reader failed", becauseOf: error)
+    fileprivate static func readerFailed(to kind: ReaderChange.Kind, _ error: any Error) -> UpgradeError {
+        UpgradeError(kind == .pause ? .pauseFailed : .resumeFailed, "a reader failed", becauseOf: error)
     }
 }

@@ -241,6 +241,11 @@ import Darwin
             try await predecessor.peer.say(.go)
             try await ready.value
             #expect(seen.current == [4, 2] && none.current == true)
+            let tooLate = try #require(throws: UpgradeError.self) {
+                try stage.upgrader.restoreFinalState("late", versions: 1...2) { _ in Issue.record("it was called") }
+            }
+            #expect(tooLate.code == .wrongMoment)
+            #expect(tooLate.message == "the final state late was asked for after ready()")
             #expect(reader.journal.all == ["reader: resume", "reader: resumed"])
         }
     }

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+import TableflipCore
+import TableflipSystem
+import Testing
+
+@testable import Tableflip
+
+/// Readers that are registered after `ready()`: nobody would ask them for anything, and the service would be deaf.
+@Suite(.timeLimit(.minutes(5))) struct LateReaderTests {
+    private let journal = Journal()
+    private var late: FakeReader { FakeReader("late", self.journal) }
+
+    private func said(by name: String) -> [String] { self.journal.all.filter { $0.hasPrefix("\(name):") } }
+
+    @Test(arguments: Kernel.allCases)
+    func `one that comes when the others read is resumed alone, and pauses with them`(_ kernel: Kernel) async throws {
+        let late = self.late
+        let resuming = Latch<Void>()
+        late.script { $0.resume = { resuming.set(()) } }
+        try await Stage.serving(kernel, reader: FakeReader("first", self.journal)) { stage in
+            stage.upgrader.register(late)
+            try await resuming.value("the late reader's resumption")
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.takeOver()
+            _ = try await upgrade.value
+            for name in ["first", "late"] {
+                let calls = ["resume", "resumed", "pause", "paused"].map { "\(name): \($0)" }
+                #expect(self.said(by: name).starts(with: calls))
+            }
+            #expect(stage.log.lines.contains { $0.contains("a reader was registered after ready()") })
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `one that comes where there was none is resumed`(_ kernel: Kernel) async throws {
+        let late = self.late
+        let resuming = Latch<Void>()
+        late.script { $0.resume = { resuming.set(()) } }
+        try await Stage.serving(kernel) { stage in
+            stage.upgrader.register(late)
+            try await resuming.value("the late reader's resumption")
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `one that comes while the successor reads waits for the way back`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel, reader: FakeReader("first", self.journal)) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            try await successor.enterProbation()
+            stage.upgrader.register(self.late)
+            try await stage.fence()
+            #expect(self.said(by: "late").isEmpty)
+            try await successor.end(.signalled(11))
+            _ = try await upgrade.failure
+            #expect(self.said(by: "late") == ["late: resume", "late: resumed"])
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `one that cannot read gives the service back, in the probation`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        let late = self.late
+        late.script { $0.resume = { throw Unwilling() } }
+        try await Stage.successor(kernel, of: predecessor) { stage in
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go)
+            try await ready.value
+            stage.upgrader.register(late)
+            try await predecessor.peer.expectAbort(.resumeFailed)
+            try await predecessor.peer.say(.bye(.init()))
+            guard case .handedBack = await stage.upgrader.exit else { throw TimedOut(what: "handing back") }
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `one that comes when the process leaves is not asked`(_ kernel: Kernel) async throws {
+        try await Stage.serving(kernel) { stage in
+            stage.upgrader.stop()
+            _ = await stage.upgrader.exit
+            stage.upgrader.register(self.late)
+            try await stage.fence()
+            #expect(self.journal.all.isEmpty)
+        }
+    }
+}
