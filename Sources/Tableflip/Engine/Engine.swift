@@ -169,13 +169,15 @@ final class Engine {
         if case .unwinding = now, now != before { self.noteFailure() }
         self.watchPulse()
         self.watchDrain()
+        // Before the pause or after go: in between nobody accepts, and telling may take its time.
+        let isPausing = if case .pausing = now { true } else { false }
+        if isPausing { self.noteProgress(from: before, to: now) }
         for action in actions {
             self.context.trial.atStep?(.predecessor(action.name), self.attempt?.channel)
             self.perform(action)
         }
         self.arm()
-        // Afterwards: between pause and go nobody accepts, and telling may take its time.
-        self.noteProgress(from: before, to: now)
+        if !isPausing { self.noteProgress(from: before, to: now) }
         if event == .predecessorLeft { self.beginWaitingUpgrade() }
         if now == .serving, now != before { self.makeSureOfPIDFile() }
     }
@@ -203,7 +205,8 @@ final class Engine {
         self.arm()
     }
 
-    private func wait() -> [Source] {
+    /// - Parameter limit: how long at most; nil: until the next deadline.
+    private func wait(atMost limit: Duration? = nil) -> [Source] {
         var poll = Poll<Source>()
         // The other process first: this one may have been stopped for a while, and what it is told to do depends on who owns
         // the service by now. A channel that has ended polls readable for ever.
@@ -224,7 +227,7 @@ final class Engine {
         poll.add(.signals, self.signals.descriptor, Poll<Source>.readable)
         for process in self.leftovers { poll.add(.leftover, process.watchDescriptor, Poll<Source>.readable) }
         self.control?.addInterests(to: &poll, accepts: self.answersControl)
-        return poll.wait(self.hasOfferToPrepare ? .zero : self.untilNextDeadline)
+        return poll.wait(limit ?? (self.hasOfferToPrepare ? .zero : self.untilNextDeadline))
     }
 
     private func look(at source: Source) {
@@ -369,24 +372,21 @@ final class Engine {
 
     private func passDeadlines() {
         let now = Moment.now
-        // What has arrived by now counts as before the deadline: this process may have been stopped for a while.
-        if let armed = self.predecessorDeadline, armed.at <= now {
-            self.readDownstream()
+        // What has arrived by now counts as before the deadline: this process may have been stopped for a while, or held up
+        // by a disk.
+        if [self.predecessorDeadline?.at, self.successorDeadline?.at].contains(where: { $0.map { $0 <= now } ?? false }) {
+            for source in self.wait(atMost: .zero) { self.look(at: source) }
             self.settle()
-            if let armed = self.predecessorDeadline, armed.at <= now {
-                if armed.deadline == .drain { self.noteDrainOverran() }
-                self.predecessorDeadline = nil
-                self.feed(PredecessorMachine.Event.deadlinePassed)
-            }
+        }
+        if let armed = self.predecessorDeadline, armed.at <= now {
+            if armed.deadline == .drain { self.noteDrainOverran() }
+            self.predecessorDeadline = nil
+            self.feed(PredecessorMachine.Event.deadlinePassed)
         }
         if let armed = self.successorDeadline, armed.at <= now {
-            self.readUpstream()
-            self.settle()
-            if let armed = self.successorDeadline, armed.at <= now {
-                if armed.deadline == .drain { self.noteDrainOverran() }
-                self.successorDeadline = nil
-                self.feed(SuccessorMachine.Event.deadlinePassed)
-            }
+            if armed.deadline == .drain { self.noteDrainOverran() }
+            self.successorDeadline = nil
+            self.feed(SuccessorMachine.Event.deadlinePassed)
         }
         if let deadline = self.takeover.channel?.deadline, deadline <= now { self.readUpstream() }
         if let deadline = self.attempt?.channel?.deadline, deadline <= now { self.readDownstream() }

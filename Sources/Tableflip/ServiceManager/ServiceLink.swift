@@ -87,7 +87,10 @@ struct ServiceLink {
 
     private mutating func send(_ notice: ServiceReport.Notice, _ logger: Logger, _ descriptors: [CInt] = []) {
         do throws(SystemCallError) {
-            try self.socket.send(notice.lines, descriptors: descriptors)
+            // One that reads nothing holds the engine up once.
+            let patience = self.hasFailed ? Duration.zero : .seconds(1)
+            try self.socket.send(notice.lines, descriptors: descriptors, within: patience)
+            self.hasFailed = false
             guard notice.isAwaited else { return }
             if try !self.socket.waitForManager(within: Self.patience) {
                 logger.debug("the service manager did not say that it knows of the successor")

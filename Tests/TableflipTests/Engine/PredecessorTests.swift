@@ -260,6 +260,49 @@ import Testing
     }
 
     @Test(arguments: Kernel.allCases)
+    func `a service manager that reads nothing fails no upgrade`(_ kernel: Kernel) async throws {
+        let manager = try NotifyListener()
+        let configure: (inout Upgrader.Configuration) -> Void = { $0.pauseTimeout = .milliseconds(900) }
+        try await Stage.serving(kernel, reader: FakeReader(), configure, manager: manager.socket) { stage in
+            manager.fill()
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.takeOver()
+            _ = try await upgrade.value
+            #expect(stage.log.lines.count { $0.contains("does not hear this process") } == 1)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `a pause that has ended counts, however late this process comes to see it`(_ kernel: Kernel) async throws {
+        let reader = FakeReader()
+        let (pausing, gate) = (Latch<Void>(), Latch<Void>())
+        reader.script {
+            $0.pause = {
+                pausing.set(())
+                _ = await gate.wait()
+            }
+        }
+        let limit = Duration.seconds(2)
+        try await Stage.serving(kernel, reader: reader, { $0.pauseTimeout = limit }) { stage in
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.becomeReady()
+            try await pausing.value("pause")
+            try await stage.whileHeldUp {
+                gate.set(())
+                // Until its deadline has passed.
+                try await Task.sleep(for: limit + .milliseconds(500))
+                #expect(reader.journal.all.last == "reader: paused")
+            }
+            try await successor.peer.expect(.go)
+            try await successor.peer.expect(.commit)
+            try await successor.peer.say(.committed)
+            _ = try await upgrade.value
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `its PID file stays its own until the successor takes it`(_ kernel: Kernel) async throws {
         let directory = try TemporaryDirectory()
         let file = PIDFile(path: directory("service.pid"), process: 111)

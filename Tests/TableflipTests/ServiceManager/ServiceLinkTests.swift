@@ -42,6 +42,20 @@ import Testing
         #expect(self.heard == [["WATCHDOG=1"]])
     }
 
+    @Test mutating func `a manager that reads nothing holds this process up once`() {
+        self.link.begin(self.now, self.logger)
+        self.manager.fill()
+        let requested = UpgradeEvent(phase: .requested, generation: 1, peer: 71, elapsed: .zero, error: nil)
+        self.link.note(requested, isAlone: false, self.now, self.logger)
+        let before = Moment.now
+        self.link.ping(self.now + .seconds(2), isWell: true, self.logger)
+        #expect(before.duration(to: Moment.now) < .milliseconds(900))
+        // When it reads again it hears again.
+        _ = self.heard
+        self.link.ping(self.now + .seconds(4), isWell: true, self.logger)
+        #expect(self.heard.first?.first == "WATCHDOG=1")
+    }
+
     @Test mutating func `a reload's time is extended in time, however seldom the watchdog is told`() throws {
         var link = ServiceLink(
             self.manager.socket, hasPredecessor: false, Timings(.init()), watchdog: Watchdog(microseconds: "300000000"))

@@ -254,3 +254,8 @@ final class TemporaryDirectory: Sendable {
         return String(decoding: bytes[..<max(0, count)], as: UTF8.self)
     }
 }
+
+extension NotifyListener {
+    /// Leaves no room for what anybody says: nobody reads it.
+    func fill() { while (try? self.socket.send(["STATUS=full"], within: .zero)) != nil {} }
+}
