@@ -81,8 +81,9 @@ extension Engine {
             self.followRollback(reply)
             self.logger.info("the upgrade is taken back\(why)")
             self.feed(PredecessorMachine.Event.rollbackOrdered(failure))
-        // Too late; but it may yet fail.
+        // Too late, but it may yet fail; or it is on its way back.
         case .committing: self.followRollback(reply)
+        case .unwinding(let unwinding) where !unwinding.isReported: self.followRollback(reply)
         default:
             guard let request = self.withdrawUpgrade() else { return self.refuseRollback(reply) }
             self.logger.info("the upgrade is taken back before it began\(why)")

@@ -256,9 +256,15 @@ import Testing
             let order = Outcome { () throws(UpgradeError) in try await stage.upgrader.rollBack(because: "too slow") }
             try await successor.peer.expectAbort(.rolledBack)
             #expect(order.current == nil)
+            // Whoever orders it once more meanwhile waits for the same.
+            let again = Latch<Result<Void, UpgradeError>>()
+            try await stage.sendTogether([.rollBack("", { again.set($0) })])
+            try await stage.fence()
+            #expect(again.current == nil)
             try await successor.peer.say(.abort(.init(code: "predecessorAborted", message: "I paused", cure: "")))
             try await successor.peer.expect(.bye(.init()))
             try await order.value
+            try await again.value().get()
             let error = try await upgrade.failure
             #expect(error.code == .rolledBack && error.isRollback && error.message.contains("too slow"))
             #expect(reader.journal.all.last == "reader: resumed")
