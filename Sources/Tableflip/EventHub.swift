@@ -21,13 +21,13 @@ final class EventHub: Sendable {
         let (stream, continuation) = AsyncStream.makeStream(
             of: UpgradeEvent.self, bufferingPolicy: .bufferingNewest(256)
         )
-        let (id, early) = self.state.withLock { state in
+        let id = self.state.withLock { state in
             state.next += 1
             state.listeners[state.next] = continuation
-            defer { state.early = nil }
-            return (state.next, state.early ?? [])
+            // Under the lock, lest what happens now comes first. Nobody can have ended the new stream yet.
+            for event in state.early.take() ?? [] { continuation.yield(event) }
+            return state.next
         }
-        for event in early { continuation.yield(event) }
         continuation.onTermination = { [weak self] _ in
             self?.state.withLock { _ = $0.listeners.removeValue(forKey: id) }
         }

@@ -276,7 +276,11 @@ public final class Upgrader: Sendable {
     package var logger: Logger { self.context.logger }
 
     /// Waits until this process should leave. The application then stops accepting, finishes what it has begun and
-    /// returns from `main`; after ``Configuration/drainTimeout`` the process is ended.
+    /// returns from `main`; after ``Configuration/drainTimeout`` the process is ended, with status 0 as if it had finished.
+    ///
+    /// In a task that is cancelled it is `.stopped` at once, whatever the service does: such a task should leave as well. Of
+    /// the other calls that wait, only ``waitForPredecessor()`` and ``drained()`` end with their task: an upgrade that was
+    /// begun goes on, and ``upgrade(startingWith:timeout:probation:)`` has a time-out of its own.
     public var exit: ExitReason {
         get async {
             // A latch answers nil only to a cancelled task, which should leave as well.

@@ -541,7 +541,8 @@ extension Engine {
                     ?? PredecessorMachine.Event.readersPaused
             )
         } else {
-            if let failure { self.logger.critical("a reader did not resume: \(failure.message)") }
+            // One that is told to leave meanwhile need not.
+            if let failure, !self.isLeaving { self.logger.critical("a reader did not resume: \(failure.message)") }
             self.noteResumption()
             self.feed(PredecessorMachine.Event.readersResumed)
         }

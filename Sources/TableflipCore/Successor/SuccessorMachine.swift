@@ -128,7 +128,7 @@ package struct SuccessorMachine: Hashable, Sendable {
     package private(set) var phase: Phase
     package private(set) var link: Link
     /// A stop was asked for. While handing back, nothing makes this process serve again then; while taking ownership, it
-    /// is forwarded; while leaving, the next one means now.
+    /// is forwarded. The next one means now.
     package private(set) var isStopping = false
 
     /// - Parameter hasPredecessor: whether this process was started by one that it is to replace.
@@ -154,6 +154,7 @@ package struct SuccessorMachine: Hashable, Sendable {
 
     /// Takes in what happened and says what to do. Defined for every event in every phase.
     package mutating func handle(_ event: Event) -> [Action] {
+        if event == .stopRequested, self.isStopping, let actions = self.stopNow() { return actions }
         if event == .stopRequested, self.phase != .leaving { self.isStopping = true }
         if event == .channelEnded, self.link == .open { self.link = .ended }
         if event == .predecessorDied, self.link != .none { self.link = .dead }
@@ -170,6 +171,15 @@ package struct SuccessorMachine: Hashable, Sendable {
         case .handedBack(let failure): return self.whileHandedBack(event, failure)
         case .leaving: return self.whileLeaving(event)
         case .finished: return []
+        }
+    }
+
+    /// The second order to stop, while what the first one waits for goes on: it means now.
+    private mutating func stopNow() -> [Action]? {
+        switch self.phase {
+        case .taking where self.isAlone: self.go(.finished, .sendAbort(.stopped), .closeListeners, .exitNow)
+        case .taking, .pausing, .handedBack: self.go(.finished, .exitNow)
+        default: nil
         }
     }
 

@@ -158,6 +158,9 @@ private let firstProcesses: [Story<SuccessorMachine>] = [
         Step(.stopRequested, [], .taking(taken: false))
         Step(.ownershipTaken, [.sendCommitted, .settle, .reportServing, .becomeOwner, .forwardStop], .owner)
     },
+    Story(first: "it is stopped twice while it takes ownership", after: [.readied, .readersResumed, .stopRequested]) {
+        Step(.stopRequested, [.sendAbort(.stopped), .closeListeners, .exitNow], .finished)
+    },
 ]
 
 private let failuresBeforeGo: [Story<SuccessorMachine>] = [
@@ -338,6 +341,16 @@ private let stops: [Story<SuccessorMachine>] = [
         Step(.stopRequested, [.pauseReaders], .pausing(.stopped))
         Step(.readersPaused, [.sendAbort(.stopped)], .handedBack(.stopped))
         Step(.byeReceived, leavingAfterwards(.stopped), .leaving)
+    },
+    Story("twice while it takes ownership", after: probation + [.commitReceived, .stopRequested]) {
+        Step(.stopRequested, [.exitNow], .finished)
+    },
+    Story("twice while its readers are being paused", after: probation + [.stopRequested]) {
+        Step(.stopRequested, [.exitNow], .finished)
+    },
+    Story("twice while it hands back", after: probation + [.checkFailed(failure), .readersPaused]) {
+        Step(.stopRequested, [], .handedBack(failure))
+        Step(.stopRequested, [.exitNow], .finished)
     },
     Story("together with its predecessor", after: probation + [.stopRequested, .readersPaused]) {
         Step(.abortReceived(failure), [], .handedBack(.stopped))
