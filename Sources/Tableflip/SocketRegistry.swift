@@ -270,14 +270,28 @@ final class SocketRegistry: Sendable {
         return isFirst
     }
 
-    /// For each inherited entry whether it was claimed, the digest over those that were, and what is new.
-    func claims() -> (claimed: [Bool], digest: UInt64, fresh: [InventoryEntry]) {
+    /// What is said at ready.
+    struct Claims {
+        /// For each inherited entry whether it was.
+        var claimed: [Bool]
+        /// Over those that were.
+        var digest: UInt64
+        /// The listeners among them, and where they stand.
+        var listeners: [(index: Int, name: String)]
+        /// What the predecessor does not have.
+        var fresh: [InventoryEntry]
+    }
+
+    /// The answer to the predecessor.
+    func claims() -> Claims {
         self.state.withLock { state in
             let inodes = DescriptorFacts.inodes(
                 of: state.inherited.map { $0.isClaimed ? $0.descriptor?.withDescriptor { $0 } ?? -1 : -1 })
             var digest = InventoryDigest()
-            for (inherited, inode) in zip(state.inherited, inodes) where inherited.isClaimed {
+            var listeners: [(index: Int, name: String)] = []
+            for (index, (inherited, inode)) in zip(state.inherited, inodes).enumerated() where inherited.isClaimed {
                 guard let descriptor = inherited.descriptor else { continue }
+                if descriptor.kind == .listener { listeners.append((index, descriptor.name)) }
                 // What is not open any more counts as another one than any: the two sides will differ.
                 if inode != DescriptorFacts.notOpen { descriptor.remember(inode) }
                 digest.combine(descriptor.entry, identity: inode)
@@ -285,7 +299,8 @@ final class SocketRegistry: Sendable {
             state.isAnsweredFor = true
             state.dropForgotten()
             let fresh = state.carried.filter { !$0.isInherited }.map(\.entry)
-            return (state.inherited.map(\.isClaimed), digest.value, fresh)
+            return Claims(
+                claimed: state.inherited.map(\.isClaimed), digest: digest.value, listeners: listeners, fresh: fresh)
         }
     }
 

@@ -24,7 +24,7 @@ struct BadInputTests {
             Answer("ready-twice", "wrongMoment", "ready() was called again", "Call it once"),
             Answer(
                 "listen-after-ready", "wrongMoment", "tcp://127.0.0.1:0 was asked for after ready()",
-                "every socket before ready()"
+                "everything before ready()"
             ),
         ]
     }

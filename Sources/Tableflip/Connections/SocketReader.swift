@@ -31,10 +31,15 @@ public protocol SocketReader: Sendable {
     /// In the successor: serves connections that the predecessor had accepted on this reader's listener. They come in
     /// batches, several at a time; the predecessor sends more when this has returned. Return when they are in your
     /// hands, not when they have ended: they are acknowledged in the order in which they came, and those of one
-    /// listener hold back those of the others. The default closes them.
+    /// listener hold back those of the others. The default closes them: see ``adoptsConnections``.
     /// - Parameter connections: the connections. Take each one's descriptor: what is not taken is closed.
     /// - Throws: anything; it is logged, and what was not taken is lost.
     func adopt(_ connections: [LiveDescriptor]) async throws
+
+    /// Whether this reader serves what is given to ``adopt(_:)``. Where it does not, and where a listener has no reader at
+    /// ``Upgrader/ready()``, the predecessor keeps the connections, and they end there: nobody loses one because the new
+    /// program serves them in another way. The default does not: who implements `adopt` says so here.
+    var adoptsConnections: Bool { get }
 
     /// The name of the listener that this reader reads from; nil: any. Decides who adopts a connection.
     var listenerName: String? { get }
@@ -69,6 +74,9 @@ extension SocketReader {
 
     /// Closes the connections.
     public func adopt(_ connections: [LiveDescriptor]) async throws {}
+
+    /// It does not.
+    public var adoptsConnections: Bool { false }
 
     /// Any.
     public var listenerName: String? { nil }

@@ -29,6 +29,7 @@ final class Attempt {
     var channelIsOver = false
     var process: SpawnedProcess?
     var saidHello = false
+    var saidReady = false
     /// The process that said hello is not our child: a shell may stand between.
     var isWrapped = false
     /// Tells of the end of such a process.
@@ -63,8 +64,8 @@ final class Attempt {
 
     var phases: [(UpgradeEvent.Phase, Duration)] = []
 
-    /// Listeners that the successor did not ask for: it has nobody who would serve their connections.
-    var unclaimed: Set<String> = []
+    /// Listeners whose connections stay here: the successor did not ask for them, or has nobody who would serve those.
+    var kept: Set<String> = []
     /// Connections that may move, are on their way (in the order sent), and have arrived.
     var announced = 0
     var moving: [(connection: LiveDescriptor, departure: Departure)] = []

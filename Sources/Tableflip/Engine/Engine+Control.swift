@@ -203,7 +203,7 @@ extension Engine {
         // The successor knows of no tickets: it would take an order that came too late for one that was carried out.
         control.answerTickets()
         guard !control.isEmpty else { return }
-        guard !attempt.unclaimed.contains(control.listener.name) else { return control.sayGoodbye() }
+        guard !attempt.kept.contains(control.listener.name) else { return control.sayGoodbye() }
         let clients = control.depart()
         attempt.announced += clients.count
         attempt.controlClients = clients.count

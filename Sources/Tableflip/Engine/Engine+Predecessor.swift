@@ -363,6 +363,7 @@ extension Engine {
         case .acknowledgement(let acknowledgement): self.heard(acknowledgement, attempt)
         case .ready(let ready): self.heard(ready, attempt)
         case .fresh(let fresh): self.heard(fresh, attempt)
+        case .keep(let keep): self.heard(keep, attempt)
         case .commit: self.feed(PredecessorMachine.Event.checkPassed)
         case .committed: self.feed(PredecessorMachine.Event.reportedCommitted)
         case .abort(let abort):
@@ -412,7 +413,15 @@ extension Engine {
         attempt.fresh = fresh.entries
     }
 
+    private func heard(_ keep: Message.Keep, _ attempt: Attempt) {
+        guard attempt.saidHello, !attempt.saidReady, keep.listeners.allSatisfy({ $0 < attempt.inventory.count }) else {
+            return self.successorMisbehaved("named listeners to keep that it was not offered, or too late")
+        }
+        for index in keep.listeners { attempt.kept.insert(attempt.inventory[Int(index)].name) }
+    }
+
     private func heard(_ ready: Message.Ready, _ attempt: Attempt) {
+        attempt.saidReady = true
         guard ready.claimed.count == attempt.inventory.count else {
             return self.successorMisbehaved(
                 "speaks of \(ready.claimed.count) of \(attempt.inventory.count) descriptors")
@@ -427,7 +436,7 @@ extension Engine {
         }
         if ready.claimed.contains(false) {
             for (socket, isClaimed) in zip(attempt.inventory, ready.claimed) where !isClaimed {
-                attempt.unclaimed.insert(socket.name)
+                attempt.kept.insert(socket.name)
             }
         }
         if !agrees, let lost = attempt.offering.lost() { return self.feed(PredecessorMachine.Event.violated(lost)) }
@@ -723,8 +732,8 @@ extension Engine {
         guard connection.unread.count <= limit, connection.state.count <= limit,
             connection.listener.utf8.count <= WireLimit.name
         else { return UpgradeError(.wrongMoment, "a connection with more than \(limit) bytes of state cannot move") }
-        guard !attempt.unclaimed.contains(connection.listener) else {
-            return UpgradeError(.wrongMoment, "the successor does not listen on \(connection.listener)")
+        guard !attempt.kept.contains(connection.listener) else {
+            return UpgradeError(.wrongMoment, "nobody in the successor serves connections of \(connection.listener)")
         }
         return nil
     }

@@ -83,7 +83,7 @@ extension Engine {
         let readers = self.context.readers.callNewcomers()
         guard !readers.all.isEmpty else { return }
         self.logger.warning(
-            "a reader was registered after ready(), and reads from now on: connections that moved before found nobody",
+            "a reader was registered after ready(), and reads from now on; the predecessor keeps its connections",
             metadata: ["listeners": "\(readers.all.map { $0.listenerName ?? "any" }.joined(separator: ", "))"]
         )
         self.begin(ReaderChange(.resume), of: readers, for: .latecomers)

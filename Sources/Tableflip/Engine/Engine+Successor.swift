@@ -204,7 +204,8 @@ extension Engine {
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
         case .ping: self.takeover.channel?.send(.pong)
         case .draining(let draining): self.heard(draining)
-        case .ready, .committed, .acknowledgement, .pong, .fresh: self.predecessorMisbehaved("sent \(message.name)")
+        case .ready, .committed, .acknowledgement, .pong, .fresh, .keep:
+            self.predecessorMisbehaved("sent \(message.name)")
         }
     }
 
@@ -315,6 +316,8 @@ extension Engine {
         if self.takeover.hearsFresh, !claims.fresh.isEmpty {
             self.takeover.channel?.send(.fresh(.init(entries: Array(claims.fresh.prefix(WireLimit.fresh)))))
         }
+        let kept = claims.listeners.filter { !self.adoptsConnections(of: $0.name) }.map { UInt32($0.index) }
+        if !kept.isEmpty { self.takeover.channel?.send(.keep(.init(listeners: Array(kept.prefix(WireLimit.keep))))) }
         self.takeover.channel?.send(
             .ready(
                 Message.Ready(
@@ -324,6 +327,11 @@ extension Engine {
                 )
             )
         )
+    }
+
+    private func adoptsConnections(of listener: String) -> Bool {
+        guard listener != self.control?.listener.name else { return true }
+        return self.context.readers.reader(for: listener)?.adoptsConnections ?? false
     }
 
     private func closeUnclaimed() {

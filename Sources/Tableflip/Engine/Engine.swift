@@ -205,7 +205,6 @@ final class Engine {
         self.arm()
     }
 
-    /// - Parameter limit: how long at most; nil: until the next deadline.
     private func wait(atMost limit: Duration? = nil) -> [Source] {
         var poll = Poll<Source>()
         // The other process first: this one may have been stopped for a while, and what it is told to do depends on who owns
@@ -374,7 +373,8 @@ final class Engine {
         let now = Moment.now
         // What has arrived by now counts as before the deadline: this process may have been stopped for a while, or held up
         // by a disk.
-        if [self.predecessorDeadline?.at, self.successorDeadline?.at].contains(where: { $0.map { $0 <= now } ?? false }) {
+        let deadlines = [self.predecessorDeadline?.at, self.successorDeadline?.at]
+        if deadlines.contains(where: { $0.map { $0 <= now } ?? false }) {
             for source in self.wait(atMost: .zero) { self.look(at: source) }
             self.settle()
         }

@@ -23,6 +23,8 @@ package enum Message: Hashable, Sendable {
     case draining(Draining)
     /// What the successor has made anew, right before ready: to a peer that has said that it wants to know.
     case fresh(Fresh)
+    /// Whose connections the predecessor is to keep, right before ready.
+    case keep(Keep)
     /// From a newer peer, marked as something that may be passed over.
     case unknown(kind: UInt8)
 
@@ -42,6 +44,7 @@ package enum Message: Hashable, Sendable {
         case pong = 13
         case draining = 14
         case fresh = 15
+        case keep = 16
     }
 
     /// The first message from either side, in a layout that no version changes. One descriptor travels with it, which
@@ -211,6 +214,14 @@ package enum Message: Hashable, Sendable {
         package init(entries: [InventoryEntry]) { self.entries = entries }
     }
 
+    /// Listeners whose connections nobody in the successor would serve: they do not move.
+    package struct Keep: Hashable, Sendable {
+        /// Where they stand in the initial inventory.
+        package var listeners: [UInt32]
+
+        package init(listeners: [UInt32]) { self.listeners = listeners }
+    }
+
     /// How many descriptors travel with it; nil where any number may.
     package var descriptorCount: Int? {
         switch self {
@@ -219,7 +230,7 @@ package enum Message: Hashable, Sendable {
         case .connections(let batch): batch.entries.count
         case .unknown: nil
         case .terms, .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye, .ping, .pong, .draining,
-            .fresh:
+            .fresh, .keep:
             0
         }
     }
@@ -227,7 +238,7 @@ package enum Message: Hashable, Sendable {
     /// Whether a receiver that does not know it may pass over it.
     package var isOptional: Bool {
         switch self {
-        case .terms, .ping, .pong, .draining, .fresh, .unknown: true
+        case .terms, .ping, .pong, .draining, .fresh, .keep, .unknown: true
         default: false
         }
     }
@@ -250,6 +261,7 @@ package enum Message: Hashable, Sendable {
         case .pong: "pong"
         case .draining: "draining"
         case .fresh: "fresh"
+        case .keep: "keep"
         case .unknown(let kind): "message \(kind)"
         }
     }

@@ -10,6 +10,8 @@ package enum WireLimit {
     package static let inventory = 1 << 18
     /// Entries of what is made anew that are told of.
     package static let fresh = 253
+    /// Listeners whose connections stay.
+    package static let keep = 4096
     package static let connectionState = 1 << 18
     /// A day.
     package static let probationMilliseconds = 86_400_000
@@ -33,6 +35,7 @@ extension Message {
         case .pong: Kind.pong.rawValue
         case .draining: Kind.draining.rawValue
         case .fresh: Kind.fresh.rawValue
+        case .keep: Kind.keep.rawValue
         case .unknown(let kind): kind
         }
     }
@@ -101,6 +104,9 @@ extension Message {
             writer.write(bye.cut)
         case .draining(let draining): writer.write(draining.left)
         case .fresh(let fresh): Self.write(fresh.entries, to: &writer)
+        case .keep(let keep):
+            writer.write(UInt16(keep.listeners.count))
+            for index in keep.listeners { writer.write(index) }
         case .go, .commit, .committed, .ping, .pong, .unknown: break
         }
     }
@@ -138,6 +144,7 @@ extension Message {
             case .pong: .pong
             case .draining: .draining(Draining(left: try reader.read()))
             case .fresh: .fresh(try Fresh(from: &reader))
+            case .keep: .keep(try Keep(from: &reader))
             case .abort: .abort(try Abort(from: &reader))
             case .bye: .bye(Bye(moved: try reader.read(), drained: try reader.read(), cut: try reader.read()))
             }
@@ -201,6 +208,15 @@ extension Message.Fresh {
         let count: UInt16 = try reader.read()
         try reader.require(count <= WireLimit.fresh, "count")
         self.entries = try InventoryEntry.read(Int(count), from: &reader)
+    }
+}
+
+extension Message.Keep {
+    fileprivate init(from reader: inout ByteReader) throws(WireError) {
+        let count: UInt16 = try reader.read()
+        try reader.require(count <= WireLimit.keep, "count")
+        self.listeners = []
+        for _ in 0..<count { self.listeners.append(try reader.read()) }
     }
 }
 

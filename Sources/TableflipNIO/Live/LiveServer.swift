@@ -224,6 +224,9 @@ public final class LiveServer: SocketReader, LoopReader {
         for move in moves { try await move.get() }
     }
 
+    /// It does.
+    public var adoptsConnections: Bool { true }
+
     /// Serves connections that came from the predecessor, evenly on all event loops.
     /// - Parameter connections: the connections.
     /// - Throws: nothing of its own; a connection whose pipeline cannot be built is lost, and logged.

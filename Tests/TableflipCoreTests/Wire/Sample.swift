@@ -86,6 +86,7 @@ extension Sample {
                 )
             )
         ),
+        Sample("keep", .keep(.init(listeners: [0, 300]))),
         Sample("go", .go),
         Sample("commit", .commit),
         Sample("committed", .committed),
@@ -174,6 +175,8 @@ extension Sample {
             Sample("the longest drain", .draining(.init(left: .max))),
             Sample("the most anew", .fresh(.init(entries: Array(repeating: longest, count: WireLimit.fresh)))),
             Sample("nothing anew", .fresh(.init(entries: []))),
+            Sample("the most to keep", .keep(.init(listeners: Array(repeating: .max, count: WireLimit.keep)))),
+            Sample("nothing to keep", .keep(.init(listeners: []))),
         ]
     }()
 }

@@ -117,6 +117,33 @@ import Darwin
     }
 
     @Test(arguments: Kernel.allCases)
+    func `connections stay that nobody in the successor would serve`(_ kernel: Kernel) async throws {
+        let connections = try Connections(3)
+        let reader = FakeReader("reader", for: "web")
+        reader.script { $0.export = { await connections.export($0) } }
+        try await Stage.first(kernel) { stage in
+            for name in ["admin", "web"] {
+                _ = try stage.upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0), name: name)
+            }
+            stage.upgrader.register(reader)
+            try await stage.upgrader.ready()
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.greet()
+            let inventory = try await successor.takeInventory()
+            try await successor.peer.say(.keep(.init(listeners: [1])))
+            try await successor.sayReady(inventory)
+            try await successor.peer.expect(.go)
+            try await successor.peer.expect(.commit)
+            try await successor.peer.say(.committed)
+            _ = try await upgrade.value
+            try await successor.peer.expect(.bye(.init()))
+            #expect(connections.failed.count == 3 && connections.stayed.withLock { $0.count } == 3)
+            #expect(connections.failed[0]?.message == "nobody in the successor serves connections of web")
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `who says that it has drained may end after the last word`(_ kernel: Kernel) async throws {
         let reader = FakeReader()
         let mayEnd = Latch<Void>()

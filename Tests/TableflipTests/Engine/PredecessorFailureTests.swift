@@ -371,6 +371,8 @@ import Darwin
         Misbehaviour("go", .afterInventory, says: .go),
         Misbehaviour("bye", .afterInventory, says: .bye(.init())),
         Misbehaviour("what is new, unasked", .afterInventory, says: .fresh(.init(entries: []))),
+        Misbehaviour("a listener to keep that it was not offered", .afterInventory, says: .keep(.init(listeners: [2]))),
+        Misbehaviour("listeners to keep after ready", .whilePausing, says: .keep(.init(listeners: []))),
         Misbehaviour(
             "an offer", .afterInventory, says: .offer(.init(stage: .initial, first: 0, total: 0, entries: []))
         ),

@@ -17,6 +17,30 @@ import Darwin
 
 /// Taking over, where everything goes well.
 @Suite(.timeLimit(.minutes(3))) struct SuccessorTests {
+    /// The predecessor may have served them in a way that this program does not.
+    @Test(arguments: Kernel.allCases)
+    func `it says before ready whose connections nobody would serve here`(_ kernel: Kernel) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        var inventory = Inventory.empty
+        inventory.add("log", .file, "", Held(try OwnedDescriptor(duplicating: 2)))
+        for name in ["plain", "live", "bare", "gone"] {
+            _ = try inventory.addListener(.tcp(host: "127.0.0.1", port: 0), name: name)
+        }
+        let handedOver = inventory
+        let bare = FakeReader("bare", for: "bare")
+        bare.script { $0.adoptsConnections = false }
+        try await Stage.successor(kernel, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
+            for name in ["plain", "live", "bare"] {
+                _ = try stage.upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0), name: name)
+            }
+            stage.upgrader.register(bare)
+            stage.upgrader.register(FakeReader("live", for: "live"))
+            _ = stage.requestReady()
+            try await predecessor.peer.expect(.keep(.init(listeners: [1, 3])))
+            #expect(try await predecessor.hearReady().claimed == [false, true, true, true, false])
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `a whole upgrade`(_ kernel: Kernel) async throws {
         let directory = try TemporaryDirectory()

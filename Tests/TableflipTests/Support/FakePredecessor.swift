@@ -79,7 +79,9 @@ final class FakePredecessor: Sendable {
     }
 
     func hearReady() async throws -> Message.Ready {
-        let message = try await self.peer.nextMessage().message
+        var message = try await self.peer.nextMessage().message
+        // Whoever has no reader says so first.
+        if case .keep = message { message = try await self.peer.nextMessage().message }
         guard case .ready(let ready) = message else { throw TimedOut(what: "ready, and heard \(message)") }
         return ready
     }

@@ -12,6 +12,7 @@ final class FakeReader: SocketReader {
         var export: @Sendable (ConnectionExporter) async throws -> Void = { _ in }
         var adopt: @Sendable (Adopted) async throws -> Void = { _ in }
         var counts = ConnectionCounts()
+        var adoptsConnections = true
     }
 
     /// A connection that was adopted, in a form that may be kept.
@@ -36,6 +37,7 @@ final class FakeReader: SocketReader {
 
     func script(_ change: (inout Script) -> Void) { self.script.withLock { change(&$0) } }
 
+    var adoptsConnections: Bool { self.script.withLock { $0.adoptsConnections } }
     var connectionCounts: ConnectionCounts { self.script.withLock { $0.counts } }
 
     func pause() async throws {
