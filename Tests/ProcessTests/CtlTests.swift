@@ -322,6 +322,18 @@ struct CtlTests {
         }
     }
 
+    @Test func `A dry run tells of a socket whose file is gone, which fails no upgrade`() async throws {
+        try await TemporaryDirectory.with { directory in
+            let path = directory.path + "/extra"
+            try await Server.controlledAlone(["--listen", "unix:\(path)"]) { server in
+                try FileManager.default.removeItem(atPath: path)
+                let result = try await Ctl.run(server, "check")
+                #expect(result.status == 0 && result.output.contains("the file of unix:\(path) is gone"), "\(result)")
+                #expect(try await Ctl.run(server, "upgrade").status == 0)
+            }
+        }
+    }
+
     /// Ready, and sent home: the old process, its paths and its history are as before.
     @Test func `A rehearsal starts the new program, and tells what it would claim, leave and bind`() async throws {
         try await TemporaryDirectory.with { directory in

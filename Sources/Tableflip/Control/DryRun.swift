@@ -116,14 +116,18 @@ extension Engine {
                 )
             ]
         }
-        let gone = self.context.sockets.files(from: self.context.directory).filter { UnixPath($0.path) == nil }
+        let gone = self.context.sockets.files(from: self.context.directory).filter { FileAccess.isMissing($0.path) }
         var findings = gone.map {
             ControlFinding(
-                "path", isGood: false,
-                "the file of \($0.socket.name) is gone: clients cannot connect. Restart the service.")
+                "path", isGood: true,
+                "the file of \($0.socket.name) is gone: nobody can connect before a restart, which no upgrade is")
         }
         let sockets = carried.filter { $0.kind == .listener || $0.kind == .datagram }
-        findings += sockets.prefix(1000).map { .init("inherited", isGood: true, "\($0.kind) \($0.name)") }
+        let named = sockets.prefix(ControlStatus.mostListeners)
+        findings += named.map { .init("inherited", isGood: true, "\($0.kind) \($0.name)") }
+        if sockets.count > named.count {
+            findings.append(.init("inherited", isGood: true, "\(sockets.count - named.count) more sockets"))
+        }
         if carried.count > sockets.count {
             findings.append(.init("inherited", isGood: true, "\(carried.count - sockets.count) other descriptors"))
         }

@@ -243,7 +243,7 @@ extension Engine {
             program: (try? self.context.program(self.context.configuration.successor).executable.path) ?? "",
             pidFile: self.context.pidFile?.path ?? "",
             connections: self.context.readers.connectionCounts.open,
-            listeners: sockets.prefix(1000).map { socket in
+            listeners: sockets.prefix(ControlStatus.mostListeners).map { socket in
                 .init(
                     name: socket.name, kind: "\(socket.kind)", address: socket.entry.address,
                     port: Int(socket.withDescriptor { $0.flatMap { BoundSocket.port(of: $0) } } ?? 0),

@@ -3,6 +3,9 @@
 
 /// What the process in charge says of itself.
 package struct ControlStatus: Hashable, Sendable {
+    /// So many are told of: a reply has room for these.
+    package static let mostListeners = 1000
+
     package struct Listener: Hashable, Sendable {
         package var name: String
         package var kind: String
@@ -26,7 +29,8 @@ package struct ControlStatus: Hashable, Sendable {
     package var predecessor: Int32
     /// 0: no upgrade is running.
     package var successor: Int32
-    /// `starting`, `serving`, the phase of a running upgrade, `stopping`.
+    /// `starting`, `serving`, `waiting` (an upgrade does, for the process before to leave), `upgrading` or the latest phase of
+    /// a running upgrade, `unwinding` (it has failed), `draining`, `stopping`.
     package var state: String
     /// When this process started: milliseconds since 1970.
     package var since: Int64
