@@ -18,8 +18,8 @@ private func systemRead(_ descriptor: CInt, _ buffer: UnsafeMutableRawPointer, _
 }
 
 /// A file of variables, in the form of systemd's `EnvironmentFile=` (systemd.exec(5)): `NAME=value` lines, comments that
-/// begin with `#` or `;`, values in single or double quotes, a backslash before what is meant literally, and a backslash
-/// at the end of a line to go on in the next. No variable is expanded.
+/// begin with `#` or `;`, values that begin with single or double quotes, a backslash before what is meant literally,
+/// and a backslash at the end of a line to go on in the next. No variable is expanded.
 package enum EnvironmentFile {
     package typealias Variable = (name: [UInt8], value: [UInt8]?)
 
@@ -105,16 +105,15 @@ package enum EnvironmentFile {
         }
 
         private mutating func skipLine() {
-            while let byte = self.take(), byte != Self.newline {
-                if byte == Self.backslash { _ = self.take() }  // a comment goes on as well
-            }
+            // Since systemd 254 a backslash at its end does not make it go on.
+            while let byte = self.take(), !Self.endsLine(byte) {}
         }
 
         private mutating func variable() throws(ParseError) -> Variable {
             let start = self.line
             var name: [UInt8] = []
             while self.next != UInt8(ascii: "=") {
-                guard let byte = self.take(), byte != Self.newline else {
+                guard let byte = self.take(), !Self.endsLine(byte) else {
                     // Not the words: who may ask for an upgrade may not be one who may read the file.
                     throw ParseError(line: start, problem: "it has no =")
                 }
@@ -135,19 +134,23 @@ package enum EnvironmentFile {
             var value: [UInt8] = []
             // Space at the end does not count, unless it was quoted.
             var length = 0
-            while let byte = self.next, Self.isSpace(byte) { _ = self.take() }
-            while let byte = self.take(), byte != Self.newline {
+            // Quotation marks are such at the start and behind a quotation; space between those does not count.
+            var isBare = false
+            while let byte = self.take(), !Self.endsLine(byte) {
                 switch byte {
-                case UInt8(ascii: "'"), UInt8(ascii: "\""):
+                case UInt8(ascii: "'") where !isBare, UInt8(ascii: "\"") where !isBare:
                     try self.quoted(until: byte, into: &value)
                     length = value.count
                 case Self.backslash:
-                    guard let escaped = self.take(), escaped != Self.newline else { continue }
-                    value.append(escaped)
+                    isBare = true
+                    if let escaped = self.take(), !Self.endsLine(escaped) { value.append(escaped) }
                     length = value.count
+                case _ where Self.isSpace(byte):
+                    if isBare { value.append(byte) }
                 default:
+                    isBare = true
                     value.append(byte)
-                    if !Self.isSpace(byte) { length = value.count }
+                    length = value.count
                 }
             }
             return Array(value[..<length])
@@ -173,8 +176,10 @@ package enum EnvironmentFile {
         }
 
         private static func isSpace(_ byte: UInt8) -> Bool {
-            byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") || byte == UInt8(ascii: "\r")
+            byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t")
         }
+
+        private static func endsLine(_ byte: UInt8) -> Bool { byte == Self.newline || byte == UInt8(ascii: "\r") }
 
         private static func isName(_ name: [UInt8]) -> Bool {
             guard let first = name.first, !(48...57).contains(first) else { return false }

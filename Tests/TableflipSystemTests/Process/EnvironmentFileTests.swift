@@ -10,10 +10,13 @@ import Testing
         arguments: [
             ("", []), ("\n \t\n# A=1\n; B=2\n", []), ("A=1", ["A=1"]), ("A=1\nB=2\n", ["A=1", "B=2"]),
             ("  A = 1 2  \r\n", ["A=1 2"]), ("A=\nB=''\n", ["A=", "B="]), ("A='x \\ \"y'\n", ["A=x \\ \"y"]),
-            ("A=\"x \\\" \\$HOME \\n\"\n", ["A=x \" $HOME \\n"]), ("A='x 'y\" z\"\n", ["A=x y z"]),
+            ("A=\"x \\\" \\$HOME \\n\"\n", ["A=x \" $HOME \\n"]), ("A='x 'y\" z\"\n", ["A=x y\" z\""]),
             ("A=$HOME `x` #no\n", ["A=$HOME `x` #no"]), ("A=1 \\\n  2\n", ["A=1   2"]), ("A='1\n2'\n", ["A=1\n2"]),
-            ("# x \\\nA=1\nB=2\n", ["B=2"]), ("A=x\\ \n", ["A=x "]), ("A=1\nA=2\n", ["A=1", "A=2"]),
-            ("A==1=\n", ["A==1="]), ("A='ü'\n", ["A=ü"]),
+            ("# x \\\nA=1\nB=2\n", ["A=1", "B=2"]), ("A=x\\ \n", ["A=x "]), ("A=1\nA=2\n", ["A=1", "A=2"]),
+            ("A==1=\n", ["A==1="]), ("A='ü'\n", ["A=ü"]), ("A={\"a\":1}\n", ["A={\"a\":1}"]),
+            ("A=don't panic\nB=x\nC=it's me\n", ["A=don't panic", "B=x", "C=it's me"]), ("A='x ' y\n", ["A=x y"]),
+            ("A='a' 'b' \"c\"\n", ["A=abc"]), ("A= \\'x' y\n", ["A='x' y"]), ("A=\\\n'x'\n", ["A='x'"]),
+            ("A=x \\\n \nB=1\n", ["A=x ", "B=1"]), ("A=x\\\r\nB=1\r\n", ["A=x", "B=1"]),
         ] as [(String, [String])]
     )
     func `variables are read as systemd reads them`(_ text: String, _ expected: [String]) throws {
