@@ -33,6 +33,24 @@ struct Tableflipctl: ParsableCommand {
             RollbackCommand.self, StopCommand.self,
         ]
     )
+
+    /// A script whose command is an empty variable has upgraded nothing.
+    func run() throws { throw ValidationError(Self.question) }
+
+    static func main() {
+        let words = CommandLine.arguments.dropFirst()
+        // Of a command that there is not, `help` would explain the others, and be content.
+        if words.first == "help", let word = words.dropFirst().first, !word.hasPrefix("-"),
+            !(Self.names + ["help"]).contains(word)
+        {
+            self.exit(withError: ValidationError("There is no command \"\(word)\". \(Self.question)"))
+        }
+        self.main(nil)
+    }
+
+    private static var question: String { "Which command? One of \(Self.names.joined(separator: ", "))." }
+
+    private static var names: [String] { self.configuration.subcommands.compactMap { $0.configuration.commandName } }
 }
 
 /// How the command ends. `docs/tableflipctl.md` lists the same.

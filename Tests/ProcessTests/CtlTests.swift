@@ -490,13 +490,13 @@ struct CtlTests {
     }
 
     @Test(arguments: [
-        ["upgrade", "--timeout", "0s"], ["upgrade", "--timeout", "soon"], ["upgrade", "--wat"], ["flip"],
+        [], ["upgrade", "--timeout", "0s"], ["upgrade", "--timeout", "soon"], ["upgrade", "--wat"], ["flip"],
         ["upgrade", "--timeout", "10000h"], ["check", "--start", "--timeout", "10000h"],
         ["upgrade", "--patience", "0s"], ["upgrade", "--executable", ""], ["upgrade", "--env-file", ""],
-        ["check", "--executable", ""], ["check", "--env-file", ""],
+        ["check", "--executable", ""], ["check", "--env-file", ""], ["help", "flip"],
     ])
     func `Wrong usage is told, and asks nobody`(_ words: [String]) async throws {
-        let result = try await Ctl(words + ["--control-socket", "/nowhere/control"]).result()
+        let result = try await Ctl(words, environment: ["TABLEFLIP_CONTROL_SOCKET": "/nowhere/control"]).result()
         #expect(result.status == 64 && result.output.isEmpty && result.errors.contains("Error: "), "\(result)")
     }
 
