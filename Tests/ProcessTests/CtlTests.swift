@@ -598,6 +598,74 @@ struct CtlTests {
         }
     }
 
+    /// The command reckons with them: what would overflow is refused, and what may be is shown.
+    @Test(arguments: [
+        ControlReply.status(.init(generation: .max, process: 1, state: "serving", since: 0, time: 0)),
+        .status(.init(generation: 1, process: 1, state: "serving", since: .min, time: .max)),
+        .status(
+            .init(
+                generation: 1, process: 1, state: "serving", since: 0, time: 0,
+                upgrades: [.init(time: 0, generation: 1, process: 1, successor: 2, milliseconds: -1)])),
+        .event(.init(phase: "ready", generation: 1, process: 1, elapsedNanoseconds: -1)),
+        .event(.init(phase: "moving", generation: 1, process: 1, done: .max, total: 1)),
+    ])
+    func `Numbers that nothing has are not understood`(_ reply: ControlReply) async throws {
+        let result = try await Self.result(of: reply)
+        #expect(result.status == 7 && result.errors.contains("with an invalid"), "\(result)")
+    }
+
+    @Test func `The greatest numbers that may be are shown`() async throws {
+        let (count, time) = (Int(ControlLimit.count), ControlLimit.milliseconds)
+        let record = ControlRecord(time: time, generation: count, process: 1, successor: .max, milliseconds: time)
+        let status = ControlStatus(
+            generation: count, process: .max, state: "serving", since: time, time: 0, connections: count,
+            upgrades: [record])
+        let result = try await Self.result(of: .status(status))
+        #expect(result.status == 0 && result.output.contains("generation 4294967296"), "\(result)")
+    }
+
+    @Test(arguments: ["status", "watch", "upgrade", "check"])
+    func `What would command a terminal or begin a line is shown as something else`(_ command: String) async throws {
+        let words = "a\u{1b}[2J\u{9b}1A\r\nstate        serving"
+        let reply: ControlReply =
+            switch command {
+            case "status":
+                .status(
+                    .init(
+                        generation: 1, process: 1, state: words, since: 0, time: 0, version: words, program: words,
+                        pidFile: words,
+                        listeners: [.init(name: words, kind: words, address: words, port: 1, isInherited: true)],
+                        upgrades: [
+                            .init(
+                                time: 0, generation: 1, process: 1, successor: 2, milliseconds: 0,
+                                failure: .init(code: words, message: words))
+                        ]))
+            case "watch", "upgrade":
+                .event(.init(phase: words, generation: 1, process: 1, failure: .init(code: words, message: words)))
+            default: .findings([.init(words, isGood: false, words)])
+            }
+        let result = try await Self.result(of: reply, command)
+        let all = result.output + result.errors
+        #expect(all.contains("a\u{FFFD}[2J\u{FFFD}1A\u{FFFD}\u{FFFD}state"), "\(result)")
+        #expect(all.unicodeScalars.allSatisfy { $0 == "\n" || $0.properties.generalCategory != .control }, "\(result)")
+        #expect(!all.contains("\nstate        serving"), "\(result)")
+        let json = try await Self.result(of: reply, command, "--json")
+        #expect(json.output.contains("a\\u001b[2J\\u009b1A\\u000d\\nstate"), "\(json)")
+    }
+
+    /// What the command makes of such an answer.
+    private static func result(of reply: ControlReply, _ words: String...) async throws -> Ctl.Result {
+        try await TemporaryDirectory.with { directory in
+            let path = directory.appending(path: "c").path
+            let listener = try LocalListener(at: path)
+            defer { listener.close() }
+            let asking = try Ctl(
+                (words.isEmpty ? [reply.isLast ? "status" : "watch"] : words) + ["--control-socket", path])
+            try await listener.answerOne(reply.frame.encoded())
+            return try await asking.result()
+        }
+    }
+
     /// Such as from a new process whose release speaks another version.
     @Test func `What an accepted order comes to is not known where the rest is not understood`() async throws {
         try await TemporaryDirectory.with { directory in

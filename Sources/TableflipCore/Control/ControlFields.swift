@@ -126,9 +126,21 @@ package struct ControlFields: Hashable, Sendable {
 
     /// A number of things; 0 where nothing is said.
     package func count(_ tag: Tag) throws(WireError) -> Int {
+        Int(try self.number(tag, upTo: ControlLimit.count))
+    }
+
+    /// A date or a time; 0 where nothing is said.
+    package func milliseconds(_ tag: Tag) throws(WireError) -> Int64 {
+        try self.number(tag, upTo: ControlLimit.milliseconds)
+    }
+
+    /// A time; 0 where nothing is said.
+    package func nanoseconds(_ tag: Tag) throws(WireError) -> Int64 { try self.number(tag, upTo: .max) }
+
+    private func number(_ tag: Tag, upTo limit: Int64) throws(WireError) -> Int64 {
         let number = try self.number(tag) ?? 0
-        guard number >= 0 else { throw self.invalid(tag) }
-        return Int(number)
+        guard (0...limit).contains(number) else { throw self.invalid(tag) }
+        return number
     }
 
     /// A process; 0 for none.
@@ -153,6 +165,10 @@ package enum ControlLimit {
     package static let request: UInt32 = 16 * 1024
     package static let reply: UInt32 = 1 << 20
     package static let text = 4096
+    /// Of anything; whoever reads it may add to it.
+    package static let count = Int64(UInt32.max)
+    /// Since 1970: far beyond every clock.
+    package static let milliseconds: Int64 = 1_000_000_000_000_000
     /// A year.
     package static let timeoutMilliseconds: Int64 = 365 * Int64(WireLimit.probationMilliseconds)
 }

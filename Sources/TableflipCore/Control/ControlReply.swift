@@ -181,8 +181,8 @@ package struct ControlEvent: Hashable, Sendable {
         self.generation = try fields.count(.generation)
         self.process = try fields.process(.process)
         self.peer = try fields.process(.peer)
-        self.elapsedNanoseconds = try fields.number(.elapsed) ?? 0
-        self.time = try fields.number(.time) ?? 0
+        self.elapsedNanoseconds = try fields.nanoseconds(.elapsed)
+        self.time = try fields.milliseconds(.time)
         self.done = fields.bytes(.done) == nil ? nil : try fields.count(.done)
         self.total = fields.bytes(.total) == nil ? nil : try fields.count(.total)
         self.failure = fields.bytes(.code) == nil ? nil : try ControlFailure(fields)

@@ -75,7 +75,7 @@ package struct ControlHistory: Hashable, Sendable {
         guard let frame = try decoder.next(), frame.kind == Self.kind, decoder.pending.isEmpty else {
             throw .invalidValue(kind: Self.kind, field: "kind")
         }
-        self.began = try frame.fields.number(.time) ?? 0
+        self.began = try frame.fields.milliseconds(.time)
         for nested in try frame.fields.all(.upgrade) { self.append(try ControlRecord(nested)) }
     }
 }

@@ -93,8 +93,8 @@ package struct ControlStatus: Hashable, Sendable {
         self.init(
             generation: try fields.count(.generation), process: try fields.process(.process),
             predecessor: try fields.process(.predecessor), successor: try fields.process(.successor),
-            state: try fields.text(.state), since: try fields.number(.elapsed) ?? 0,
-            time: try fields.number(.time) ?? 0, version: try fields.text(.version),
+            state: try fields.text(.state), since: try fields.milliseconds(.elapsed),
+            time: try fields.milliseconds(.time), version: try fields.text(.version),
             program: try fields.text(.program), pidFile: try fields.text(.pidFile),
             connections: try fields.count(.connections)
         )
@@ -148,9 +148,9 @@ package struct ControlRecord: Hashable, Sendable {
 
     init(_ fields: ControlFields) throws(WireError) {
         self.init(
-            time: try fields.number(.time) ?? 0, generation: try fields.count(.generation),
+            time: try fields.milliseconds(.time), generation: try fields.count(.generation),
             process: try fields.process(.process), successor: try fields.process(.successor),
-            milliseconds: try fields.number(.elapsed) ?? 0,
+            milliseconds: try fields.milliseconds(.elapsed),
             failure: fields.bytes(.code) == nil ? nil : try ControlFailure(fields)
         )
     }

@@ -51,7 +51,8 @@ struct CheckCommand: ParsableCommand {
                     Report.line(finding.json)
                 } else {
                     let mark = finding.isGood ? Colour.green.paint("ok  ") : Colour.red.paint("FAIL")
-                    Surroundings.write("\(mark)  \(finding.name.padded(to: 12)) \(finding.message)\n")
+                    let words = "\(finding.name.padded(to: 12)) \(finding.message)"
+                    Surroundings.write("\(mark)  \(words.printable)\n")
                 }
             }
             guard let bad = findings.first(where: { !$0.isGood }) else { return try Surroundings.requireOutput() }

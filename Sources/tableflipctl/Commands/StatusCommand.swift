@@ -34,29 +34,28 @@ struct StatusCommand: ParsableCommand {
         func line(_ label: String, _ text: String) {
             if !text.isEmpty { Surroundings.write(Colour.faint.paint(label.padded(to: 13)) + text + "\n") }
         }
-        line("state", Colour.bold.paint(status.state))
+        line("state", Colour.bold.paint(status.state.printable))
         line("process", "PID \(status.process), generation \(status.generation)")
         line("since", "\(Surroundings.date(status.since)) (\((status.time - status.since).asAge))")
         if status.predecessor > 0 { line("old process", "PID \(status.predecessor), finishing what it has begun") }
         if status.successor > 0 { line("new process", "PID \(status.successor)") }
-        line("version", status.version)
-        line("program", status.program)
-        line("PID file", status.pidFile)
+        line("version", status.version.printable)
+        line("program", status.program.printable)
+        line("PID file", status.pidFile.printable)
         line("connections", "\(status.connections)")
         for (index, listener) in status.listeners.enumerated() {
             let port =
                 listener.port > 0 && !listener.address.hasSuffix(":\(listener.port)") ? ", port \(listener.port)" : ""
             let name = listener.name == listener.address || listener.address.isEmpty ? "" : " (\(listener.name))"
             let isControl = listener.name.hasPrefix("tableflip-control:")
-            line(
-                index == 0 ? "sockets" : "",
+            let words =
                 "\(listener.kind) \(listener.address.isEmpty ? listener.name : listener.address)"
-                    + (isControl ? " (control)" : name) + port + (listener.isInherited ? ", inherited" : "")
-            )
+                + (isControl ? " (control)" : name) + port + (listener.isInherited ? ", inherited" : "")
+            line(index == 0 ? "sockets" : "", words.printable)
         }
         for (index, record) in status.upgrades.enumerated() {
             let words =
-                record.failure.map { Colour.red.paint("failed") + ": \($0.code): \($0.message)" }
+                record.failure.map { Colour.red.paint("failed") + ": \($0.code): \($0.message)".printable }
                 ?? "to PID \(record.successor), generation \(record.generation + 1)"
             line(
                 index == 0 ? "upgrades" : "",

@@ -74,8 +74,8 @@ struct WatchCommand: ParsableCommand {
     private func show(_ event: ControlEvent) {
         if self.common.json { return Report.line(event.json) }
         let who = "PID \(event.process)".padded(to: 11) + " gen \(event.generation)".padded(to: 8)
-        let label = event.label.padded(to: 17)
+        let label = event.label.printable.padded(to: 17)
         let words = "\(Surroundings.date(event.time).suffix(8))  \(who) \(event.colour?.paint(label) ?? label) "
-        Surroundings.write(words + event.details + "\n")
+        Surroundings.write(words + event.details.printable + "\n")
     }
 }

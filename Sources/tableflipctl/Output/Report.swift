@@ -18,7 +18,7 @@ enum Report {
                     ])
                 )
             } else {
-                Surroundings.write("tableflipctl: \(error.words)\n", to: 2)
+                Surroundings.write("tableflipctl: \(error.words.printable)\n", to: 2)
             }
             throw ExitCode(error.outcome.rawValue)
         }
@@ -41,6 +41,11 @@ enum Colour: String {
 }
 
 extension String {
+    /// A service's words as a terminal only prints them: what would command it, or begin another line, shows as U+FFFD.
+    var printable: String {
+        String(String.UnicodeScalarView(self.unicodeScalars.map { $0.isControl ? "\u{FFFD}" : $0 }))
+    }
+
     /// Filled with spaces at its end, or its start.
     func padded(to width: Int, right: Bool = false) -> String {
         let spaces = String(repeating: " ", count: max(0, width - self.count))
@@ -65,6 +70,10 @@ extension String {
         }
         return lines
     }
+}
+
+extension Unicode.Scalar {
+    var isControl: Bool { self.properties.generalCategory == .control }
 }
 
 extension Int64 {

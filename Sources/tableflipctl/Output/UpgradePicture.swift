@@ -83,8 +83,8 @@ struct UpgradePicture {
         // Two processes tell, and each knows of some things a moment before the other.
         self.lastTime = max(self.lastTime, moment - (self.firstTime ?? moment))
         let time = self.lastTime.asSeconds.padded(to: 10, right: true)
-        let label = event.label.padded(to: 17)
-        let whole = words ?? event.details
+        let label = event.label.printable.padded(to: 17)
+        let whole = (words ?? event.details).printable
         let details = self.isLive ? whole.cut(to: max(10, self.columns - 31)) : whole
         self.erase()
         Surroundings.write("\(time)  \(event.colour?.paint(label) ?? label) \(details)\n")

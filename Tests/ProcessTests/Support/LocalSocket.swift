@@ -38,13 +38,15 @@ struct LocalListener {
     }
 
     /// Waits for a client, says something to it, and hangs up.
-    func answerOne(_ words: String) async throws {
+    func answerOne(_ words: String) async throws { try await self.answerOne(Array(words.utf8)) }
+
+    func answerOne(_ bytes: [UInt8]) async throws {
         let descriptor = self.descriptor
         try await onItsOwnThread {
             guard isReadable(descriptor) else { throw POSIXError(.ETIMEDOUT) }
             let client = accept(descriptor, nil, nil)
             guard client >= 0 else { throw POSIXError(.ECONNABORTED) }
-            _ = send(client, words, words.utf8.count, CInt(MSG_NOSIGNAL))
+            _ = send(client, bytes, bytes.count, CInt(MSG_NOSIGNAL))
             Foundation.close(client)
         }
     }
