@@ -20,6 +20,8 @@
 # signal), for the upgrade goes on.
 set -euo pipefail
 
+# A reader that has gone ends neither this nor the command, which inherits that.
+trap '' PIPE
 # Whether anybody reads it or not, the status is the same.
 say() { printf 'release-flip: %s\n' "$*" >&2 || true; }
 usage() {
