@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import Foundation
+import ProcessSupport
 import Testing
 
 extension LiveTests {
@@ -14,28 +15,60 @@ extension LiveTests {
                 let folder = FileManager.default.temporaryDirectory.appending(path: "tf-\(UUID().uuidString.prefix(8))")
                 try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
                 defer { try? FileManager.default.removeItem(at: folder) }  // one that stays does no harm
-                let flip = try Program<Event>(["--json", "--upgrades", "100"], environment: ["TMPDIR": folder.path])
+                let flip = try Program<Line>(["--json", "--upgrades", "100"], environment: ["TMPDIR": folder.path])
                 try flip.lines.wait(for: "an upgrade") { $0.contains { $0.phase == "committed" } ? () : nil }
                 kill(flip.id, signal)
                 try require(flip.endings.waitForEnd(within: 60), "the demonstration did not end")
-                // Each falls to this process when the one before has ended.
-                let events = flip.lines.all
-                let servers = events.flatMap { $0.phase == "spawned" ? [$0.pid, $0.peer] : [$0.pid] }.uniqued()
-                let ended = Journal<CInt>()
-                Thread.detachNewThread {
-                    for server in servers {
-                        while waitpid(server, nil, 0) < 0, errno == EINTR {}
-                        ended.append(server)
-                    }
-                    ended.end()
-                }
-                guard ended.waitForEnd(within: 60) else {
-                    let left = servers.filter { !ended.all.contains($0) }
-                    for server in left { kill(server, SIGKILL) }
-                    throw Unexpected("servers are left: \(left)")
-                }
+                try Self.reapServers(of: flip)
                 let left = try FileManager.default.contentsOfDirectory(atPath: folder.path)
                 try require(left.isEmpty, "in the folder: \(left)")
+            }
+        }
+
+        /// Such as one whose time is over: what it did not ask can be no loss.
+        @Test func `A load that ends before it is told to is missed`() async throws {
+            try await OwnThread.run {
+                let folder = FileManager.default.temporaryDirectory.appending(path: "tf-\(UUID().uuidString.prefix(8))")
+                try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+                defer { try? FileManager.default.removeItem(at: folder) }  // one that stays does no harm
+                let client = folder.appending(path: "wrk")
+                try Command.writeProgram(at: client.path) {
+                    try Data("#!/bin/sh\necho '9 requests in 1.00s, 1KB read'\n".utf8).write(to: client)
+                    try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: client.path)
+                }
+                let flip = try Program<Line>(
+                    ["--json", "--upgrades", "1", "--client", "wrk"], environment: ["PATH": folder.path])
+                try require(flip.endings.waitForEnd(within: 60), "the demonstration did not end")
+                try Self.reapServers(of: flip)
+                let missing = flip.lines.all.last?.missing ?? []
+                try require(missing == ["a load to the end; its client had ended by itself"], "\(missing)")
+            }
+        }
+
+        /// A line of the demonstration: an event, or the summary.
+        private struct Line: Decodable {
+            var pid: CInt?
+            var phase: String?
+            var peer: CInt?
+            var missing: [String]?
+        }
+
+        /// Each falls to this process when the one before has ended.
+        private static func reapServers(of flip: Program<Line>) throws {
+            let servers = flip.lines.all.flatMap { [$0.pid, $0.phase == "spawned" ? $0.peer : nil] }
+                .compactMap(\.self).uniqued()
+            let ended = Journal<CInt>()
+            Thread.detachNewThread {
+                for server in servers {
+                    while waitpid(server, nil, 0) < 0, errno == EINTR {}
+                    ended.append(server)
+                }
+                ended.end()
+            }
+            guard ended.waitForEnd(within: 60) else {
+                let left = servers.filter { !ended.all.contains($0) }
+                for server in left { kill(server, SIGKILL) }
+                throw Unexpected("servers are left: \(left)")
             }
         }
 

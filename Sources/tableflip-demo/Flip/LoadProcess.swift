@@ -12,13 +12,19 @@ protocol LoadProcess: Sendable {
     func finalReport(for director: Director) async -> LoadReport
 }
 
+/// Longer than any demonstration: a load is told to end.
+private let loadTime = "24h"
+
 /// Our own, which counts every request: so many clients with a new connection for each, and as many that keep theirs.
 struct BuiltinLoad: LoadProcess {
     private let process: ChildProcess
 
     init(port: UInt16, clients: Int) throws {
         self.process = try ChildProcess(
-            ["load", "--target", "127.0.0.1:\(port)", "--mode", "mixed", "--clients", "\(clients * 2)"])
+            [
+                "load", "--target", "127.0.0.1:\(port)", "--mode", "mixed", "--clients", "\(clients * 2)",
+                "--duration", loadTime,
+            ])
     }
 
     func stop() { self.process.closeInput() }
@@ -42,7 +48,7 @@ struct WrkLoad: LoadProcess {
         let path = folders.map { "\($0)/wrk" }.first { FileManager.default.isExecutableFile(atPath: $0) }
         guard let path else { throw NotInstalled() }
         self.process = try ChildProcess(
-            ["-t", "1", "-c", "\(clients)", "-d", "120s", "-H", "Connection: close", "http://127.0.0.1:\(port)/"],
+            ["-t", "1", "-c", "\(clients)", "-d", loadTime, "-H", "Connection: close", "http://127.0.0.1:\(port)/"],
             executable: path
         )
     }

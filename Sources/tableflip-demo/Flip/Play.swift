@@ -40,14 +40,17 @@ struct Play {
         do {
             let first = try await self.director.expect("the first server listens", from: 0) { $0.phase == "listening" }
             let load = try self.startLoad(port: first.port ?? 0)
-            async let counting = load.finalReport(for: self.director)
+            async let counting = (last: load.finalReport(for: self.director), end: ContinuousClock.now)
             do {
                 try await self.flip(&summary)
             } catch let error as Director.DidNotHappen {
                 summary.missing.append(error.what)
             }
+            let told = ContinuousClock.now
             load.stop()
-            await self.director.use(await counting)
+            let (last, end) = await counting
+            if end < told { summary.missing.append("a load to the end; its client had ended by itself") }
+            await self.director.use(last)
             let report = await self.director.load
             summary.requests = report.requests
             summary.lost = report.lost
