@@ -30,6 +30,9 @@ from containerfile import Image
 from demo_client import PATIENCE, PORT, Load, Request, check, get, until
 
 
+# Nothing of ours: where it cannot be started it is the machine that does not let anybody.
+TRIAL = "/usr/bin/true"
+
 # By itself an engine raises them, which not every machine lets it.
 LIMITS = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
 
@@ -46,15 +49,8 @@ class Engine:
         check(done.returncode == 0, f"podman {words[0]}:", done.stderr.strip())
         return done
 
-    def load(self, image, folder):
-        """Imports what COPY brings into the image, and the rest of its settings as they are written."""
-        archive = folder + "/image.tar"
-        libraries = {path for program in PROGRAMS.values() for path in libraries_of(program)}
-        with tarfile.open(archive, "w", dereference=True) as tar:
-            for name in image.programs:
-                tar.add(PROGRAMS[name], image.folder + name)
-            for path in [*sorted(libraries), "/etc/passwd", "/etc/group"]:
-                tar.add(path, path)
+    def load(self, image, archive):
+        """With the settings of the image as they are written."""
         changes = [word for setting in image.settings for word in ("--change", setting)]
         self("import", *changes, archive, "service")
 
@@ -66,6 +62,18 @@ class Engine:
     def start(self, *words):
         """A container, by its id, whose root cannot be written."""
         return self("run", "--detach", "--network=host", "--read-only", *LIMITS, *words).stdout.strip()
+
+
+def pack(image, folder):
+    """What COPY brings into the image, and in place of its base what that needs, and the trial."""
+    archive = folder + "/image.tar"
+    libraries = {path for program in [*PROGRAMS.values(), TRIAL] for path in libraries_of(program)}
+    with tarfile.open(archive, "w", dereference=True) as tar:
+        for name in image.programs:
+            tar.add(PROGRAMS[name], image.folder + name)
+        for path in [*sorted(libraries), TRIAL, "/etc/passwd", "/etc/group"]:
+            tar.add(path, path)
+    return archive
 
 
 def libraries_of(program):
@@ -170,12 +178,12 @@ TESTS = {
 
 def engine(image, folder):
     """The first runtime that can start a program here, as this system has its control groups; else why none can."""
-    reasons = []
+    archive, reasons = pack(image, folder), []
     for runtime in ("runc", "crun"):
         candidate = Engine(folder, runtime)
         try:
-            candidate.load(image, folder)
-            candidate.start("--rm", "--entrypoint", "tableflip-run", "service", "--", "tableflip-demo", "--help")
+            candidate.load(image, archive)
+            candidate.start("--rm", "--entrypoint", TRIAL, "service")
             return candidate, reasons
         except (AssertionError, OSError) as error:
             reasons.append(f"{runtime}: {error}")
@@ -215,9 +223,9 @@ PROGRAMS = {"tableflip-run": os.path.abspath(sys.argv[1]), "tableflip-demo": os.
 with tempfile.TemporaryDirectory(prefix="tableflip-container-") as FOLDER:
     ENGINE, REASONS = engine(Image(), FOLDER)
     if not ENGINE:
-        # A machine that lets nobody have containers; test-run.py makes its own of namespaces.
+        # test-run.py makes its own of namespaces.
         print("test-container: skipped: no container can be started here.", *REASONS, sep="\n  ")
-        sys.exit(0)
+        sys.exit(1 if os.environ.get("CI") == "true" else 0)
     try:
         STATUS = main()
     finally:
