@@ -194,6 +194,58 @@ final class SocketRegistry: Sendable {
         }
     }
 
+    // MARK: Groups on one address
+
+    /// A new socket in a group gets its share of what arrives from listen(2) on, and nobody reads there before this process
+    /// serves, or ever if it fails: where the predecessor serves the group, it has no new member.
+    func checkJoinsNoGroup(
+        _ entry: InventoryEntry, _ address: SocketAddress, from directory: String
+    ) throws(UpgradeError) {
+        guard self.facts.current.predecessorLives else { return }
+        let group = self.inherited(boundTo: address, from: directory).contains { inherited in
+            inherited.descriptor?.withDescriptor { $0.flatMap(BoundSocket.reusesPort) } ?? false
+        }
+        guard group else { return }
+        throw .groupChanged("\(entry.name) would join the group of sockets at \(address) that the predecessor serves")
+    }
+
+    /// One that is not asked for any more gets its share until the predecessor has closed it, and from its pause on nobody
+    /// reads there. A whole group may go.
+    func checkKeepsGroups() throws(UpgradeError) {
+        guard self.facts.current.predecessorLives else { return }
+        let all = self.state.withLock { $0.inherited }
+        func name(_ descriptor: CarriedDescriptor?) -> BoundSocket.Name? {
+            guard let descriptor, descriptor.kind == .listener || descriptor.kind == .datagram else { return nil }
+            return descriptor.withDescriptor { number in
+                guard let number, BoundSocket.reusesPort(number) == true else { return nil }
+                return BoundSocket.name(of: number)
+            }
+        }
+        let dropped = all.compactMap { inherited in
+            name(inherited.unclaimed).map { (socket: inherited.unclaimed, name: $0) }
+        }
+        // Only who leaves one out pays for a look at the others.
+        guard !dropped.isEmpty else { return }
+        for kept in all where kept.isClaimed {
+            guard let kept = kept.descriptor, let place = name(kept),
+                let left = dropped.first(where: { $0.name == place && $0.socket?.kind == kept.kind })?.socket
+            else { continue }
+            throw .groupChanged(
+                "\(left.name) was not asked for, and \(kept.name), of the same group of sockets at one address, was")
+        }
+    }
+
+    private func inherited(boundTo address: SocketAddress, from directory: String) -> [Inherited] {
+        let all = self.state.withLock { $0.inherited }.filter { $0.descriptor?.kind == address.descriptorKind }
+        // A name may have to be looked up.
+        guard !all.isEmpty else { return [] }
+        let names = BoundSocket.names(of: address, from: directory)
+        return all.filter { inherited in
+            let name = inherited.descriptor?.withDescriptor { $0.flatMap(BoundSocket.name) }
+            return name.map(names.contains) ?? false
+        }
+    }
+
     // MARK: From a service manager
 
     /// What it has passed to this process; see ``PassedDescriptors``.
@@ -416,6 +468,14 @@ extension InventoryEntry {
 }
 
 extension UpgradeError {
+    fileprivate static func groupChanged(_ what: String) -> UpgradeError {
+        UpgradeError(
+            .invalidConfiguration,
+            "\(what): the names and the number of a group stay the same across an upgrade",
+            cure: "Keep them, or stop and start the service to change them."
+        )
+    }
+
     static func afterReady(_ what: String) -> UpgradeError {
         UpgradeError(
             .wrongMoment, "\(what) was asked for after ready()",

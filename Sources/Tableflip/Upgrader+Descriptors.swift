@@ -25,8 +25,10 @@ extension Upgrader {
         on address: SocketAddress, name: String? = nil, options: ListenOptions = .init()
     ) throws(UpgradeError) -> Listener {
         let directory = self.context.directory
-        let listener = try self.listen(on: address, name: name, backlog: options.backlog) { () throws(UpgradeError) in
-            try BoundSocket.bind(address, options, from: directory)
+        let listener = try self.listen(on: address, name: name, backlog: options.backlog) {
+            entry throws(UpgradeError) in
+            if options.reusesPort { try self.context.sockets.checkJoinsNoGroup(entry, address, from: directory) }
+            return try BoundSocket.bind(address, options, from: directory)
         }
         if listener.isInherited { listener.socket.want(options) }
         return listener
@@ -44,7 +46,7 @@ extension Upgrader {
     public func listen(
         on address: SocketAddress, name: String? = nil, binding: () throws(UpgradeError) -> OwnedDescriptor
     ) throws(UpgradeError) -> Listener {
-        try self.listen(on: address, name: name, backlog: nil) { () throws(UpgradeError) in
+        try self.listen(on: address, name: name, backlog: nil) { _ throws(UpgradeError) in
             let made = try binding()
             let number = made.borrowed
             try Self.check(number, is: address.descriptorKind, "\(address)")
@@ -58,7 +60,7 @@ extension Upgrader {
 
     private func listen(
         on address: SocketAddress, name: String?, backlog: Int32?,
-        binding: () throws(UpgradeError) -> OwnedDescriptor
+        binding: (InventoryEntry) throws(UpgradeError) -> OwnedDescriptor
     ) throws(UpgradeError) -> Listener {
         try self.context.facts.telling { () throws(UpgradeError) in
             let entry = try Self.entry(
@@ -69,7 +71,9 @@ extension Upgrader {
             {
                 throw .lookedForElsewhere("the path of \(entry.name)", relative, other)
             }
-            let socket = try self.context.sockets.descriptor(for: entry, unixPath: path, make: binding)
+            let socket = try self.context.sockets.descriptor(for: entry, unixPath: path) { () throws(UpgradeError) in
+                try binding(entry)
+            }
             return Listener(socket, address: address, backlog: backlog)
         }
     }

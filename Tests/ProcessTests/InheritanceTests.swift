@@ -56,7 +56,7 @@ struct InheritanceTests {
 
     @Test
     func `The sockets of a group on one port stay apart`() async throws {
-        try await Server.with(.reader, self.start("--group")) { server in
+        try await Server.with(.reader, self.start("--group", "2")) { server in
             let first = try await self.listening("group-1", of: server.first, server)
             #expect(try await self.listening("group-2", of: server.first, server)[2] == first[2])
             try await server.replace()
@@ -70,6 +70,31 @@ struct InheritanceTests {
             let counts = Dictionary(grouping: sockets) { $0 }.values.map(\.count)
             #expect(counts.filter { $0 == 2 }.count >= 3, "\(sockets)")
             #endif
+        }
+    }
+
+    /// Either way connections would wait in a queue that nobody reads.
+    @Test
+    func `A group with one member more or fewer fails the new version, and the old one serves on`() async throws {
+        try await TemporaryDirectory.with { directory in
+            let script = directory.appending(path: "new-version")
+            let size = directory.appending(path: "size").path
+            try Script.write("exec \"\(Server.probe.path)\" \"$@\" --group $(cat '\(size)')", to: script)
+            try await Server.with(.reader, self.start("--group", "2", "--executable", script.path)) { server in
+                for (number, word) in [(3, "would join the group"), (1, "was not asked for")] {
+                    try "\(number)".write(toFile: size, atomically: true, encoding: .utf8)
+                    #expect(try await server.upgrade().phase == "failed")
+                    try await server.line("why") { line in
+                        line.hasPrefix("error invalidConfiguration: group ") && line.contains(word)
+                    }
+                    try await server.answer(from: server.first)
+                }
+                // The same again, and none of them at all, lose nothing.
+                for number in [2, 0] {
+                    try "\(number)".write(toFile: size, atomically: true, encoding: .utf8)
+                    try await server.replace()
+                }
+            }
         }
     }
 

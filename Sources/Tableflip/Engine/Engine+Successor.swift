@@ -99,6 +99,7 @@ extension Engine {
         self.context.finalStates.seal()
         self.takeover.readyReply = reply
         do {
+            try self.context.sockets.checkKeepsGroups()
             // Everything about the PID file that can fail for want of rights or room fails here, before go.
             if let pidFile = self.context.pidFile {
                 if self.successor.link == .none { try self.lookAtPlace(of: pidFile) }

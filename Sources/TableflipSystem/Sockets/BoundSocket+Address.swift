@@ -12,27 +12,32 @@ import Darwin
 #endif
 
 extension BoundSocket {
-    /// Whether a socket that somebody else has bound is bound to this address (getsockname(2)). A relative path counts
-    /// from `directory`. Port 0 is no address that one could be bound to.
+    /// Whether a socket that somebody else has bound is bound to this address. A relative path counts from `directory`. Port
+    /// 0 is no address that one could be bound to.
     package static func isBound(_ descriptor: CInt, to address: SocketAddress, from directory: String) -> Bool {
-        guard let name = Self.name(of: descriptor) else { return false }
+        guard let name = self.name(of: descriptor) else { return false }
+        return self.names(of: address, from: directory).contains(name)
+    }
+
+    /// Everything that these words may be bound to.
+    package static func names(of address: SocketAddress, from directory: String) -> Set<Name> {
         switch address.kind {
         case .tcp(let host, let port, let family), .udp(let host, let port, let family):
-            return port > 0 && self.names(host, port, family).contains(name)
-        case .unix(let path, _):
-            return name == .unix(Array(path.absolutePath(from: directory).utf8))
-        case .abstract(let words, _): return name == .unix([0] + Array(words.utf8))
-        case .vsock: return false
+            port > 0 ? self.names(host, port, family) : []
+        case .unix(let path, _): [.unix(Array(path.absolutePath(from: directory).utf8))]
+        case .abstract(let words, _): [.unix([0] + Array(words.utf8))]
+        case .vsock: []
         }
     }
 
-    private enum Name: Hashable {
+    /// What a socket is bound to, among those of its kind.
+    package enum Name: Hashable, Sendable {
         /// Port and address, as on the wire.
         case internet([UInt8])
         /// An abstract name begins with a zero.
         case unix([UInt8])
 
-        init?(_ bytes: UnsafeRawBufferPointer) {
+        fileprivate init?(_ bytes: UnsafeRawBufferPointer) {
             guard bytes.count >= MemoryLayout<sa_family_t>.size + 1 else { return nil }
             var address = sockaddr()
             withUnsafeMutableBytes(of: &address) { $0.copyBytes(from: bytes.prefix($0.count)) }
@@ -49,7 +54,8 @@ extension BoundSocket {
         }
     }
 
-    private static func name(of descriptor: CInt) -> Name? {
+    /// getsockname(2); nil for what has no such name.
+    package static func name(of descriptor: CInt) -> Name? {
         var storage = sockaddr_storage()
         var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
         // SAFETY: sockaddr_storage has room for, and the alignment of, every address (socket(7)).
@@ -60,7 +66,6 @@ extension BoundSocket {
         return withUnsafeBytes(of: storage) { Name(UnsafeRawBufferPointer(rebasing: $0.prefix(Int(size)))) }
     }
 
-    /// Everything that these words may be bound to.
     private static func names(_ host: String, _ port: UInt16, _ family: SocketAddress.Family) -> Set<Name> {
         var hints = addrinfo()
         switch family {

@@ -96,10 +96,15 @@ package enum BoundSocket {
         {
             problems.append("IPV6_V6ONLY is \(now ? 1 : 0) and cannot be changed")
         }
-        if let now = self.flag(SO_REUSEPORT, SOL_SOCKET, of: descriptor), now != options.reusesPort {
+        if let now = self.reusesPort(descriptor), now != options.reusesPort {
             problems.append("SO_REUSEPORT is \(now ? 1 : 0) and cannot be changed")
         }
         return problems
+    }
+
+    /// Whether others may be bound beside it; nil where that cannot be asked.
+    package static func reusesPort(_ descriptor: CInt) -> Bool? {
+        self.flag(SO_REUSEPORT, SOL_SOCKET, of: descriptor)
     }
 
     private static func flag(_ name: CInt, _ level: CInt, of descriptor: CInt) -> Bool? {

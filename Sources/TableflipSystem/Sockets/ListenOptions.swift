@@ -15,7 +15,9 @@ public struct ListenOptions: Sendable {
     public var isIPv6Only: Bool?
 
     /// Whether several sockets may be bound to one address, and the kernel spreads what arrives among them
-    /// (`SO_REUSEPORT`, socket(7)). Give each socket of the group a name of its own.
+    /// (`SO_REUSEPORT`, socket(7)). Give each socket of the group a name of its own. The names and the number of a group
+    /// stay the same across an upgrade: a successor that asks for one more, or for one fewer, fails, because connections
+    /// would wait in a queue that nobody reads. Stop and start the service to change them; a group may go as a whole.
     public var reusesPort: Bool
 
     /// The permissions of a Unix socket's file, such as 0o660, exactly: the umask does not cut them. Nobody can connect

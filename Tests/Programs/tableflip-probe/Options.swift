@@ -30,7 +30,8 @@ struct Options {
     var backlog: Int32?
     var isIPv6Only: Bool?
     /// Two sockets of one group.
-    var hasGroup = false
+    /// How many sockets share a port.
+    var group = 0
     /// Reap every child, whoever's it is; ignore that children end.
     var reapsAll = false
     var ignoresChildren = false
@@ -96,7 +97,7 @@ struct Options {
             case "--backlog": self.backlog = rest.popFirst().flatMap { Int32($0) }
             case "--ipv6-only": self.isIPv6Only = rest.popFirst() == "1"
             case "--unix-mode": self.unixMode = rest.popFirst().flatMap { UInt16($0, radix: 8) }
-            case "--group": self.hasGroup = true
+            case "--group": self.group = rest.popFirst().flatMap { Int($0) } ?? 0
             case "--reap-all": self.reapsAll = true
             case "--ignore-children": self.ignoresChildren = true
             case "--lose-descriptor": self.losesDescriptor = true

@@ -129,13 +129,13 @@ struct Probe {
         if let (address, file) = options.optionalListen, access(file, F_OK) == 0 {
             listeners.append(try upgrader.listen(on: address))
         }
-        if options.hasGroup {
-            let group = ListenOptions(reusesPort: true)
-            let one = try upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0), name: "group 1", options: group)
-            let port = one.port ?? 0
-            listeners.append(one)
-            listeners.append(
-                try upgrader.listen(on: .tcp(host: "127.0.0.1", port: port), name: "group 2", options: group))
+        var port: UInt16 = 0
+        for number in 0..<options.group {
+            let member = try upgrader.listen(
+                on: .tcp(host: "127.0.0.1", port: port), name: "group \(number + 1)",
+                options: ListenOptions(reusesPort: true))
+            port = member.port ?? 0
+            listeners.append(member)
         }
         if options.dropsPrivileges, getuid() == 0 { try self.dropPrivileges() }
         for listener in listeners {
