@@ -13,7 +13,7 @@ public final class Listener: Sendable {
 
     /// The name it is known by across upgrades.
     public var name: String { self.socket.name }
-    /// The address that was asked for.
+    /// The address that was asked for: of an inherited socket, the one that it was bound for.
     public let address: SocketAddress
     /// Whether it came from the predecessor rather than being bound by this process.
     public var isInherited: Bool { self.socket.isInherited }

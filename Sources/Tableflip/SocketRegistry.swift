@@ -183,9 +183,11 @@ final class SocketRegistry: Sendable {
                 state.carried.append(passed)
                 return passed
             }
-            guard found.kind == entry.kind else {
+            let (there, here) = (found.entry.sort, entry.sort)
+            guard found.kind == entry.kind, there == here || there == nil || here == nil else {
+                let (there, here) = found.kind == entry.kind ? (there, here) : ("\(found.kind)", "\(entry.kind)")
                 throw UpgradeError(
-                    .duplicateName, "\(entry.name) is a \(found.kind) in the predecessor and a \(entry.kind) here",
+                    .duplicateName, "\(entry.name) is a \(there ?? "") in the predecessor and a \(here ?? "") here",
                     cure: "Give the new one another name."
                 )
             }
@@ -233,6 +235,11 @@ final class SocketRegistry: Sendable {
             throw .groupChanged(
                 "\(left.name) was not asked for, and \(kept.name), of the same group of sockets at one address, was")
         }
+    }
+
+    /// The name of an inherited socket that nobody has asked for and that is bound to this address.
+    func unclaimedName(boundTo address: SocketAddress, from directory: String) -> String? {
+        self.inherited(boundTo: address, from: directory).lazy.compactMap { $0.unclaimed?.name }.first
     }
 
     private func inherited(boundTo address: SocketAddress, from directory: String) -> [Inherited] {
@@ -462,6 +469,17 @@ final class SocketRegistry: Sendable {
 }
 
 extension InventoryEntry {
+    /// What a socket is that has an address, wherever it is bound.
+    fileprivate var sort: String? {
+        switch SocketAddress(self.address)?.kind {
+        case .tcp: "TCP socket"
+        case .udp: "UDP socket"
+        case .unix(_, let kind), .abstract(_, let kind): "Unix \(kind) socket"
+        case .vsock: "vsock socket"
+        case nil: nil
+        }
+    }
+
     func unixPath(from directory: String) -> String? {
         SocketAddress(self.address)?.unixPath?.absolutePath(from: directory)
     }

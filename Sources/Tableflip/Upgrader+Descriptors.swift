@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import CTableflip
+import Logging
 public import TableflipCore
 public import TableflipSystem
 
@@ -15,7 +16,8 @@ extension Upgrader {
     /// - Parameters:
     ///   - address: where to listen.
     ///   - name: what the socket is known by across upgrades; by default the address in words. Needed where two sockets
-    ///     ask for the same address.
+    ///     ask for the same address. An inherited one keeps its address, whatever is asked for under its name: the log warns
+    ///     of it, and ``Listener/address`` is where it is.
     ///   - options: how a new socket is bound. An inherited one is brought to them when this process becomes the owner,
     ///     as far as the kernel lets that be done; the log says what cannot be changed.
     /// - Returns: the socket, listening: its accept queue fills from here on.
@@ -72,10 +74,48 @@ extension Upgrader {
                 throw .lookedForElsewhere("the path of \(entry.name)", relative, other)
             }
             let socket = try self.context.sockets.descriptor(for: entry, unixPath: path) { () throws(UpgradeError) in
-                try binding(entry)
+                do throws(UpgradeError) {
+                    return try binding(entry)
+                } catch {
+                    throw self.knowing(error, at: address)
+                }
             }
-            return Listener(socket, address: address, backlog: backlog)
+            return self.listener(socket, askedFor: address, backlog: backlog)
         }
+    }
+
+    /// Whoever has the address may be the predecessor.
+    private func knowing(_ error: UpgradeError, at address: SocketAddress) -> UpgradeError {
+        guard error.code == .addressInUse,
+            let name = self.context.sockets.unclaimedName(boundTo: address, from: self.context.directory)
+        else { return error }
+        return UpgradeError(
+            .addressInUse, "\(address) is what the predecessor has under the name \(name)",
+            cure: "Ask for it under that name, or keep the name."
+        )
+    }
+
+    /// An inherited socket is where the predecessor has bound it, whatever is asked for.
+    private func listener(_ socket: CarriedDescriptor, askedFor asked: SocketAddress, backlog: Int32?) -> Listener {
+        guard let kept = SocketAddress(socket.entry.address), kept != asked else {
+            return Listener(socket, address: asked, backlog: backlog)
+        }
+        let isAnyPort =
+            switch asked.kind {
+            case .tcp(_, 0, _), .udp(_, 0, _): true
+            default: false
+            }
+        // The same place may have many words.
+        let name = socket.withDescriptor { $0.flatMap(BoundSocket.name) }
+        let isThere =
+            isAnyPort || name.map(BoundSocket.names(of: asked, from: self.context.directory).contains) ?? false
+        if !isThere {
+            self.logger.warning(
+                "an inherited socket keeps its address: give the new one another name",
+                metadata: ["socket": "\(socket.name)", "address": "\(kept)", "asked": "\(asked)"]
+            )
+        }
+        return Listener(socket, address: kept, backlog: backlog)
     }
 
     /// The predecessor's socket on this address; never binds one.
@@ -88,7 +128,9 @@ extension Upgrader {
         try self.context.facts.telling { () throws(UpgradeError) in
             let entry = try Self.entry(
                 name ?? address.description, address.descriptorKind, address: address.description)
-            return try self.context.sockets.inherited(entry).map { Listener($0, address: address, backlog: nil) }
+            return try self.context.sockets.inherited(entry).map {
+                self.listener($0, askedFor: address, backlog: nil)
+            }
         }
     }
 

@@ -160,11 +160,66 @@ import Darwin
         try inventory.addListener(.tcp(host: "127.0.0.1", port: 0), name: "web")
         let handedOver = inventory
         try await Stage.successor(.current, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
-            let error = try #require(throws: UpgradeError.self) {
-                _ = try stage.upgrader.listen(on: .udp(host: "127.0.0.1", port: 0), name: "web")
+            for (other, words) in [
+                (.udp(host: "127.0.0.1", port: 0), "web is a listener in the predecessor and a datagram here"),
+                (
+                    .unix(path: "/run/x.sock"),
+                    "web is a TCP socket in the predecessor and a Unix stream socket here"
+                ), (.vsock(port: 1), "web is a TCP socket in the predecessor and a vsock socket here"),
+            ] as [(SocketAddress, String)] {
+                let error = try #require(throws: UpgradeError.self) {
+                    _ = try stage.upgrader.listen(on: other, name: "web")
+                }
+                #expect(error.code == .duplicateName)
+                #expect(error.message.contains(words), "\(error)")
             }
-            #expect(error.code == .duplicateName)
-            #expect(error.message.contains("web is a listener in the predecessor and a datagram here"))
+        }
+    }
+
+    @Test func `an inherited socket keeps its address, and the log warns of another one`() async throws {
+        let predecessor = try FakePredecessor(.current)
+        var inventory = Inventory.empty
+        let web = try inventory.addListener(.tcp(host: "127.0.0.1", port: 0))
+        let port = try #require(BoundSocket.port(of: web.number))
+        let kept = SocketAddress.tcp(host: "127.0.0.1", port: port)
+        let asked: [SocketAddress] = [
+            kept, .tcp(host: "127.0.0.1", port: 0), .tcp(host: "127.0.0.1", port: port, family: .v4),
+            .tcp(host: "127.0.0.2", port: port),
+        ]
+        inventory = .empty
+        for (index, _) in asked.enumerated() { inventory.add("\(index)", .listener, kept.description, web) }
+        // As one that a service manager has passed: nobody knows where that is.
+        inventory.add("passed", .listener, "", web)
+        let handedOver = inventory
+        try await Stage.successor(.current, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
+            for (index, address) in asked.enumerated() {
+                #expect(try stage.upgrader.listen(on: address, name: "\(index)").address == kept)
+            }
+            let passed = try stage.upgrader.listen(on: .tcp(host: "127.0.0.1", port: 9), name: "passed")
+            #expect(passed.address == .tcp(host: "127.0.0.1", port: 9))
+            let warnings = stage.log.lines.filter { $0.hasPrefix("an inherited socket keeps its address") }
+            #expect(warnings.count == 1)
+            #expect(warnings.first?.hasSuffix(" address=\(kept) asked=\(asked[3]) socket=3") == true, "\(warnings)")
+        }
+    }
+
+    @Test(arguments: [true, false])
+    func `an address that the predecessor has under another name is told as such`(_ isUnix: Bool) async throws {
+        let directory = try TemporaryDirectory()
+        let predecessor = try FakePredecessor(.current)
+        var inventory = Inventory.empty
+        let held = try inventory.addListener(
+            isUnix ? .unix(path: directory("x.sock")) : .tcp(host: "127.0.0.1", port: 0), name: "web")
+        let address: SocketAddress =
+            isUnix
+            ? .unix(path: directory("x.sock")) : .tcp(host: "127.0.0.1", port: BoundSocket.port(of: held.number) ?? 0)
+        let handedOver = inventory
+        try await Stage.successor(.current, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
+            let error = try #require(throws: UpgradeError.self) { _ = try stage.upgrader.listen(on: address) }
+            #expect(error.code == .addressInUse && error.serving == .predecessor)
+            #expect(error.message == "\(address) is what the predecessor has under the name web")
+            #expect(error.cure == "Ask for it under that name, or keep the name.")
+            #expect(try stage.upgrader.listen(on: address, name: "web").isInherited)
         }
     }
 
