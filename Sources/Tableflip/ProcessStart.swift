@@ -5,6 +5,14 @@ import CTableflip
 import TableflipCore
 import TableflipSystem
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 /// What this process was started with: the next generation is started with the same.
 struct ProcessStart: Sendable {
     /// Where it started; relative paths count from here, wherever the application has gone since.
@@ -16,9 +24,11 @@ struct ProcessStart: Sendable {
             () throws(SystemCallError) in try check("open") { tf_fill_standard_streams() }
         }
         guard let directory = ProcessEnvironment.directory() else {
+            let error = SystemCallError("getcwd")
             throw UpgradeError(
-                .directoryMissing, "the current directory is gone: \(SystemCallError("getcwd"))",
-                cure: "Start the program in a directory that exists.", serving: .nobody
+                .directoryMissing,
+                "the current directory \(error.number == ENOENT ? "is gone" : "cannot be used"): \(error)",
+                cure: "Start the program in a directory that exists, and that it may enter.", serving: .nobody
             )
         }
         self.directory = directory

@@ -26,7 +26,7 @@ extension UpgradeError {
 }
 
 extension SystemCallError {
-    fileprivate var cure: String {
+    var cure: String {
         switch self.number {
         case EMFILE: "Raise the limit on open files (ulimit -n, LimitNOFILE=), or find out what leaves them open."
         case ENFILE: "The whole system has too many files open (fs.file-max)."

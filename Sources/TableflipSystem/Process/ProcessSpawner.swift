@@ -81,12 +81,30 @@ package struct DirectSpawner: ProcessSpawner {
 
 extension SpawnRequest {
     func checkDirectory() throws(UpgradeError) {
+        func refused(_ words: String, cure: String) -> UpgradeError {
+            UpgradeError(.directoryMissing, "the directory to start in, \(self.directory), \(words)", cure: cure)
+        }
         var status = stat()
-        guard stat(self.directory, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-            throw UpgradeError(
-                .directoryMissing, "the directory to start in, \(self.directory), is gone",
-                cure: "Create it again, or restart the service from a directory that stays."
-            )
+        guard stat(self.directory, &status) == 0 else {
+            let error = SystemCallError("stat")
+            guard error.number == ENOENT else {
+                throw refused("cannot be used: \(error)", cure: "Start the service in a directory that it may enter.")
+            }
+            // What stands in a string for bytes that are none of UTF-8 leads nowhere.
+            if self.directory.unicodeScalars.contains("\u{FFFD}") {
+                throw refused(
+                    "cannot be found again: its name is not UTF-8",
+                    cure: "Start the service in a directory whose name is.")
+            }
+            throw refused("is gone", cure: "Create it again, or restart the service from a directory that stays.")
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            throw refused("is no directory", cure: "Move away what is there, or start in another one.")
+        }
+        guard access(self.directory, X_OK) == 0 else {
+            throw refused(
+                "may not be entered: \(SystemCallError("access"))",
+                cure: "Give the service's user the right to (chmod +x), or start in another one.")
         }
     }
 
@@ -138,6 +156,13 @@ extension UpgradeError {
                 .executableNotPermitted, "\(path) is open for writing: \(reason)",
                 cure: "Write the new version to another name, close it, then rename it."
             )
+        case E2BIG:
+            return UpgradeError(
+                .spawnFailed, "\(path) cannot be started, its arguments and environment are too long: \(reason)",
+                cure: "Shorten them; on Linux a single one has at most 128 KiB (execve(2))."
+            )
+        case EMFILE, ENFILE:
+            return UpgradeError(.spawnFailed, "\(path) cannot be started: \(reason)", cure: reason.cure)
         default:
             return UpgradeError(
                 .spawnFailed, "\(path) cannot be started: \(reason)",

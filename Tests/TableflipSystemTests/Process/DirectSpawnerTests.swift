@@ -168,15 +168,67 @@ import Darwin
 
     // MARK: What can go wrong
 
-    @Test func `a directory that is gone is told as such`() throws {
-        for path in [self.directory("gone"), try self.directory.write("", to: "file")] {
+    @Test func `a directory that cannot be started in is told as what it is`() throws {
+        let file = try self.directory.write("", to: "file")
+        let cases = [
+            (self.directory("gone"), "is gone"), (file, "is no directory"),
+            (file + "/below", "cannot be used: stat: Not a directory"),
+            (self.directory("\u{FFFD}"), "its name is not UTF-8"),
+        ]
+        for (path, words) in cases {
             var shell = Shell("exit 0")
             shell.directory = path
             let error = try #require(throws: UpgradeError.self) { _ = try shell.start(channel: 2) }
             #expect(error.code == .directoryMissing)
-            #expect(error.message.contains(path))
+            #expect(error.message.contains(path) && error.message.contains(words), "\(error)")
+            #expect(!error.cure.isEmpty)
         }
     }
+
+    @Test func `a directory that may not be entered is told as such`() async {
+        await #expect(processExitsWith: .success) {
+            let directory = try TemporaryDirectory()
+            chmod(directory.path, 0o755)
+            let path = try directory.makeDirectory("closed")
+            chmod(path, 0o600)
+            // root may enter it all the same.
+            if getuid() == 0 { try #require(setuid(65534) == 0) }
+            var shell = Shell("exit 0")
+            shell.directory = path
+            let error = try #require(throws: UpgradeError.self) { _ = try shell.start(channel: 2) }
+            #expect(error.code == .directoryMissing)
+            #expect(error.message.contains("may not be entered: access: Permission denied"), "\(error)")
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `arguments that are too long are told as such`(_ kernel: Kernel) throws {
+        let long = [UInt8](repeating: UInt8(ascii: "x"), count: 16 << 20)
+        let error = try #require(throws: UpgradeError.self) { _ = try self.spawn("/bin/sh", kernel, arguments: [long]) }
+        #expect(error.code == .spawnFailed)
+        #expect(error.message.contains("arguments and environment are too long"), "\(error)")
+        #expect(error.cure.contains("Shorten"))
+    }
+
+    #if os(Linux)
+    @Test func `where no more files can be opened, that is told also of a child of the service manager`() async {
+        await #expect(processExitsWith: .success) {
+            let request = SpawnRequest(
+                executable: try ExecutablePath(finding: "/bin/sh", from: "/"), arguments: CStrings([Array("sh".utf8)]),
+                environment: CStrings([]), directory: "/"
+            )
+            var filling: [CInt] = []
+            while let next = Optional(dup(2)), next >= 0 { filling.append(next) }
+            #expect(errno == EMFILE)
+            let error = #expect(throws: UpgradeError.self) {
+                _ = try ManagedSpawner(capabilities: .current, isAdopted: false).spawn(request, channel: 2)
+            }
+            for number in filling { close(number) }
+            #expect(error?.code == .spawnFailed)
+            #expect(error?.cure.contains("limit on open files") == true, "\(String(describing: error))")
+        }
+    }
+    #endif
 
     struct Unstartable: Sendable, CustomTestStringConvertible {
         var name: String
@@ -302,14 +354,18 @@ import Darwin
         }
     }
 
-    private func spawn(_ path: String, _ kernel: Kernel = .current) throws -> SpawnedProcess {
-        try self.spawn(ExecutablePath(finding: path, from: "/"), kernel)
+    private func spawn(
+        _ path: String, _ kernel: Kernel = .current, arguments: [[UInt8]] = []
+    ) throws -> SpawnedProcess {
+        try self.spawn(ExecutablePath(finding: path, from: "/"), kernel, arguments: arguments)
     }
 
-    private func spawn(_ executable: ExecutablePath, _ kernel: Kernel = .current) throws -> SpawnedProcess {
+    private func spawn(
+        _ executable: ExecutablePath, _ kernel: Kernel = .current, arguments: [[UInt8]] = []
+    ) throws -> SpawnedProcess {
         let request = SpawnRequest(
-            executable: executable, arguments: CStrings([Array(executable.path.utf8)]), environment: CStrings([]),
-            directory: "/"
+            executable: executable, arguments: CStrings([Array(executable.path.utf8)] + arguments),
+            environment: CStrings([]), directory: "/"
         )
         return try DirectSpawner(capabilities: kernel.capabilities).spawn(request, channel: 2)
     }
