@@ -110,6 +110,9 @@ public final class CarriedDescriptor: Sendable {
 
     func want(_ options: ListenOptions) { self.binding?.wanted.withLock { $0 = options } }
 
+    /// What it was asked for with has not been applied yet.
+    var isToBeAdjusted: Bool { self.binding?.wanted.withLock { $0 != nil } ?? false }
+
     /// Only once: what the application changes later is its own.
     func takeWanted() -> ListenOptions? {
         self.binding?.wanted.withLock { wanted in

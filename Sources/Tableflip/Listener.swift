@@ -43,9 +43,12 @@ public final class Listener: Sendable {
         return duplicate
     }
 
-    /// Calls listen(2) again with the queue that was asked for: some frameworks call it with a short one when they adopt a socket.
+    /// Calls listen(2) again with the queue that was asked for: some frameworks call it with a short one when they adopt a
+    /// socket. An inherited one has a queue that is the predecessor's, too: it gets the longest, and what was asked for when
+    /// this process is the owner.
     package func restoreBacklog() throws(UpgradeError) {
-        let failure = self.socket.withDescriptor { $0.flatMap { BoundSocket.restoreBacklog(of: $0, to: self.backlog) } }
+        let backlog = self.socket.isToBeAdjusted ? nil : self.backlog
+        let failure = self.socket.withDescriptor { $0.flatMap { BoundSocket.restoreBacklog(of: $0, to: backlog) } }
         guard let failure else { return }
         try self.telling { () throws(UpgradeError) in throw UpgradeError(.listenFailed, "\(self.name): \(failure)") }
     }

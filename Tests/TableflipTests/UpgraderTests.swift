@@ -203,6 +203,39 @@ import Darwin
         }
     }
 
+    #if os(Linux)
+    /// NIO calls listen(2) when it adopts a socket, and the adapter puts that right: long before the upgrade has succeeded.
+    @Test func `the queue of an inherited socket is changed only by the owner`() async throws {
+        func backlog(of socket: Held) throws -> UInt32 {
+            // Of a listener `tcpi_sacked` is the length of its queue (tcp_get_info, net/ipv4/tcp.c).
+            var info = [UInt32](repeating: 0, count: 8)
+            var size = socklen_t(32)
+            try #require(getsockopt(socket.number, CInt(IPPROTO_TCP), 11 /* TCP_INFO */, &info, &size) == 0)
+            return info[7]
+        }
+        let predecessor = try FakePredecessor(.current)
+        var inventory = Inventory.empty
+        let held = try inventory.addListener(.tcp(host: "127.0.0.1", port: 0))
+        let before = try backlog(of: held)
+        let handedOver = inventory
+        try await Stage.successor(.current, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
+            let listener = try stage.upgrader.listen(
+                on: .tcp(host: "127.0.0.1", port: 0), options: ListenOptions(backlog: 7))
+            try listener.restoreBacklog()
+            #expect(try backlog(of: held) == before)
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go, .commit)
+            try await ready.value
+            _ = try await stage.events.first(.owner)
+            #expect(try backlog(of: held) == 7)
+            // Adopted as late as that, it keeps what was asked for.
+            try listener.restoreBacklog()
+            #expect(try backlog(of: held) == 7)
+        }
+    }
+    #endif
+
     @Test(arguments: [true, false])
     func `an address that the predecessor has under another name is told as such`(_ isUnix: Bool) async throws {
         let directory = try TemporaryDirectory()
