@@ -401,6 +401,12 @@ extension UpgradeError {
                     ? "Another program listens there; `ss -lntup` (Linux) or `lsof -i` shows which."
                     : "Another program listens there; `ss -lxp` (Linux) or `lsof -U` shows which.", serving: .nobody
             )
+        case EPERM where error.call == "chown":
+            UpgradeError(
+                .listenFailed, "\(address) may not be given to its owner: \(error)",
+                cure: "Only root gives files away, and others to a group of their own alone: look at unixOwner.",
+                serving: .nobody
+            )
         case EACCES, EPERM:
             UpgradeError(
                 .listenFailed, "\(address) may not be bound: \(error)",

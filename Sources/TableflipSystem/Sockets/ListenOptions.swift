@@ -81,6 +81,17 @@ public struct ListenOptions: Sendable {
                 cure: "Give it permissions only, up to 0o777.", serving: .nobody
             )
         }
+        let hasPort =
+            switch address.kind {
+            case .tcp, .udp: true
+            case .unix, .abstract, .vsock: false
+            }
+        if self.reusesPort, !hasPort {
+            throw UpgradeError(
+                .invalidConfiguration, "\(address) has no port that several sockets could share",
+                cure: "Leave reusesPort out.", serving: .nobody
+            )
+        }
         if address.unixPath == nil, self.unixMode != nil || self.unixOwner != nil {
             throw UpgradeError(
                 .invalidConfiguration, "\(address) has no file that could have a mode or an owner",

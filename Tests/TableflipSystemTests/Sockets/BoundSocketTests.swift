@@ -374,6 +374,21 @@ import Darwin
         #expect(problems.count == 2 && problems.allSatisfy { $0.contains("No such file") }, "\(problems)")
     }
 
+    @Test func `a Unix socket's file that may not be given away is told as such`() async {
+        await #expect(processExitsWith: .success) {
+            let directory = try TemporaryDirectory()
+            chmod(directory.path, 0o777)
+            if getuid() == 0 { try #require(setuid(65534) == 0) }
+            let path = directory("owner.sock")
+            let error = try #require(throws: UpgradeError.self) {
+                _ = try BoundSocket.bind(.unix(path: path), .init(unixOwner: .init(user: 0)))
+            }
+            #expect(error.message.contains("may not be given to its owner"), "\(error)")
+            #expect(error.cure.contains("unixOwner"))
+            #expect(UnixPath(path) == nil)
+        }
+    }
+
     @Test(.enabled(if: getuid() == 0, "only root may give files away"))
     func `a Unix socket's file can be given away`() throws {
         let path = self.directory("owner.sock")
@@ -414,6 +429,8 @@ import Darwin
             (.tcp(host: "127.0.0.1", port: 0), .init(unixMode: 0o600), "no file"),
             (.abstract(name: "x"), .init(unixOwner: .init(user: 0)), "no file"),
             (.unix(path: "/x"), .init(unixMode: 0o1777), "0o1777"),
+            (.unix(path: "/x"), .init(reusesPort: true), "no port"),
+            (.vsock(port: 1), .init(reusesPort: true), "no port"),
         ] as [(SocketAddress, ListenOptions, String)]
     )
     func `options that cannot work are told as such`(
