@@ -425,7 +425,7 @@ final class SocketRegistry: Sendable {
     /// Options of an inherited socket that concern its file.
     struct WantedFile: Sendable {
         let name: String
-        let path: String
+        let path: UnixPath
         let options: ListenOptions
     }
 
@@ -439,7 +439,7 @@ final class SocketRegistry: Sendable {
             problems += socket.withDescriptor { number in
                 number.map { BoundSocket.adjust($0, isListening: socket.kind == .listener, to: wanted) } ?? []
             }.map { (socket.name, $0) }
-            if let path = socket.unixPath?.path, wanted.unixMode != nil || wanted.unixOwner != nil {
+            if let path = socket.unixPath, wanted.unixMode != nil || wanted.unixOwner != nil {
                 files.append(WantedFile(name: socket.name, path: path, options: wanted))
             }
         }

@@ -58,28 +58,42 @@ package enum BoundSocket {
         return result == 0 ? body(storage) : nil
     }
 
-    /// Brings the file of an inherited Unix socket to the mode and owner that it is asked for with now. A disk may hold it up.
+    /// Brings the file of an inherited Unix socket to the mode and owner that it is asked for with now, if it is still the
+    /// one that it was. A disk may hold it up.
     /// - Returns: in words, what could not be changed.
-    package static func adjust(path: String, to options: ListenOptions) -> [String] {
+    package static func adjust(path file: UnixPath, to options: ListenOptions) -> [String] {
+        let path = file.path
         var problems: [String] = []
         func attempt(_ what: String, _ body: () throws(SystemCallError) -> Void) {
             do throws(SystemCallError) { try body() } catch { problems.append("\(what): \(error)") }
         }
-        // What is so already may be somebody else's to change. Where it cannot be looked at, the change says why.
         var now = stat()
-        let isKnown = lstat(path, &now) == 0
-        if let mode = options.unixMode, !isKnown || now.st_mode & 0o7777 != mode_t(mode) {
-            attempt("mode") { () throws(SystemCallError) in try check("chmod") { chmod(path, mode_t(mode)) } }
+        guard lstat(path, &now) == 0 else { return ["\(path): \(SystemCallError("lstat"))"] }
+        guard UnixPath(path) == file else { return ["\(path) is another file by now"] }
+        // What is so already may be somebody else's to change.
+        if let mode = options.unixMode, now.st_mode & 0o7777 != mode_t(mode) {
+            attempt("mode") { () throws(SystemCallError) in try self.setMode(of: file, to: mode) }
         }
         if let owner = options.unixOwner {
             let (user, group) = (owner.user ?? now.st_uid, owner.group ?? now.st_gid)
-            if !isKnown || user != now.st_uid || group != now.st_gid {
+            if user != now.st_uid || group != now.st_gid {
                 attempt("owner") { () throws(SystemCallError) in
                     try check("chown") { lchown(path, owner.user ?? uid_t.max, owner.group ?? gid_t.max) }
                 }
             }
         }
         return problems
+    }
+
+    /// chmod(2), of nothing that a symbolic link leads to: whoever may write to the directory can put one there.
+    package static func setMode(of file: UnixPath, to mode: UInt16) throws(SystemCallError) {
+        do throws(SystemCallError) {
+            try check("chmod") { fchmodat(AT_FDCWD, file.path, mode_t(mode), AT_SYMLINK_NOFOLLOW) }
+        } catch {
+            // It is a link, or the C library, which looks into /proc where the kernel is older than 6.6, finds none.
+            guard error.number == EOPNOTSUPP, UnixPath(file.path) == file else { throw error }
+            try check("chmod") { chmod(file.path, mode_t(mode)) }
+        }
     }
 
     /// Brings an inherited socket to the options that it is asked for with now, as far as the kernel lets us; its file is
@@ -270,7 +284,10 @@ package enum BoundSocket {
                 }
                 do throws(SystemCallError) {
                     // The umask may have cut it.
-                    if let mode = options.unixMode { try check("chmod") { chmod(path, mode_t(mode)) } }
+                    if let mode = options.unixMode {
+                        guard let file = UnixPath(path) else { throw SystemCallError("chmod", ENOENT) }
+                        try self.setMode(of: file, to: mode)
+                    }
                     if let owner = options.unixOwner {
                         try check("chown") { lchown(path, owner.user ?? uid_t.max, owner.group ?? gid_t.max) }
                     }

@@ -360,7 +360,8 @@ import Darwin
         var (before, after) = (stat(), stat())
         #expect(lstat(path, &before) == 0)
         let same = ListenOptions(unixMode: 0o600, unixOwner: .init(user: getuid(), group: before.st_gid))
-        #expect(BoundSocket.adjust(path: path, to: same) == [])
+        let file = try #require(UnixPath(path))
+        #expect(BoundSocket.adjust(path: file, to: same) == [])
         #expect(lstat(path, &after) == 0)
         #if canImport(Darwin)
         let (first, last) = (before.st_ctimespec, after.st_ctimespec)
@@ -368,10 +369,31 @@ import Darwin
         let (first, last) = (before.st_ctim, after.st_ctim)
         #endif
         #expect(first.tv_sec == last.tv_sec && first.tv_nsec == last.tv_nsec)
-        #expect(BoundSocket.adjust(path: path, to: .init(unixMode: 0o640)) == [])
+        #expect(BoundSocket.adjust(path: file, to: .init(unixMode: 0o640)) == [])
         #expect(lstat(path, &after) == 0 && after.st_mode & 0o777 == 0o640)
-        let problems = BoundSocket.adjust(path: self.directory("gone.sock"), to: same)
-        #expect(problems.count == 2 && problems.allSatisfy { $0.contains("No such file") }, "\(problems)")
+        unlink(path)
+        #expect(BoundSocket.adjust(path: file, to: same) == ["\(path): lstat: No such file or directory"])
+    }
+
+    @Test func `nobody else's file gets the mode or the owner of a Unix socket`() throws {
+        let path = self.directory("taken.sock")
+        let kept = try BoundSocket.bind(.unix(path: path), .init(unixMode: 0o600))
+        let file = try #require(UnixPath(path))
+        let other = try self.directory.write("", to: "other", mode: 0o600)
+        let wanted = ListenOptions(unixMode: 0o666, unixOwner: .init(user: 65534))
+        var status = stat()
+        // A link; then another socket.
+        unlink(path)
+        #expect(symlink(other, path) == 0)
+        #expect(BoundSocket.adjust(path: file, to: wanted) == ["\(path) is another file by now"])
+        // Also where it is put there in the moment between.
+        #expect(throws: SystemCallError.self) { try BoundSocket.setMode(of: file, to: 0o666) }
+        #expect(stat(other, &status) == 0 && status.st_mode & 0o777 == 0o600)
+        unlink(path)
+        _ = try BoundSocket.bind(.unix(path: path), .init(unixMode: 0o600))
+        #expect(BoundSocket.adjust(path: file, to: wanted) == ["\(path) is another file by now"])
+        #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o600)
+        _ = consume kept
     }
 
     @Test func `a Unix socket's file that may not be given away is told as such`() async {
