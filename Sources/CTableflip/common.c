@@ -279,6 +279,3 @@ int tf_unlinked_file(void) {
 static atomic_bool process_claimed;
 bool tf_claim_process(void) { return !atomic_exchange(&process_claimed, true); }
 void tf_release_process(void) { atomic_store(&process_claimed, false); }
-
-extern char **environ;
-char **tf_environment(void) { return environ; }

@@ -5,6 +5,7 @@
 
 #include "platform.h"
 
+#include <crt_externs.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -154,5 +155,8 @@ int tf_bind_vsock(int socket, uint32_t context_id, uint32_t port) {
     errno = EAFNOSUPPORT;
     return -1;
 }
+
+// A bundle cannot be linked with `environ` (environ(7)).
+char **tf_environment(void) { return *_NSGetEnviron(); }
 
 #endif // __APPLE__

@@ -96,4 +96,6 @@ int tf_bind_vsock(int socket, uint32_t context_id, uint32_t port) {
     return bind(socket, (const struct sockaddr *)&address, sizeof address);
 }
 
+char **tf_environment(void) { return environ; }
+
 #endif // __linux__

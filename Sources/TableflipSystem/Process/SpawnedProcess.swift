@@ -11,7 +11,8 @@ import Musl
 import Darwin
 #endif
 
-/// A process that this one started. Ended or not, it is not reaped until ``collect()``, so its id stays its own.
+/// A process that this one started. With a descriptor that stands for it, it is not reaped before ``collect()``, and its id
+/// stays its own until then; a thread reaps it as soon as it ends.
 package final class SpawnedProcess: Sendable {
     /// How it ended.
     package enum Ending: Hashable, Sendable {
