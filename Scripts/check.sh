@@ -13,4 +13,12 @@ echo "check: format"
 for script in Scripts/*.sh Scripts/systemd-box Scripts/fetch-systemd deploy/*.sh .ci/run; do bash -n "$script"; done
 for script in Scripts/*.py Benchmarks/*.py Benchmarks/suite/*.py Benchmarks/suite/rows/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$script"; done
 echo "check: shell"
+if command -v musl-gcc >/dev/null; then
+    # The kernel's headers are where the other C library has its own.
+    for file in Sources/CTableflip/*.c; do
+        musl-gcc -Wall -Wextra -Werror -fsyntax-only -ISources/CTableflip/include \
+            -idirafter /usr/include -idirafter "/usr/include/$(uname -m)-linux-gnu" "$file"
+    done
+    echo "check: musl"
+fi
 Scripts/check-no-foundation.sh "$(swift build --show-bin-path)/tableflip-probe"

@@ -75,8 +75,13 @@ int tf_platform_close_others(posix_spawn_file_actions_t *actions, int keep, shor
         int error = posix_spawn_file_actions_addclose(actions, number);
         if (error) return error;
     }
+#ifdef __GLIBC__
     // close_range(2) in the child: one call, whatever the number of open descriptors.
     return posix_spawn_file_actions_addclosefrom_np(actions, keep + 1);
+#else
+    // musl has no such action, so tf_clone_process is the only way there. Compiled with it, and run by nobody yet.
+    return ENOSYS;
+#endif
 }
 
 void tf_platform_exclude_signals(sigset_t *set) { (void)set; }
