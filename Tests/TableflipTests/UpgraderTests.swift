@@ -203,6 +203,25 @@ import Darwin
         }
     }
 
+    /// Refused, it would serve nobody.
+    @Test func `a group may change once the predecessor has died`() async throws {
+        let predecessor = try FakePredecessor(.current)
+        let group = ListenOptions(reusesPort: true)
+        let one = Held(try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0), group))
+        let address = SocketAddress.tcp(host: "127.0.0.1", port: try #require(BoundSocket.port(of: one.number)))
+        var inventory = Inventory.empty
+        inventory.add("one", .listener, address.description, one)
+        inventory.add("two", .listener, address.description, Held(try BoundSocket.bind(address, group)))
+        let handedOver = inventory
+        try await Stage.successor(.current, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
+            try await predecessor.die()
+            try await stage.fence()
+            #expect(try stage.upgrader.listen(on: address, name: "one", options: group).isInherited)
+            #expect(try !stage.upgrader.listen(on: address, name: "three", options: group).isInherited)
+            try await stage.upgrader.ready()
+        }
+    }
+
     #if os(Linux)
     /// NIO calls listen(2) when it adopts a socket, and the adapter puts that right: long before the upgrade has succeeded.
     @Test func `the queue of an inherited socket is changed only by the owner`() async throws {
