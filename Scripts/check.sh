@@ -20,5 +20,7 @@ if command -v musl-gcc >/dev/null; then
             -idirafter /usr/include -idirafter "/usr/include/$(uname -m)-linux-gnu" "$file"
     done
     echo "check: musl"
+else
+    echo "skipped: the C files with musl; apt-get install musl-tools"
 fi
 Scripts/check-no-foundation.sh "$(swift build --show-bin-path)/tableflip-probe"
