@@ -206,7 +206,6 @@ final class ConnectionHead: ChannelDuplexHandler {
             guard let next = rest.readSlice(length: count) else { break }
             self.held = rest.readableBytes > 0 ? rest : nil
             self.deliver(next, context)
-            if self.connections.isMoving, self.canMove { self.freeze() }
         }
         self.isDelivering = false
         self.settle()
@@ -242,6 +241,7 @@ final class ConnectionHead: ChannelDuplexHandler {
         }
         // What these bytes were may have changed the protocol.
         if before === self.liveProtocol { before.delivered(bytes) }
+        if self.connections.isMoving, self.canMove { self.freeze() }
     }
 
     private func settle() {
@@ -307,11 +307,12 @@ final class ConnectionHead: ChannelDuplexHandler {
     }
 
     func settled() {
-        guard !self.isGone else { return }
+        // Whoever delivers asks when all has been delivered.
+        guard !self.isGone, !self.isDelivering else { return }
         if self.connections.isMoving, self.canMove {
             self.freeze()
             self.connections.enqueueFirst(self)
-        } else if !self.isDelivering, self.held != nil || self.wantsRead || self.isEnding {
+        } else if self.held != nil || self.wantsRead || self.isEnding {
             self.pumpLater()
         }
     }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright (c) the swift-tableflip authors
+
+#if NIO
+import Logging
+import NIOCore
+import NIOEmbedded
+import Testing
+
+@testable import Tableflip
+@testable import TableflipNIO
+
+/// What a protocol is asked, and when.
+@Suite struct LiveProtocolTests {
+    @Test(arguments: ["a\n", "a\nb\n"])
+    func `rest is asked for when all portions have been delivered`(_ lines: String) throws {
+        let loop = EmbeddedEventLoop()
+        let connections = LoopConnections(
+            loop: loop, listener: "lines", counts: LiveCounts(), spread: .zero,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        ) { connection in
+            connection.channel.eventLoop.makeCompletedFuture {
+                let lines = Lines(connection)
+                try connection.channel.pipeline.syncOperations.addHandler(lines)
+                connection.moves(as: lines)
+            }
+        }
+        let channel = EmbeddedChannel(loop: loop)
+        try connections.initialise(channel).wait()
+        channel.connect(to: try .init(unixDomainSocketPath: "/client"), promise: nil)
+        loop.run()
+        _ = connections.move(to: ConnectionExporter(inbox: try EngineInbox()))
+        try channel.writeInbound(ByteBuffer(string: lines))
+        let protocolObject = try channel.pipeline.syncOperations.handler(type: Lines.self)
+        #expect(protocolObject.answered == 1, "it moves next")
+        #expect(protocolObject.wasAskedAtRest && !protocolObject.wasAskedTooEarly)
+        let head = try channel.pipeline.syncOperations.handler(type: ConnectionHead.self)
+        #expect(head.isQueued)
+    }
+
+    /// Answers each line inside the call that brings it.
+    private final class Lines: ChannelInboundHandler, LiveProtocol {
+        typealias InboundIn = ByteBuffer
+        static let name = "lines"
+
+        private let connection: LiveConnection
+        private var isDelivered = true
+        private(set) var answered = 0
+        private(set) var wasAskedTooEarly = false
+        private(set) var wasAskedAtRest = false
+
+        init(_ connection: LiveConnection) { self.connection = connection }
+
+        var isAtRest: Bool {
+            if self.isDelivered { self.wasAskedAtRest = true } else { self.wasAskedTooEarly = true }
+            return true
+        }
+
+        func portion(of unread: ByteBuffer) -> LivePortion { .bytes(2) }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            self.isDelivered = false
+            self.answered += 1
+            self.connection.settled()
+        }
+
+        func delivered(_ bytes: ByteBuffer) { self.isDelivered = true }
+    }
+}
+#endif  // NIO
