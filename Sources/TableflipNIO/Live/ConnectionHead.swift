@@ -59,6 +59,8 @@ final class ConnectionHead: ChannelDuplexHandler {
     private var writesByItself = false
     /// It ends when it is at rest.
     private var isEnding = false
+    /// What the protocol puts off while an answer is owed; asked once.
+    var whenSettled: (() -> Void)?
     /// How often it may still be read before that.
     private var lateReads = 16
     /// Something was written, by whatever protocol.
@@ -118,6 +120,7 @@ final class ConnectionHead: ChannelDuplexHandler {
         self.end()
         self.context = nil
         self.liveProtocol = nil
+        self.whenSettled = nil
     }
 
     func channelActive(context: ChannelHandlerContext) {
@@ -307,8 +310,10 @@ final class ConnectionHead: ChannelDuplexHandler {
     }
 
     func settled() {
+        guard !self.isGone else { return }
+        self.whenSettled.take()?()
         // Whoever delivers asks when all has been delivered.
-        guard !self.isGone, !self.isDelivering else { return }
+        guard !self.isDelivering else { return }
         if self.connections.isMoving, self.canMove {
             self.freeze()
             self.connections.enqueueFirst(self)

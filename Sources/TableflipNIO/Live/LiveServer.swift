@@ -121,8 +121,9 @@ public final class LiveServer: SocketReader, LoopReader {
     /// }
     /// ```
     ///
-    /// The input of a connection that moves ends for its task as if the peer had closed it, at a moment at which the task
-    /// waits for the next message. The sequence ends when the server has drained.
+    /// The input of a connection that moves ends for its task as if the peer had closed it, at a moment at which no answer
+    /// is owed. HTTP/1 counts them; for a WebSocket the pipeline must (``LiveConnection/movesWebSocket(owesAnswer:saving:)``),
+    /// or the task may find that it cannot send its answer any more. The sequence ends when the server has drained.
     /// - Parameters:
     ///   - listener: a stream socket of the upgrader. The server channel gets a duplicate, which it owns and closes.
     ///   - upgrader: where the server registers as a reader.

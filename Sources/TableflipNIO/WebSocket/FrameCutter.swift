@@ -25,6 +25,8 @@ struct FrameCutter: Hashable, Sendable {
     }
 
     var isAtBoundary: Bool { self.left == 0 }
+    /// What was offered last is the beginning of a message.
+    var isBeforeMessage: Bool { !self.isInMessage && self.next.map { $0.opcode < 8 } ?? false }
 
     mutating func portion(of unread: ByteBuffer) -> LivePortion {
         guard self.left == 0 else { return .bytes(min(self.left, unread.readableBytes)) }

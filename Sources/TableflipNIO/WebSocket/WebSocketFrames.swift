@@ -8,7 +8,7 @@ public import NIOWebSocket
 /// WebSocket on a live connection: between two messages it moves with what the application says to remember; else it is
 /// closed with the status 1012, service restart (IANA's registry of RFC 6455, 7.4).
 ///
-/// It stands behind the frame decoder and encoder. ``LiveConnection/movesWebSocket(saving:)`` puts it there.
+/// It stands behind the frame decoder and encoder. ``LiveConnection/movesWebSocket(owesAnswer:saving:)`` puts it there.
 public final class WebSocketFrames: ChannelDuplexHandler, RemovableChannelHandler, LiveProtocol {
     /// What comes in.
     public typealias InboundIn = WebSocketFrame
@@ -21,6 +21,7 @@ public final class WebSocketFrames: ChannelDuplexHandler, RemovableChannelHandle
     public static let name = "websocket"
 
     private let connection: LiveConnection
+    private let owesAnswer: () -> Bool
     private let save: () -> [UInt8]?
     private var cutter = FrameCutter()
     /// Of what the application sends: a message of several frames is not whole.
@@ -28,35 +29,47 @@ public final class WebSocketFrames: ChannelDuplexHandler, RemovableChannelHandle
     private var saidClose = false
     private var context: ChannelHandlerContext?
 
-    init(_ connection: LiveConnection, saving save: @escaping () -> [UInt8]?) {
+    init(
+        _ connection: LiveConnection, owesAnswer: @escaping () -> Bool, saving save: @escaping () -> [UInt8]?
+    ) {
         self.connection = connection
+        self.owesAnswer = owesAnswer
         self.save = save
     }
 
     // MARK: As a live protocol
 
-    /// One frame after the other.
+    /// One frame after the other; while the process leaves, no new message before the last one has been answered.
     /// - Parameter unread: all that waits.
     /// - Returns: how much of it.
-    public func portion(of unread: ByteBuffer) -> LivePortion { self.cutter.portion(of: unread) }
+    public func portion(of unread: ByteBuffer) -> LivePortion {
+        let portion = self.cutter.portion(of: unread)
+        // Else a peer that never pauses would never let it come to rest.
+        let mustWait = self.connection.isLeaving && !self.saidClose && self.cutter.isBeforeMessage && self.owesAnswer()
+        return mustWait ? .afterAnswer : portion
+    }
 
     /// The decoder has been given these bytes.
     /// - Parameter bytes: the bytes.
     public func delivered(_ bytes: ByteBuffer) { self.cutter.delivered(bytes.readableBytes) }
 
-    /// Between two messages, in both directions, and before either side has said that it closes.
+    /// Between two messages, in both directions, with no answer owed, and before either side has said that it closes.
     public var isAtRest: Bool {
         self.cutter.isAtBoundary && !self.cutter.isInMessage && !self.cutter.sawClose && !self.isSending
-            && !self.saidClose
+            && !self.saidClose && !self.owesAnswer()
     }
 
     /// What the application says.
     /// - Returns: the bytes; nil: it does not move.
     public func saveState() -> [UInt8]? { self.save() }
 
-    /// Says that the service restarts; the peer's answer ends the connection.
+    /// Says that the service restarts, when what is owed has been answered; the peer's answer ends the connection.
     public func finish() {
         guard !self.saidClose, let context else { return }
+        guard !self.owesAnswer() else {
+            self.connection.head.whenSettled = { self.finish() }
+            return
+        }
         self.saidClose = true
         var status = context.channel.allocator.buffer(capacity: 2)
         status.writeInteger(UInt16(1012))
@@ -113,11 +126,54 @@ extension LiveConnection {
     /// Lets a WebSocket connection move between two messages. To be called when the pipeline has the frame encoder and
     /// decoder and before the application's own handlers are added: in the `upgradePipelineHandler` of NIO's upgrader,
     /// before it returns; and, in the process that it moves to, when ``resumed`` says ``WebSocketFrames/name``.
-    /// - Parameter save: what the application must remember of this connection, at most 255 KiB, asked for just before it
-    ///   moves; nil if it shall not move, then it is closed with the status 1012.
+    ///
+    /// A message counts as dealt with when the handlers have returned from `channelRead`. Who answers later, from a task
+    /// (`NIOAsyncChannel`) or when a database has answered, says so by `owesAnswer`: until then the connection neither
+    /// moves nor is closed, and while the process leaves it is given no further message. A handler between this one and
+    /// the task can count; it calls ``settled()`` when an answer has been written:
+    ///
+    /// ```swift
+    /// /// Each message is answered by one.
+    /// final class Unanswered: ChannelDuplexHandler {
+    ///     typealias InboundIn = WebSocketFrame
+    ///     typealias InboundOut = WebSocketFrame
+    ///     typealias OutboundIn = WebSocketFrame
+    ///     typealias OutboundOut = WebSocketFrame
+    ///     private let connection: LiveConnection
+    ///     private(set) var count = 0
+    ///
+    ///     init(_ connection: LiveConnection) { self.connection = connection }
+    ///
+    ///     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    ///         if self.endsMessage(self.unwrapInboundIn(data)) { self.count += 1 }
+    ///         context.fireChannelRead(data)
+    ///     }
+    ///     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    ///         context.write(data, promise: promise)
+    ///         guard self.endsMessage(self.unwrapOutboundIn(data)) else { return }
+    ///         self.count -= 1
+    ///         self.connection.settled()
+    ///     }
+    ///     private func endsMessage(_ frame: WebSocketFrame) -> Bool {
+    ///         frame.fin && [.text, .binary, .continuation].contains(frame.opcode)
+    ///     }
+    /// }
+    ///
+    /// let unanswered = Unanswered(connection)
+    /// try connection.movesWebSocket(owesAnswer: { unanswered.count > 0 }, saving: { [] })
+    /// try connection.channel.pipeline.syncOperations.addHandler(unanswered)
+    /// return try NIOAsyncChannel<WebSocketFrame, WebSocketFrame>(wrappingChannelSynchronously: connection.channel)
+    /// ```
+    /// - Parameters:
+    ///   - owesAnswer: whether the application has yet to answer what it was given, and will without another message; asked
+    ///     on the event loop, often. When it has answered, ``settled()`` is to be called.
+    ///   - save: what the application must remember of this connection, at most 255 KiB, asked for just before it moves;
+    ///     nil if it shall not move, then it is closed with the status 1012.
     /// - Throws: what NIO throws where the handler cannot be added.
-    public func movesWebSocket(saving save: @escaping () -> [UInt8]?) throws {
-        let frames = WebSocketFrames(self, saving: save)
+    public func movesWebSocket(
+        owesAnswer: @escaping () -> Bool = { false }, saving save: @escaping () -> [UInt8]?
+    ) throws {
+        let frames = WebSocketFrames(self, owesAnswer: owesAnswer, saving: save)
         try self.channel.pipeline.syncOperations.addHandler(frames)
         self.moves(as: frames)
     }
