@@ -8,7 +8,7 @@ public import NIOHTTP1
 /// HTTP/1 on a live connection: between two requests it can move; what cannot move is told to end.
 ///
 /// It stands right behind the decoder, where messages are still in the order in which they came and before anything
-/// that buffers. ``LiveConnection/movesHTTP1()`` and ``LiveConnection/drainsHTTP1()`` put it there.
+/// that buffers. ``LiveConnection/movesHTTP1(saving:)`` and ``LiveConnection/drainsHTTP1()`` put it there.
 ///
 /// When the process leaves and the connection cannot move, or nobody takes it, the next answer says
 /// `Connection: close` (RFC 9112, 9.6) and the connection is closed behind it, but not before: the peer's next request
@@ -29,6 +29,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     private let connection: LiveConnection
     private var cutter: HTTP1Cutter
     private let drains: Bool
+    private let save: () -> [UInt8]?
     /// More waits behind what the decoder has been given, where nothing is held.
     private var isFollowed = false
     /// Requests that have begun and whose answers have not ended.
@@ -49,9 +50,10 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     /// The last answer has been sent: a close cuts nothing off.
     private var isSent = false
 
-    init(_ connection: LiveConnection, drains: Bool) {
+    init(_ connection: LiveConnection, drains: Bool, saving save: @escaping () -> [UInt8]? = { [] }) {
         self.connection = connection
         self.drains = drains
+        self.save = save
         self.cutter = HTTP1Cutter(holdsHeads: !drains)
         // What it has brought along is answered before anybody says `finish`.
         self.shallFinish = connection.head.endsHere
@@ -99,6 +101,10 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
 
     /// The last request has come.
     private var hasHeardAll: Bool { self.isClosing && !self.isInRequest }
+
+    /// What the application says.
+    /// - Returns: the bytes; nil: it does not move.
+    public func saveState() -> [UInt8]? { self.save() }
 
     /// Cuts no more.
     public func giveUp() { self.cutter.giveUp() }
@@ -259,18 +265,23 @@ extension LiveConnection {
     ///
     /// A connection that becomes another protocol's (WebSocket, by an upgrade) stays from then on, unless that protocol
     /// is set with ``moves(as:)``.
+    /// - Parameter save: what the application must remember of this connection, such as what a proxy has said at its
+    ///   beginning, which is said only once; at most 255 KiB, asked for just before it moves. ``resumed`` has it in the
+    ///   process that it moves to. nil if it shall not move, then its next answer is the last.
     /// - Throws: what NIO throws where there is no `HTTPRequestDecoder`.
-    public func movesHTTP1() throws { self.moves(as: try self.addHTTP1(drains: false)) }
+    public func movesHTTP1(saving save: @escaping () -> [UInt8]? = { [] }) throws {
+        self.moves(as: try self.addHTTP1(drains: false, saving: save))
+    }
 
     /// Ends the connection politely when the process leaves, and does not move it: for HTTP/1 over TLS, whose keys do
     /// not move. To be called when the pipeline has the decoder.
     /// - Throws: what NIO throws where there is no `HTTPRequestDecoder`.
     public func drainsHTTP1() throws { self.drains(by: try self.addHTTP1(drains: true)) }
 
-    private func addHTTP1(drains: Bool) throws -> HTTP1 {
+    private func addHTTP1(drains: Bool, saving save: @escaping () -> [UInt8]? = { [] }) throws -> HTTP1 {
         let pipeline = self.channel.pipeline.syncOperations
         let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
-        let http = HTTP1(self, drains: drains)
+        let http = HTTP1(self, drains: drains, saving: save)
         if drains { try pipeline.addHandler(HTTP1Pieces(http), position: .before(decoder)) }
         try pipeline.addHandler(http, position: .after(decoder))
         return http
