@@ -14,7 +14,8 @@ import TableflipSystem
 /// only one of two processes accept at a time, and counts every accepted channel until its initialiser has completed:
 /// ``pause()`` returns when there are none.
 ///
-/// It is made by `ServerBootstrap.bind(to:of:)`, which registers it with the upgrader.
+/// It is made by `ServerBootstrap.bind(to:of:)`, or by ``install(on:for:of:)`` where something else makes the channel, and
+/// registered with the upgrader.
 public final class AcceptGate: SocketReader, LoopReader {
     /// The server channel. To be closed with ``close()``.
     public let channel: any Channel
@@ -43,6 +44,41 @@ public final class AcceptGate: SocketReader, LoopReader {
         }
     }
 
+    /// Puts a gate before a server channel that a framework makes of a duplicate of the listener's descriptor, and registers
+    /// it with the upgrader: for those that hand out the channel as they bind it. gRPC Swift does
+    /// (grpc-swift-nio-transport 2.6):
+    ///
+    /// ```swift
+    /// config.channelDebuggingCallbacks.onBindTCPListener = { channel in
+    ///     channel.eventLoop.makeCompletedFuture {
+    ///         _ = try AcceptGate.install(on: channel, for: listener, of: upgrader)
+    ///     }
+    /// }
+    /// let transport = HTTP2ServerTransport.Posix(
+    ///     listeningSocketDescriptor: Int(try listener.duplicate().release()), transportSecurity: .plaintext, config: config)
+    /// ```
+    ///
+    /// To be called on the channel's event loop, in the `serverChannelInitializer` of its bootstrap or later with `autoRead`
+    /// off from the beginning; and before ``Upgrader/ready()``, so wait until the framework has bound. From then on the
+    /// channel accepts only when the upgrader lets it, whoever reads, and its queue is as long as the listener asks for. The
+    /// connections are the framework's: none moves. When ``Upgrader/exit`` has its value, ``pause()`` first, then let the
+    /// framework end in its own way, which closes the channel and with it the duplicate. For one that does not,
+    /// ``close()`` does both.
+    /// - Parameters:
+    ///   - channel: the server channel.
+    ///   - listener: what it accepts from.
+    ///   - upgrader: where the gate registers as a reader.
+    /// - Returns: the gate. The upgrader keeps it.
+    /// - Throws: what NIO throws where the channel has been closed; `UpgradeError` where its queue cannot be made longer.
+    public static func install(
+        on channel: any Channel, for listener: Listener, of upgrader: Upgrader
+    ) throws -> AcceptGate {
+        try channel.syncOptions?.setOption(.autoRead, value: false)
+        let gate = try AcceptGate(channel: channel, listener: listener, logger: upgrader.logger)
+        upgrader.register(gate)
+        return gate
+    }
+
     /// Takes a channel that does not read yet, on its event loop.
     init(channel: any Channel, listener: Listener, logger: Logger) throws {
         let state = State()
@@ -54,7 +90,14 @@ public final class AcceptGate: SocketReader, LoopReader {
         // pause goes behind the entry: its later read passes there as well.
         let pause = AcceptBackoffHandler { _ in Self.backoff }
         try channel.pipeline.syncOperations.addHandlers([entry, pause], position: .first)
-        try channel.pipeline.syncOperations.addHandler(Exit(state: state, entry: entry), position: .last)
+        let exit = Exit(state: state, entry: entry)
+        if channel.isActive {
+            try channel.pipeline.syncOperations.addHandler(exit, position: .last)
+        } else {
+            // The bootstrap has yet to add what sets connections up.
+            entry.exit = exit
+        }
+        try listener.restoreBacklog()
         let name = listener.name
         channel.closeFuture.assumeIsolated().whenComplete { _ in
             state.ended()
@@ -130,7 +173,22 @@ public final class AcceptGate: SocketReader, LoopReader {
         /// Whether an error passes that never was a channel: accept(2) itself failed, for want of descriptors say.
         fileprivate var passesError = false
 
+        /// To be added when the channel is active, and before it reads.
+        fileprivate var exit: Exit?
+
         init(state: State) { self.state = state }
+
+        func channelActive(context: ChannelHandlerContext) {
+            do {
+                if let exit = self.exit.take() {
+                    try context.pipeline.syncOperations.addHandler(exit, position: .last)
+                }
+                context.fireChannelActive()
+            } catch {
+                context.fireErrorCaught(error)
+                context.close(promise: nil)
+            }
+        }
 
         func read(context: ChannelHandlerContext) {
             // autoRead alone does not hold back a handler that reads by itself.

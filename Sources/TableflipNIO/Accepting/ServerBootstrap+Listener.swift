@@ -40,11 +40,9 @@ extension ServerBootstrap {
         // From here on the channel owns the descriptor; it cannot be told from outside whether a failed bootstrap has
         // closed it already, so it is left alone then.
         let channel = try await self.serverChannelOption(.autoRead, value: false).withBoundSocket(descriptor).get()
-        let gate = try await channel.eventLoop.submit {
+        return try await channel.eventLoop.submit {
             try AcceptGate(channel: channel, listener: listener, logger: logger)
         }.get()
-        try listener.restoreBacklog()
-        return gate
     }
 }
 #endif  // NIO

@@ -12,6 +12,12 @@ import Testing
 
 @testable import TableflipNIO
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 /// A server channel that has closed: accept(2) failed as it should not, say.
 @Suite(.timeLimit(.minutes(5))) struct AcceptGateTests {
     /// What was logged as an error.
@@ -74,6 +80,60 @@ import Testing
         for server in [broken, server] { try await server.channel.eventLoop.submit {}.get() }
         #expect(errors.all.count == 1 && errors.all.first?.contains("accepts nothing more") == true)
         #expect(quiet.all == [])
+    }
+}
+
+/// A server channel that something else has made: gRPC Swift, say.
+@Suite(.timeLimit(.minutes(5))) struct InstalledGateTests {
+    private final class Framework: Sendable {
+        let gate = Mutex<AcceptGate?>(nil)
+        /// Connections whose set-up has begun.
+        let begun = Atomic(0)
+        let isPaused = Atomic(false)
+    }
+
+    @Test func `it accepts when it may, has the listener's queue, and is paused when all are set up`() async throws {
+        let upgrader = try StubUpgrader().upgrader
+        let path = "/tmp/tableflip-gate-\(getpid()).sock"
+        let listener = try upgrader.listen(on: .unix(path: path), options: .init(backlog: 1))
+        let group = MultiThreadedEventLoopGroup.singleton
+        let mayEnd = group.next().makePromise(of: Void.self)
+        let framework = Framework()
+        let server = try await ServerBootstrap(group: group)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let gate = try AcceptGate.install(on: channel, for: listener, of: upgrader)
+                    framework.gate.withLock { $0 = gate }
+                }
+            }
+            .bind(try listener.duplicate().release()) { child in
+                framework.begun.add(1, ordering: .relaxed)
+                return mayEnd.futureResult.hop(to: child.eventLoop)
+            }
+        let gate = try #require(framework.gate.withLock { $0 })
+        let connect = { try await ClientBootstrap(group: group).connect(unixDomainSocketPath: path).get() }
+        let clients = [try await connect(), try await connect()]
+        // Linux queues one more than the number.
+        await #expect(throws: (any Error).self) { _ = try await connect() }
+        #expect(framework.begun.load(ordering: .relaxed) == 0)
+        try await upgrader.ready()
+        await eventually { framework.begun.load(ordering: .relaxed) == 2 }
+        let paused = gate.pausing().map { framework.isPaused.store(true, ordering: .relaxed) }
+        for _ in 0..<2 { try await server.channel.eventLoop.submit {}.get() }
+        let isPaused = framework.isPaused.load(ordering: .relaxed)
+        #expect(!isPaused, "two are being set up")
+        mayEnd.succeed()
+        try await paused.get()
+        try await server.executeThenClose { inbound in
+            var accepted = inbound.makeAsyncIterator()
+            for _ in clients {
+                let child: Void? = try await accepted.next()
+                #expect(child != nil)
+            }
+        }
+        for client in clients { try await client.close().get() }
+        upgrader.stop()
+        _ = await upgrader.exit
     }
 }
 #endif  // NIO
