@@ -28,7 +28,6 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
 
     private let connection: LiveConnection
     private var cutter: HTTP1Cutter
-    private let drains: Bool
     private let save: () -> [UInt8]?
     /// More waits behind what the decoder has been given, where nothing is held.
     private var isFollowed = false
@@ -52,7 +51,6 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
 
     init(_ connection: LiveConnection, drains: Bool, saving save: @escaping () -> [UInt8]? = { [] }) {
         self.connection = connection
-        self.drains = drains
         self.save = save
         self.cutter = HTTP1Cutter(holdsHeads: !drains)
         // What it has brought along is answered before anybody says `finish`.
@@ -74,6 +72,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
     /// - Parameter bytes: the bytes.
     public func delivered(_ bytes: ByteBuffer) {
         self.cutter.delivered(bytes.readableBytes, isBlank: bytes.isLineEnds)
+        if self.cutter.isOpaque { self.connection.head.stay() }
     }
 
     /// Between an answer and the next request.
@@ -83,7 +82,7 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
 
     /// Where nothing moves, it is enough to know it of what the decoder has told.
     private var isBetweenRequests: Bool {
-        self.cutter.isAtBoundary || self.drains && self.cutter.isOpaque && !self.isInRequest
+        self.cutter.isAtBoundary || self.cutter.isOpaque && !self.isInRequest
     }
 
     /// What the decoder is given next, where nothing is held.

@@ -287,6 +287,9 @@ final class ConnectionHead: ChannelDuplexHandler {
         self.change(to: liveProtocol)
     }
 
+    /// Nobody can tell where its messages end: it does not move.
+    func stay() { self.stays = true }
+
     /// What comes from here on is another protocol's; until the end of this turn of the loop it may say so.
     func resignProtocol() {
         self.liveProtocol = nil

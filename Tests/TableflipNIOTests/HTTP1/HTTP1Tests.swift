@@ -232,6 +232,24 @@ import Testing
         }
     }
 
+    /// The decoder knows more codings.
+    @Test(arguments: [false, true])
+    func `a connection whose messages cannot be followed ends at rest like any other`(_ drains: Bool) throws {
+        let bench = Bench { if drains { try $0.drainsHTTP1() } else { try $0.movesHTTP1() } }
+        let (idle, busy) = (try bench.connect(), try bench.connect())
+        let rest = " HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+        try idle.send("POST /now" + rest)
+        try busy.send("POST /later" + rest)
+        #expect(idle.asked == ["/now"] && !idle.head.couldMove)
+        bench.finish(now: true)
+        #expect(!idle.isOpen)
+        #expect(busy.isOpen)
+        busy.answer()
+        bench.linger()
+        #expect(try busy.heard().contains(Self.closes))
+        #expect(!busy.isOpen)
+    }
+
     // MARK: Promises
 
     /// A proxy writes what comes on one connection, and on its event loop, to another.
