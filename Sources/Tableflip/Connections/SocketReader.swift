@@ -6,7 +6,7 @@
 /// Between two processes that share a socket only one may read (see `docs/states.md`). So each reader registers with
 /// ``Upgrader/register(_:)``, before ``Upgrader/ready()`` and **paused**, and reads only between ``resume()`` and
 /// ``pause()``. A socket without a registered reader is shared throughout, as in tableflip: both processes accept from
-/// it for a moment, and there is no way back once the new one has begun.
+/// it, from when the new one listens until the old one has closed it, and there is no way back once the new one has begun.
 ///
 /// The calls come on Swift's cooperative pool, at most one `pause` and one `resume` at a time. Each has a deadline; when
 /// it has passed, the task is cancelled and the other call may come before this one has returned: the later call wins.
