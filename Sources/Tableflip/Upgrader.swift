@@ -158,11 +158,11 @@ public final class Upgrader: Sendable {
 
     /// Registers what reads from the sockets; see ``SocketReader``. To be called before ``ready()``, which says that this
     /// process is prepared: a reader that comes later is resumed when it comes, if this process reads by then, and what
-    /// went wrong with it does not fail `ready()`. The predecessor keeps its connections (``SocketReader/adoptsConnections``),
+    /// went wrong with it does not fail `ready()`. The predecessor keeps its connections (``AdoptingReader``),
     /// and the log warns.
     /// - Parameter reader: the reader, paused.
     public func register(_ reader: some SocketReader) {
-        if self.context.readers.add(reader) { self.context.inbox.send(.readerAddedLate) }
+        if self.context.readers.add(reader) { self.context.inbox.send(.readerAddedLate(listener: reader.listenerName)) }
     }
 
     // MARK: Taking over

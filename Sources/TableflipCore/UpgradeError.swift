@@ -85,6 +85,8 @@ public struct UpgradeError: Error, Hashable, Sendable {
         public static let pauseFailed = Code("pauseFailed")
         /// A reader did not start to read within its deadline, or failed to.
         public static let resumeFailed = Code("resumeFailed")
+        /// Connections do not move: the successor has nobody who would serve them.
+        public static let notAdopted = Code("notAdopted")
         /// The successor did not pass its probation.
         public static let probationFailed = Code("probationFailed")
         /// Ownership (the PID file, the hooks) could not be given up or taken.

@@ -74,6 +74,7 @@ import Testing
     @Test func `whoever comes after a call is late, and called once alone`() {
         let (one, late) = (PromptFake(), FakeReader())
         #expect(!self.registry.add(one))
+        self.registry.seal()
         _ = self.registry.call()
         #expect(self.registry.callNewcomers().all.isEmpty)
         #expect(self.registry.add(late))

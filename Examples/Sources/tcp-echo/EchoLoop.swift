@@ -12,7 +12,7 @@ import Darwin
 
 /// Polls the listener, while this process is the one that accepts, and its connections. What the upgrader wants of it
 /// comes as orders, through a pipe that is polled as well.
-final class EchoLoop: SocketReader {
+final class EchoLoop: AdoptingReader {
     enum Leaving {
         case now
         case whenConnectionsHaveGone

@@ -22,28 +22,29 @@ final class ReaderRegistry: Sendable {
         var roll = Roll()
         /// Not asked for anything yet.
         var newcomers = Roll()
-        /// The others have been.
-        var hasBegun = false
+        /// The application is ready: who comes now is late.
+        var isSealed = false
     }
 
     private let state = Mutex(State())
 
-    /// - Returns: whether the reader is late: the others have been asked for something without it.
+    /// - Returns: whether the reader is late.
     func add(_ reader: any SocketReader) -> Bool {
         // Asked now, where there is time: the first time takes the runtime a while.
         let prompt = reader as? any PromptReader
         return self.state.withLock { state in
             state.roll.add(reader, prompt)
             state.newcomers.add(reader, prompt)
-            return state.hasBegun
+            return state.isSealed
         }
     }
+
+    func seal() { self.state.withLock { $0.isSealed = true } }
 
     /// All of them, to be asked for something.
     func call() -> Roll {
         self.state.withLock { state in
             state.newcomers = Roll()
-            state.hasBegun = true
             return state.roll
         }
     }
@@ -59,6 +60,9 @@ final class ReaderRegistry: Sendable {
     var all: [any SocketReader] { self.state.withLock { $0.roll.all } }
 
     var connectionCounts: ConnectionCounts { self.all.map(\.connectionCounts).reduce(.init(), +) }
+
+    /// Who serves a connection that the predecessor has accepted on this listener.
+    func adopter(for listener: String) -> (any AdoptingReader)? { self.reader(for: listener) as? any AdoptingReader }
 
     /// Who takes a connection that was accepted on this listener.
     func reader(for listener: String) -> (any SocketReader)? {

@@ -28,19 +28,6 @@ public protocol SocketReader: Sendable {
     /// - Throws: anything; it is logged.
     func export(to successor: ConnectionExporter) async throws
 
-    /// In the successor: serves connections that the predecessor had accepted on this reader's listener. They come in
-    /// batches, several at a time; the predecessor sends more when this has returned. Return when they are in your
-    /// hands, not when they have ended: they are acknowledged in the order in which they came, and those of one
-    /// listener hold back those of the others. The default closes them: see ``adoptsConnections``.
-    /// - Parameter connections: the connections. Take each one's descriptor: what is not taken is closed.
-    /// - Throws: anything; it is logged, and what was not taken is lost.
-    func adopt(_ connections: [LiveDescriptor]) async throws
-
-    /// Whether this reader serves what is given to ``adopt(_:)``. Where it does not, and where a listener has no reader at
-    /// ``Upgrader/ready()``, the predecessor keeps the connections, and they end there: nobody loses one because the new
-    /// program serves them in another way. The default does not: who implements `adopt` says so here.
-    var adoptsConnections: Bool { get }
-
     /// The name of the listener that this reader reads from; nil: any. Decides who adopts a connection.
     var listenerName: String? { get }
 
@@ -48,6 +35,21 @@ public protocol SocketReader: Sendable {
     /// to leave. Asked for by `tableflipctl status`, four times a second while the process drains, and at the end of it,
     /// from any thread.
     var connectionCounts: ConnectionCounts { get }
+}
+
+/// A reader that also serves connections which another process has accepted: those that its predecessor's readers send
+/// (``SocketReader/export(to:)``).
+///
+/// Where the reader of a listener is none such at ``Upgrader/ready()``, the predecessor keeps the connections, and they end
+/// there: nobody loses one because the new program serves them in another way.
+public protocol AdoptingReader: SocketReader {
+    /// Serves connections that the predecessor had accepted on this reader's listener. They come in batches, several at a
+    /// time; the predecessor sends more when this has returned. Return when they are in your hands, not when they have
+    /// ended: they are acknowledged in the order in which they came, and those of one listener hold back those of the
+    /// others.
+    /// - Parameter connections: the connections. Take each one's descriptor: what is not taken is closed.
+    /// - Throws: anything; it is logged, and what was not taken is lost.
+    func adopt(_ connections: [LiveDescriptor]) async throws
 }
 
 /// A reader that needs no task. It spares clients the waking of one more thread: those who wait while neither process
@@ -58,25 +60,17 @@ package protocol PromptReader: SocketReader {
 
     /// ``SocketReader/resume()``.
     func resume(then answer: @escaping @Sendable ((any Error)?) -> Void)
-
-    /// ``SocketReader/adopt(_:)``.
-    func adopt(_ connections: [LiveDescriptor], then served: @escaping @Sendable () -> Void)
 }
 
-extension PromptReader {
-    /// Closes the connections.
-    package func adopt(_ connections: [LiveDescriptor], then served: @escaping @Sendable () -> Void) { served() }
+/// The same of connections that move.
+package protocol PromptAdopter: AdoptingReader {
+    /// ``AdoptingReader/adopt(_:)``.
+    func adopt(_ connections: [LiveDescriptor], then served: @escaping @Sendable () -> Void)
 }
 
 extension SocketReader {
     /// Has nothing that could move.
     public func export(to successor: ConnectionExporter) async throws {}
-
-    /// Closes the connections.
-    public func adopt(_ connections: [LiveDescriptor]) async throws {}
-
-    /// It does not.
-    public var adoptsConnections: Bool { false }
 
     /// Any.
     public var listenerName: String? { nil }

@@ -733,7 +733,9 @@ extension Engine {
             connection.listener.utf8.count <= WireLimit.name
         else { return UpgradeError(.wrongMoment, "a connection with more than \(limit) bytes of state cannot move") }
         guard !attempt.kept.contains(connection.listener) else {
-            return UpgradeError(.wrongMoment, "nobody in the successor serves connections of \(connection.listener)")
+            return UpgradeError(
+                .notAdopted, "nobody in the successor serves connections of \(connection.listener)", serving: .successor
+            )
         }
         return nil
     }

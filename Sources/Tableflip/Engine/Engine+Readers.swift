@@ -22,6 +22,8 @@ extension Engine {
         var task: Task<Void, Never>?
         /// What they were asked last.
         var latest: ReaderChange.Kind?
+        /// Until then they may take, where no machine waits for them.
+        var latecomersDeadline: Moment?
         /// What they have not answered yet.
         var running: ReaderChange.Kind?
         /// What they are asked when they have answered, or at this moment.
@@ -72,25 +74,38 @@ extension Engine {
         case .successor: self.successorReadersFinished(failure)
         case .latecomers: self.latecomersFinished(failure)
         }
+        if failure == nil { self.welcomeReaders() }
+    }
+
+    func readerAddedLate(_ listener: String?) {
+        let kept = self.takeover.predecessor == 0 ? "" : "; the predecessor keeps its connections"
+        self.logger.warning(
+            "a reader was registered after ready()\(kept)", metadata: ["listener": "\(listener ?? "any")"])
         self.welcomeReaders()
     }
 
     /// Readers that were registered after `ready()`. Where the others read they begin as well, else together with them:
     /// nobody else would ask them before the next failed upgrade.
-    func welcomeReaders() {
+    private func welcomeReaders() {
         let changes = self.readerChanges
         guard changes.latest == .resume, changes.running == nil, !self.isLeaving else { return }
         let readers = self.context.readers.callNewcomers()
         guard !readers.all.isEmpty else { return }
-        self.logger.warning(
-            "a reader was registered after ready(), and reads from now on; the predecessor keeps its connections",
-            metadata: ["listeners": "\(readers.all.map { $0.listenerName ?? "any" }.joined(separator: ", "))"]
-        )
         self.begin(ReaderChange(.resume), of: readers, for: .latecomers)
+        // No machine waits for them.
+        self.readerChanges.latecomersDeadline = Moment.now + self.timings.latecomers
+    }
+
+    func latecomersOverran() {
+        self.readerChanges.task?.cancel()
+        // What they answer yet is stale.
+        self.readerChanges.number += 1
+        self.readersFinished(self.readerChanges.number, .resumeTimedOut)
     }
 
     private func latecomersFinished(_ failure: UpgradeError?) {
-        guard let failure else { return }
+        self.readerChanges.latecomersDeadline = nil
+        guard let failure, !self.isLeaving else { return }
         self.logger.critical("a reader did not resume: \(failure.message)")
         // In its probation this process can still give the service back.
         self.feed(SuccessorMachine.Event.checkFailed(failure))

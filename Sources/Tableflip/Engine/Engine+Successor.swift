@@ -97,6 +97,7 @@ extension Engine {
         }
         guard self.successor.phase == .initialising, isFirst else { return reply(.failure(self.tooLateForReady)) }
         self.context.finalStates.seal()
+        self.context.readers.seal()
         self.takeover.readyReply = reply
         do {
             try self.context.sockets.checkKeepsGroups()
@@ -317,8 +318,11 @@ extension Engine {
         if self.takeover.hearsFresh, !claims.fresh.isEmpty {
             self.takeover.channel?.send(.fresh(.init(entries: Array(claims.fresh.prefix(WireLimit.fresh)))))
         }
-        let kept = claims.listeners.filter { !self.adoptsConnections(of: $0.name) }.map { UInt32($0.index) }
-        if !kept.isEmpty { self.takeover.channel?.send(.keep(.init(listeners: Array(kept.prefix(WireLimit.keep))))) }
+        var kept = claims.listeners.filter { !self.adoptsConnections(of: $0.name) }.map { UInt32($0.index) }[...]
+        while !kept.isEmpty {
+            self.takeover.channel?.send(.keep(.init(listeners: Array(kept.prefix(WireLimit.keep)))))
+            kept = kept.dropFirst(WireLimit.keep)
+        }
         self.takeover.channel?.send(
             .ready(
                 Message.Ready(
@@ -331,8 +335,7 @@ extension Engine {
     }
 
     private func adoptsConnections(of listener: String) -> Bool {
-        guard listener != self.control?.listener.name else { return true }
-        return self.context.readers.reader(for: listener)?.adoptsConnections ?? false
+        listener == self.control?.listener.name || self.context.readers.adopter(for: listener) != nil
     }
 
     private func closeUnclaimed() {
@@ -464,14 +467,14 @@ extension Engine {
             inbox.send(.adopted(batch: number, left: left))
         }
         if connections.count == 1, let (listener, connections) = connections.first,
-            let reader = readers.reader(for: listener) as? any PromptReader
+            let reader = readers.adopter(for: listener) as? any PromptAdopter
         {
             return reader.adopt(connections, then: hasAdopted)
         }
         Task {
             for (listener, connections) in connections {
                 do {
-                    try await readers.reader(for: listener)?.adopt(connections)
+                    try await readers.adopter(for: listener)?.adopt(connections)
                 } catch {
                     logger.error("connections were lost: \(error)", metadata: ["listener": "\(listener)"])
                 }

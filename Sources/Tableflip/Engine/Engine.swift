@@ -288,7 +288,7 @@ final class Engine {
         case .export(let connections, let reply): self.export(connections, reply)
         case .adopted(let number, let left): self.adopted(batch: number, left: left)
         case .hooksAdded: self.welcomeHooks()
-        case .readerAddedLate: self.welcomeReaders()
+        case .readerAddedLate(let listener): self.readerAddedLate(listener)
         case .ownershipChanged(let number, let failure): self.ownershipChanged(number, failure)
         case .pidFilePublished(let number, let failure): self.pidFilePublished(number, failure)
         case .vetoesHeard(let number, let words): self.vetoesHeard(number, words)
@@ -358,6 +358,7 @@ final class Engine {
         consider(self.takeover.channel?.deadline)
         consider(self.attempt?.channel?.deadline)
         consider(self.readerChanges.next?.deadline)
+        consider(self.readerChanges.latecomersDeadline)
         consider(self.ownership.leaveDeadline)
         consider(self.vetting?.deadline)
         consider(self.waitingUpgrade?.deadline)
@@ -393,6 +394,7 @@ final class Engine {
         if let next = self.readerChanges.next, next.deadline <= now {
             self.beginReaderChange(for: next.role, next.change)
         }
+        if let deadline = self.readerChanges.latecomersDeadline, deadline <= now { self.latecomersOverran() }
         if let deadline = self.ownership.leaveDeadline, deadline <= now { self.leaveNow() }
         if let vetting, vetting.deadline <= now { self.vetoesOverran(vetting) }
         if let deadline = self.waitingUpgrade?.deadline, deadline <= now { self.waitingUpgradeOverran() }

@@ -28,8 +28,8 @@ enum EngineInput: Sendable {
     /// The connections of one batch are in the hands of their readers.
     case adopted(batch: Int, left: Int)
     case hooksAdded
-    /// The others have been asked for something without it.
-    case readerAddedLate
+    /// After `ready()`, by the name of its listener.
+    case readerAddedLate(listener: String?)
     /// The check of this process's probation has returned.
     case checked(UpgradeError?)
     /// The hooks have returned; stale numbers are dropped.

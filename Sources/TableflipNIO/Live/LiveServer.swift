@@ -30,7 +30,7 @@ public import Tableflip
 /// options of a bootstrap would not reach the latter: set them in the closure, with
 /// `connection.channel.syncOptions`. A channel that came from the predecessor has no `parent`; timers, counters and
 /// whatever else its handlers keep start anew, unless the protocol carries it (``LiveProtocol/saveState()``).
-public final class LiveServer: SocketReader, LoopReader {
+public final class LiveServer: AdoptingReader, LoopReader, PromptAdopter {
     /// The server channel. It ends with ``drained()``.
     public var channel: any Channel { self.gate.channel }
     private let gate: AcceptGate
@@ -224,9 +224,6 @@ public final class LiveServer: SocketReader, LoopReader {
         let moves = self.loops.map { loop in loop.eventLoop.flatSubmit { loop.value.move(to: successor) } }
         for move in moves { try await move.get() }
     }
-
-    /// It does.
-    public var adoptsConnections: Bool { true }
 
     /// Serves connections that came from the predecessor, evenly on all event loops.
     /// - Parameter connections: the connections.

@@ -235,7 +235,8 @@ final class LoopConnections {
 
     private func sent(_ connections: [LiveDescriptor], _ result: Result<Void, UpgradeError>) {
         if case .failure(let error) = result {
-            if error.code == .successorClosedChannel { self.stopMoving() }
+            // The next ones would fare no better.
+            if error.code == .successorClosedChannel || error.code == .notAdopted { self.stopMoving() }
             // What has not arrived is still ours, and ends here in its own time.
             let stayed = connections.count { self.adopt($0, isTakenBack: true) }
             self.logger.warning("connections stay: \(error)", metadata: ["connections": "\(stayed)"])

@@ -284,11 +284,10 @@ import Darwin
     }
 
     @Test(arguments: Kernel.allCases)
-    func `what a reader does not take out of a connection is closed`(_ kernel: Kernel) async throws {
+    func `a connection that comes though nobody adopts any is closed`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
-        let reader = DefaultReader()
         try await Stage.successor(kernel, of: predecessor) { stage in
-            stage.upgrader.register(reader)
+            stage.upgrader.register(DefaultReader())
             let ready = stage.requestReady()
             _ = try await predecessor.hearReady()
             try await predecessor.peer.say(.go, .commit)
@@ -319,10 +318,4 @@ import Darwin
             _ = try await stage.events.first(.predecessorLeft)
         }
     }
-}
-
-/// A reader that knows of nothing but pausing.
-private struct DefaultReader: SocketReader {
-    func pause() async throws {}
-    func resume() async throws {}
 }

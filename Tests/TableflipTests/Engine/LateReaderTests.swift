@@ -30,7 +30,7 @@ import Testing
                 let calls = ["resume", "resumed", "pause", "paused"].map { "\(name): \($0)" }
                 #expect(self.said(by: name).starts(with: calls))
             }
-            #expect(stage.log.lines.contains { $0.contains("a reader was registered after ready()") })
+            #expect(stage.log.lines.contains("a reader was registered after ready() listener=any"))
         }
     }
 
@@ -60,12 +60,21 @@ import Testing
         }
     }
 
-    @Test(arguments: Kernel.allCases)
-    func `one that cannot read gives the service back, in the probation`(_ kernel: Kernel) async throws {
+    @Test(arguments: Kernel.allCases, [true, false])
+    func `one that cannot read gives the service back, in the probation`(_ kernel: Kernel, _ says: Bool) async throws {
         let predecessor = try FakePredecessor(kernel)
         let late = self.late
-        late.script { $0.resume = { throw Unwilling() } }
-        try await Stage.successor(kernel, of: predecessor) { stage in
+        let end = Latch<Void>()
+        late.script {
+            $0.resume = {
+                if says { throw Unwilling() }
+                _ = await end.wait()
+            }
+        }
+        defer { end.set(()) }
+        var patience = Patience.ofTests
+        patience.generous = .seconds(3)
+        try await Stage.successor(kernel, of: predecessor, patience: patience) { stage in
             let ready = stage.requestReady()
             _ = try await predecessor.hearReady()
             try await predecessor.peer.say(.go)

@@ -27,13 +27,11 @@ import Darwin
             _ = try inventory.addListener(.tcp(host: "127.0.0.1", port: 0), name: name)
         }
         let handedOver = inventory
-        let bare = FakeReader("bare", for: "bare")
-        bare.script { $0.adoptsConnections = false }
         try await Stage.successor(kernel, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
             for name in ["plain", "live", "bare"] {
                 _ = try stage.upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0), name: name)
             }
-            stage.upgrader.register(bare)
+            stage.upgrader.register(DefaultReader(listenerName: "bare"))
             stage.upgrader.register(FakeReader("live", for: "live"))
             _ = stage.requestReady()
             try await predecessor.peer.expect(.keep(.init(listeners: [1, 3])))

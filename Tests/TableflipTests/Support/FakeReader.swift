@@ -5,14 +5,13 @@ import Synchronization
 import Tableflip
 
 /// A reader that only writes down what it is told, and does what the test says.
-final class FakeReader: SocketReader {
+final class FakeReader: AdoptingReader {
     struct Script: Sendable {
         var pause: @Sendable () async throws -> Void = {}
         var resume: @Sendable () async throws -> Void = {}
         var export: @Sendable (ConnectionExporter) async throws -> Void = { _ in }
         var adopt: @Sendable (Adopted) async throws -> Void = { _ in }
         var counts = ConnectionCounts()
-        var adoptsConnections = true
     }
 
     /// A connection that was adopted, in a form that may be kept.
@@ -37,7 +36,6 @@ final class FakeReader: SocketReader {
 
     func script(_ change: (inout Script) -> Void) { self.script.withLock { change(&$0) } }
 
-    var adoptsConnections: Bool { self.script.withLock { $0.adoptsConnections } }
     var connectionCounts: ConnectionCounts { self.script.withLock { $0.counts } }
 
     func pause() async throws {
@@ -70,6 +68,14 @@ final class FakeReader: SocketReader {
             self.journal.note("\(self.name): adopted")
         }
     }
+}
+
+/// A reader that knows of nothing but pausing.
+struct DefaultReader: SocketReader {
+    var listenerName: String? = nil
+
+    func pause() async throws {}
+    func resume() async throws {}
 }
 
 /// What a reader says when it cannot.
