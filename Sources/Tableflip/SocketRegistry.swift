@@ -205,7 +205,7 @@ final class SocketRegistry: Sendable {
     ) throws(UpgradeError) {
         guard self.facts.current.predecessorLives else { return }
         let group = self.inherited(boundTo: address, from: directory).contains { inherited in
-            inherited.descriptor?.withDescriptor { $0.flatMap(BoundSocket.reusesPort) } ?? false
+            inherited.descriptor?.withDescriptor { $0.map(BoundSocket.isOfGroup) } ?? false
         }
         guard group else { return }
         throw .groupChanged("\(entry.name) would join the group of sockets at \(address) that the predecessor serves")
@@ -219,7 +219,7 @@ final class SocketRegistry: Sendable {
         func name(_ descriptor: CarriedDescriptor?) -> BoundSocket.Name? {
             guard let descriptor, descriptor.kind == .listener || descriptor.kind == .datagram else { return nil }
             return descriptor.withDescriptor { number in
-                guard let number, BoundSocket.reusesPort(number) == true else { return nil }
+                guard let number, BoundSocket.isOfGroup(number) else { return nil }
                 return BoundSocket.name(of: number)
             }
         }
@@ -249,7 +249,7 @@ final class SocketRegistry: Sendable {
         let names = BoundSocket.names(of: address, from: directory)
         return all.filter { inherited in
             let name = inherited.descriptor?.withDescriptor { $0.flatMap(BoundSocket.name) }
-            return name.map(names.contains) ?? false
+            return name.map { BoundSocket.isPlace($0, among: names) } ?? false
         }
     }
 

@@ -107,8 +107,8 @@ extension Upgrader {
             }
         // The same place may have many words.
         let name = socket.withDescriptor { $0.flatMap(BoundSocket.name) }
-        let isThere =
-            isAnyPort || name.map(BoundSocket.names(of: asked, from: self.context.directory).contains) ?? false
+        let names = BoundSocket.names(of: asked, from: self.context.directory)
+        let isThere = isAnyPort || name.map { BoundSocket.isPlace($0, among: names) } ?? false
         if !isThere {
             self.logger.warning(
                 "an inherited socket keeps its address: give the new one another name",

@@ -69,12 +69,14 @@ extension Engine {
         self.readerChanges.task = nil
         // Overtaken by a later change: its result says nothing about now.
         if let next = self.readerChanges.next { return self.beginReaderChange(for: next.role, next.change) }
-        switch self.readerChanges.role {
+        let role = self.readerChanges.role
+        switch role {
         case .predecessor: self.predecessorReadersFinished(failure)
         case .successor: self.successorReadersFinished(failure)
         case .latecomers: self.latecomersFinished(failure)
         }
-        if failure == nil { self.welcomeReaders() }
+        // After a failure all are paused, but for that of one who came late to a process that owns the service.
+        if failure == nil || role == .latecomers { self.welcomeReaders() }
     }
 
     func readerAddedLate(_ listener: String?) {

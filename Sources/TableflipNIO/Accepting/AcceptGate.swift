@@ -28,10 +28,37 @@ public final class AcceptGate: SocketReader, LoopReader {
     private final class State {
         var isOpen = false
         /// Accepted and not yet through their initialisers.
-        var initialising = 0
+        private(set) var initialising = 0
         var whenEmpty: EventLoopPromise<Void>?
+        /// What sets connections up may say nothing of one that it fails at, as NIO's asynchronous bootstraps do
+        /// (NIOCore/AsyncChannel/AsyncChannelHandler.swift): then its end tells.
+        let watchesEnds: Bool
+        private var numbers: [ObjectIdentifier: Int] = [:]
+        private var accepted = 0
 
-        func countIn() { self.initialising += 1 }
+        init(watchesEnds: Bool) { self.watchesEnds = watchesEnds }
+
+        /// To be called on the server channel's event loop.
+        func countIn(_ channel: any Channel, _ loop: any EventLoop) {
+            self.initialising += 1
+            guard self.watchesEnds else { return }
+            self.accepted += 1
+            let (id, number) = (ObjectIdentifier(channel), self.accepted)
+            self.numbers[id] = number
+            channel.closeFuture.hop(to: loop).assumeIsolated().whenComplete { _ in
+                // The next one may have its place in memory.
+                guard self.numbers[id] == number else { return }
+                self.numbers[id] = nil
+                self.countOut()
+            }
+        }
+
+        /// It is with its handlers.
+        func countOut(_ channel: any Channel) {
+            let isCounted = !self.watchesEnds || self.numbers.removeValue(forKey: ObjectIdentifier(channel)) != nil
+            guard isCounted else { return }
+            self.countOut()
+        }
 
         func countOut() {
             self.initialising -= 1
@@ -74,14 +101,14 @@ public final class AcceptGate: SocketReader, LoopReader {
         on channel: any Channel, for listener: Listener, of upgrader: Upgrader
     ) throws -> AcceptGate {
         try channel.syncOptions?.setOption(.autoRead, value: false)
-        let gate = try AcceptGate(channel: channel, listener: listener, logger: upgrader.logger)
+        let gate = try AcceptGate(channel: channel, listener: listener, logger: upgrader.logger, watchesEnds: true)
         upgrader.register(gate)
         return gate
     }
 
     /// Takes a channel that does not read yet, on its event loop.
-    init(channel: any Channel, listener: Listener, logger: Logger) throws {
-        let state = State()
+    init(channel: any Channel, listener: Listener, logger: Logger, watchesEnds: Bool = false) throws {
+        let state = State(watchesEnds: watchesEnds)
         self.channel = channel
         self.listener = listener
         self.state = NIOLoopBound(state, eventLoop: channel.eventLoop)
@@ -196,7 +223,7 @@ public final class AcceptGate: SocketReader, LoopReader {
         }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-            self.state.countIn()
+            self.state.countIn(self.unwrapInboundIn(data), context.eventLoop)
             context.fireChannelRead(data)
         }
 
@@ -222,11 +249,11 @@ public final class AcceptGate: SocketReader, LoopReader {
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             context.fireChannelRead(data)
-            self.state.countOut()
+            self.state.countOut(self.unwrapInboundIn(data))
         }
 
         func errorCaught(context: ChannelHandlerContext, error: any Error) {
-            if !self.entry.passesError { self.state.countOut() }
+            if !self.entry.passesError, !self.state.watchesEnds { self.state.countOut() }
             context.fireErrorCaught(error)
         }
     }

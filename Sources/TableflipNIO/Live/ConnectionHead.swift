@@ -49,6 +49,8 @@ final class ConnectionHead: ChannelDuplexHandler {
     private var hasPassed = false
     /// It will not move, whatever happens, and what comes goes down as it comes.
     private(set) var stays = false
+    /// Its application lets it go nowhere; its messages are still counted.
+    private var isKept = false
     /// Its protocol has said its last word, and waits for whoever closes it: it will not be at rest again.
     private(set) var isOver = false
     /// It moves next: nothing more is served here.
@@ -100,7 +102,8 @@ final class ConnectionHead: ChannelDuplexHandler {
 
     /// It may come to a point at which it moves.
     var couldMove: Bool {
-        self.liveProtocol != nil && !self.isTakenBack && !self.stays && !self.isOver && !self.sawEnd && !self.isGone
+        self.liveProtocol != nil && !self.isTakenBack && !self.stays && !self.isKept && !self.isOver && !self.sawEnd
+            && !self.isGone
     }
 
     /// Something waits that the pipeline has not been given.
@@ -435,7 +438,7 @@ final class ConnectionHead: ChannelDuplexHandler {
             return nil
         }
         guard let liveProtocol, let state = liveProtocol.saveState(), let descriptor = self.duplicateDescriptor() else {
-            self.stays = true
+            self.isKept = true
             self.finish(now: false)
             return nil
         }

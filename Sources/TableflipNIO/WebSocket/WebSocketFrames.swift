@@ -66,7 +66,8 @@ public final class WebSocketFrames: ChannelDuplexHandler, RemovableChannelHandle
     /// Says that the service restarts, when what is owed has been answered; the peer's answer ends the connection.
     public func finish() {
         guard !self.saidClose, let context else { return }
-        guard !self.owesAnswer() else {
+        // Where nothing is held back it may owe one for ever.
+        guard self.connection.head.stays || !self.owesAnswer() else {
             self.connection.head.whenSettled = { self.finish() }
             return
         }

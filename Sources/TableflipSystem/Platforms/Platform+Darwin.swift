@@ -31,6 +31,15 @@ package enum Platform {
     /// The longest accept queue that listen(2) takes; the kernel cuts it to kern.ipc.somaxconn.
     package static let longestBacklog: CInt = 4096
 
+    /// ip(4), `IP_BOUND_IF`, and the same of IPv6: the interface's index, or 0.
+    package static func isBoundToInterface(_ descriptor: CInt) -> Bool {
+        [(IPPROTO_IP, IP_BOUND_IF), (IPPROTO_IPV6, IPV6_BOUND_IF)].contains { level, option in
+            var index: UInt32 = 0
+            var size = socklen_t(MemoryLayout<UInt32>.size)
+            return getsockopt(descriptor, level, option, &index, &size) == 0 && index != 0
+        }
+    }
+
     package static func fill(_ address: inout sockaddr_un) {
         address.sun_family = sa_family_t(AF_UNIX)
         address.sun_len = UInt8(MemoryLayout<sockaddr_un>.size)

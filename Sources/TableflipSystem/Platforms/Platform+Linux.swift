@@ -42,6 +42,13 @@ package enum Platform {
     /// The longest accept queue that listen(2) takes; the kernel cuts it to net.core.somaxconn.
     package static let longestBacklog: CInt = 4096
 
+    /// socket(7), `SO_BINDTODEVICE`: with an empty name there is none.
+    package static func isBoundToInterface(_ descriptor: CInt) -> Bool {
+        var name = [UInt8](repeating: 0, count: Int(IF_NAMESIZE))
+        var size = socklen_t(name.count)
+        return getsockopt(descriptor, SOL_SOCKET, SO_BINDTODEVICE, &name, &size) == 0 && size > 1
+    }
+
     package static func fill(_ address: inout sockaddr_un) { address.sun_family = sa_family_t(AF_UNIX) }
 }
 #endif  // os(Linux)

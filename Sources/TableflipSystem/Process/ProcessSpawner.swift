@@ -101,9 +101,10 @@ extension SpawnRequest {
         guard status.st_mode & S_IFMT == S_IFDIR else {
             throw refused("is no directory", cure: "Move away what is there, or start in another one.")
         }
-        guard access(self.directory, X_OK) == 0 else {
+        // Not access(2), which knows neither the effective user nor capabilities.
+        guard stat("\(self.directory)/.", &status) == 0 || errno != EACCES else {
             throw refused(
-                "may not be entered: \(SystemCallError("access"))",
+                "may not be entered: \(SystemCallError("stat"))",
                 cure: "Give the service's user the right to (chmod +x), or start in another one.")
         }
     }

@@ -16,7 +16,14 @@ extension BoundSocket {
     /// 0 is no address that one could be bound to.
     package static func isBound(_ descriptor: CInt, to address: SocketAddress, from directory: String) -> Bool {
         guard let name = self.name(of: descriptor) else { return false }
-        return self.names(of: address, from: directory).contains(name)
+        return self.isPlace(name, among: self.names(of: address, from: directory))
+    }
+
+    /// A path may be written in other words, by way of a link say.
+    package static func isPlace(_ name: Name, among names: Set<Name>) -> Bool {
+        if names.contains(name) { return true }
+        guard let path = name.path else { return false }
+        return names.contains { $0.path.map { FileAccess.isSame($0, path) } ?? false }
     }
 
     /// Everything that these words may be bound to.
@@ -36,6 +43,11 @@ extension BoundSocket {
         case internet([UInt8])
         /// An abstract name begins with a zero.
         case unix([UInt8])
+
+        fileprivate var path: String? {
+            guard case .unix(let bytes) = self, bytes.first != 0 else { return nil }
+            return String(decoding: bytes, as: UTF8.self)
+        }
 
         fileprivate init?(_ bytes: UnsafeRawBufferPointer) {
             guard bytes.count >= MemoryLayout<sa_family_t>.size + 1 else { return nil }

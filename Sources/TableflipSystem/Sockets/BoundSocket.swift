@@ -90,8 +90,8 @@ package enum BoundSocket {
         do throws(SystemCallError) {
             try check("chmod") { fchmodat(AT_FDCWD, file.path, mode_t(mode), AT_SYMLINK_NOFOLLOW) }
         } catch {
-            // It is a link, or the C library, which looks into /proc where the kernel is older than 6.6, finds none.
-            guard error.number == EOPNOTSUPP, UnixPath(file.path) == file else { throw error }
+            // It is a link; or the kernel is older than 6.6 and there is no /proc; or a filter does not know fchmodat2(2).
+            guard UnixPath(file.path) == file else { throw error }
             try check("chmod") { chmod(file.path, mode_t(mode)) }
         }
     }
@@ -114,6 +114,13 @@ package enum BoundSocket {
             problems.append("SO_REUSEPORT is \(now ? 1 : 0) and cannot be changed")
         }
         return problems
+    }
+
+    /// Whether it shares what arrives with others that are bound to the same address. Who has a peer or an interface of its
+    /// own does not.
+    package static func isOfGroup(_ descriptor: CInt) -> Bool {
+        guard self.reusesPort(descriptor) == true, !Platform.isBoundToInterface(descriptor) else { return false }
+        return getpeername(descriptor, nil, nil) != 0 && errno == ENOTCONN
     }
 
     /// Whether others may be bound beside it; nil where that cannot be asked.

@@ -135,5 +135,33 @@ import Darwin
         upgrader.stop()
         _ = await upgrader.exit
     }
+
+    private struct Refused: Error {}
+
+    @Test func `a connection whose set-up fails does not keep it from pausing`() async throws {
+        let upgrader = try StubUpgrader().upgrader
+        let listener = try upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0))
+        let group = MultiThreadedEventLoopGroup.singleton
+        let framework = Framework()
+        let server = try await ServerBootstrap(group: group)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let gate = try AcceptGate.install(on: channel, for: listener, of: upgrader)
+                    framework.gate.withLock { $0 = gate }
+                }
+            }
+            .bind(try listener.duplicate().release()) { (child) -> EventLoopFuture<Void> in
+                child.close(promise: nil)
+                return child.eventLoop.makeFailedFuture(Refused())
+            }
+        try await upgrader.ready()
+        let client = try await ClientBootstrap(group: group)
+            .connect(host: "127.0.0.1", port: Int(try #require(listener.port))).get()
+        try await client.closeFuture.get()
+        try await #require(framework.gate.withLock { $0 }).pausing().get()
+        try await server.channel.close().get()
+        upgrader.stop()
+        _ = await upgrader.exit
+    }
 }
 #endif  // NIO

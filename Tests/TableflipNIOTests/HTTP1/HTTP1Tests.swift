@@ -68,6 +68,21 @@ import Testing
         #expect(!client.isOpen)
     }
 
+    @Test func `where the application lets a connection go nowhere, what has been asked is answered`() throws {
+        let bench = Bench { try $0.movesHTTP1(saving: { nil }) }
+        let client = try bench.connect()
+        try client.send("GET /a HTTP/1.1\r\n\r\n")
+        try bench.move()
+        let request = "GET /now HTTP/1.1\r\n\r\n"
+        try client.send(request + request)
+        client.answer()
+        bench.linger()
+        let heard = try client.heard()
+        #expect(heard.components("http/1.1 200 ok") == 3)
+        #expect(heard.components(Self.closes) == 1)
+        #expect(!client.isOpen)
+    }
+
     // MARK: Before the first request
 
     @Test func `what a connection has brought along waits until its pipeline is whole`() throws {

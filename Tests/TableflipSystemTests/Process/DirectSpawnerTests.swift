@@ -197,7 +197,7 @@ import Darwin
             shell.directory = path
             let error = try #require(throws: UpgradeError.self) { _ = try shell.start(channel: 2) }
             #expect(error.code == .directoryMissing)
-            #expect(error.message.contains("may not be entered: access: Permission denied"), "\(error)")
+            #expect(error.message.contains("may not be entered: stat: Permission denied"), "\(error)")
         }
     }
 
@@ -217,6 +217,8 @@ import Darwin
                 executable: try ExecutablePath(finding: "/bin/sh", from: "/"), arguments: CStrings([Array("sh".utf8)]),
                 environment: CStrings([]), directory: "/"
             )
+            var limit = rlimit(rlim_cur: 256, rlim_max: 256)
+            try #require(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
             var filling: [CInt] = []
             while let next = Optional(dup(2)), next >= 0 { filling.append(next) }
             #expect(errno == EMFILE)

@@ -52,6 +52,44 @@ import Darwin
         #expect(BoundSocket.port(of: listener.borrowed) != nil)
     }
 
+    @Test func `one that has a peer of its own is of no group`() throws {
+        let alone = try BoundSocket.bind(.udp(host: "127.0.0.1", port: 0))
+        #expect(!BoundSocket.isOfGroup(alone.borrowed))
+        let member = try BoundSocket.bind(.udp(host: "127.0.0.1", port: 0), .init(reusesPort: true))
+        #expect(BoundSocket.isOfGroup(member.borrowed))
+        let port = try #require(BoundSocket.port(of: alone.borrowed))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        // SAFETY: every address begins as `sockaddr` does (socket(7)).
+        let result = withUnsafePointer(to: address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(member.borrowed, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        #expect(result == 0 && !BoundSocket.isOfGroup(member.borrowed))
+    }
+
+    #if os(Linux)
+    @Test func `one that is bound to an interface is of no group`() throws {
+        let member = try BoundSocket.bind(.udp(host: "127.0.0.1", port: 0), .init(reusesPort: true))
+        let name = Array("lo".utf8)
+        #expect(setsockopt(member.borrowed, SOL_SOCKET, SO_BINDTODEVICE, name, socklen_t(name.count)) == 0)
+        #expect(!BoundSocket.isOfGroup(member.borrowed))
+    }
+    #endif
+
+    @Test func `a path is the same place by way of a link`() throws {
+        let socket = try BoundSocket.bind(.unix(path: self.directory("x.sock")))
+        #expect(symlink(self.directory.path, self.directory("link")) == 0)
+        for path in ["x.sock", "./x.sock", "link/x.sock"] {
+            #expect(BoundSocket.isBound(socket.borrowed, to: .unix(path: path), from: self.directory.path))
+        }
+        #expect(!BoundSocket.isBound(socket.borrowed, to: .unix(path: "y.sock"), from: self.directory.path))
+        #expect(unlink(self.directory("link")) == 0)
+    }
+
     @Test(arguments: ["127.0.0.1", "::1"])
     func `a datagram socket receives on the port that the kernel picked`(_ host: String) throws {
         let socket = try BoundSocket.bind(.udp(host: host, port: 0))
