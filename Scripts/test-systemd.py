@@ -158,8 +158,18 @@ class Unit:
     def said(self, pattern):
         return [line for line in self.journal() if re.search(pattern, line["MESSAGE"])]
 
+    def unfollow_strangers(self):
+        """Without notifications systemd reads the PID file at the end of a reload. If it finds the new process there, it
+        follows one that is not its child, and a stop kills that at once: the guide says so. The next reload ends it."""
+        for _ in range(0 if self.kind.tells else 10):
+            lines = [re.search(r"Supervising process (\d+) which", line["MESSAGE"]) for line in self.said("not our child")]
+            if not lines or int(lines[-1][1]) != self.main:
+                return
+            self.upgrade()
+
     def stop(self):
         """Stops it; nothing may be killed, and nothing may be left."""
+        self.unfollow_strangers()
         group = self.show("ControlGroup")[0]
         # A connection that waits in a socket unit's queue would start the service again.
         systemctl("stop", *([self.socket] if self.socket else []), self.name)
@@ -167,8 +177,7 @@ class Unit:
         check((state, result) == ("inactive", "success"), "after the stop the unit is", state, result)
         bad = r"SIGKILL|Killing process|timed out|not our child|reception only permitted"
         if not self.kind.tells:
-            # It reads the PID file at the end of a reload. If it finds the new process there, it follows one that is not
-            # its child, and does not see that it has ended: the guide says so.
+            # See unfollow_strangers.
             bad = r"Killing process \d+ \((?!n/a)|timed out|reception only permitted"
         words = [line["MESSAGE"] for line in self.said(bad)
                  if line.get("SYSLOG_IDENTIFIER") == "systemd" and "notification message" not in line["MESSAGE"]]
@@ -255,6 +264,7 @@ def reload_under_load(kind):
         # Each with its own process id.
         generations = {line["_PID"] for line in unit.said(r"\bserving\b")}
         check(len(generations) == count + 1, "lines of", len(generations), "generations are in the journal")
+        unit.unfollow_strangers()
         request = Request("/delay/2s")
         begin = time.monotonic()
         unit.stop()
@@ -307,6 +317,7 @@ def stop_while_a_predecessor_drains(kind):
             systemctl("start", unit.socket or unit.name)
             until("it to answer", unit.answers)
             unit.upgrade(is_first=True)
+            unit.unfollow_strangers()
             request = Request("/delay/" + of_old)
             main = unit.main
             if unit.kind.tells:
