@@ -183,11 +183,9 @@ final class SocketRegistry: Sendable {
                 state.carried.append(passed)
                 return passed
             }
-            let (there, here) = (found.entry.sort, entry.sort)
-            guard found.kind == entry.kind, there == here || there == nil || here == nil else {
-                let (there, here) = found.kind == entry.kind ? (there, here) : ("\(found.kind)", "\(entry.kind)")
+            if let (there, here) = found.entry.mismatch(with: entry) {
                 throw UpgradeError(
-                    .duplicateName, "\(entry.name) is a \(there ?? "") in the predecessor and a \(here ?? "") here",
+                    .duplicateName, "\(entry.name) is a \(there) in the predecessor and a \(here) here",
                     cure: "Give the new one another name."
                 )
             }
@@ -469,8 +467,16 @@ final class SocketRegistry: Sendable {
 }
 
 extension InventoryEntry {
+    /// What the two are, in words, where one cannot stand for the other.
+    fileprivate func mismatch(with other: InventoryEntry) -> (String, String)? {
+        guard self.kind == other.kind else { return ("\(self.kind)", "\(other.kind)") }
+        // Thousands may be claimed by the words they were carried with: those are not taken apart.
+        guard self.address != other.address, let own = self.sort, let its = other.sort, own != its else { return nil }
+        return (own, its)
+    }
+
     /// What a socket is that has an address, wherever it is bound.
-    fileprivate var sort: String? {
+    private var sort: String? {
         switch SocketAddress(self.address)?.kind {
         case .tcp: "TCP socket"
         case .udp: "UDP socket"

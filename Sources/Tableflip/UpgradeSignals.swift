@@ -12,8 +12,8 @@ import Darwin
 /// Which signals the upgrader takes over, and what they mean.
 ///
 /// Their handlers are installed when the upgrader is made, so that from then on none of them ends the process by its
-/// default action. With ``none`` the application handles signals itself and calls ``Upgrader/upgrade(startingWith:timeout:probation:)`` and
-/// ``Upgrader/stop()``.
+/// default action. With ``none`` the application handles signals itself and calls
+/// ``Upgrader/upgrade(startingWith:timeout:probation:)`` and ``Upgrader/stop()``.
 public struct UpgradeSignals: Hashable, Sendable {
     /// The numbers of the signals that start an upgrade. A failure is logged, as nobody waits for an answer.
     public var upgrade: [Int32]

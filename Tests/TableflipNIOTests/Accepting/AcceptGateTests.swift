@@ -90,6 +90,13 @@ import Darwin
         /// Connections whose set-up has begun.
         let begun = Atomic(0)
         let isPaused = Atomic(false)
+
+        func install(on channel: any Channel, for listener: Listener, of upgrader: Upgrader) -> EventLoopFuture<Void> {
+            channel.eventLoop.makeCompletedFuture {
+                let gate = try AcceptGate.install(on: channel, for: listener, of: upgrader)
+                self.gate.withLock { $0 = gate }
+            }
+        }
     }
 
     @Test func `it accepts when it may, has the listener's queue, and is paused when all are set up`() async throws {
@@ -100,12 +107,7 @@ import Darwin
         let mayEnd = group.next().makePromise(of: Void.self)
         let framework = Framework()
         let server = try await ServerBootstrap(group: group)
-            .serverChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    let gate = try AcceptGate.install(on: channel, for: listener, of: upgrader)
-                    framework.gate.withLock { $0 = gate }
-                }
-            }
+            .serverChannelInitializer { framework.install(on: $0, for: listener, of: upgrader) }
             .bind(try listener.duplicate().release()) { child in
                 framework.begun.add(1, ordering: .relaxed)
                 return mayEnd.futureResult.hop(to: child.eventLoop)
@@ -144,12 +146,7 @@ import Darwin
         let group = MultiThreadedEventLoopGroup.singleton
         let framework = Framework()
         let server = try await ServerBootstrap(group: group)
-            .serverChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    let gate = try AcceptGate.install(on: channel, for: listener, of: upgrader)
-                    framework.gate.withLock { $0 = gate }
-                }
-            }
+            .serverChannelInitializer { framework.install(on: $0, for: listener, of: upgrader) }
             .bind(try listener.duplicate().release()) { (child) -> EventLoopFuture<Void> in
                 child.close(promise: nil)
                 return child.eventLoop.makeFailedFuture(Refused())
