@@ -5,14 +5,6 @@ import CTableflip
 import TableflipCore
 import TableflipSystem
 
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Musl)
-import Musl
-#else
-import Darwin
-#endif
-
 /// What this process was started with: the next generation is started with the same.
 struct ProcessStart: Sendable {
     /// Where it started; relative paths count from here, wherever the application has gone since.
@@ -23,15 +15,7 @@ struct ProcessStart: Sendable {
         _ = try UpgradeError.wrapping("closed standard streams cannot be opened on /dev/null") {
             () throws(SystemCallError) in try check("open") { tf_fill_standard_streams() }
         }
-        guard let directory = ProcessEnvironment.directory() else {
-            let error = SystemCallError("getcwd")
-            throw UpgradeError(
-                .directoryMissing,
-                "the current directory \(error.number == ENOENT ? "is gone" : "cannot be used"): \(error)",
-                cure: "Start the program in a directory that exists, and that it may enter.", serving: .nobody
-            )
-        }
-        self.directory = directory
+        self.directory = try ProcessEnvironment.directory()
         // SAFETY: argv lives as long as the process, and ends with a null pointer. It is copied.
         self.arguments = CStrings(copying: UnsafePointer(CommandLine.unsafeArgv))
     }

@@ -44,10 +44,7 @@ struct Runner {
         self.plan = plan
         // A reader of our standard error that has gone must not end the service.
         signal(SIGPIPE, SIG_IGN)
-        guard let directory = ProcessEnvironment.directory() else {
-            throw UpgradeError(
-                .directoryMissing, "the current directory is gone", cure: "Start it in a directory that exists.")
-        }
+        let directory = try ProcessEnvironment.directory()
         let executable = try ExecutablePath(finding: plan.program.first ?? [], from: directory)
         self.listener = try NotifyListener()
         self.manager = NotifySocket.ofEnvironment()

@@ -334,6 +334,24 @@ struct CtlTests {
         }
     }
 
+    @Test func `A dry run says of a directory what an upgrade fails with`() async throws {
+        try await TemporaryDirectory.with("here") { directory in
+            let here = directory.appending(path: "here")
+            let start = Server.Start(
+                arguments: ["--control-socket", "CONTROL"].map { Array($0.utf8) }, directory: here)
+            try await Server.withProcess(.reader, start) { server in
+                try await server.line(startingWith: "serving")
+                try FileManager.default.removeItem(at: here)
+                try Data().write(to: here)
+                let words = "the directory to start in, \(here.path), is no directory"
+                let check = try await Ctl.run(server, "check")
+                #expect(check.status == 1 && check.output.contains("FAIL  directory    \(words)"), "\(check)")
+                let upgrade = try await Ctl.run(server, "upgrade")
+                #expect(upgrade.status == 1 && upgrade.errors.contains(words), "\(upgrade)")
+            }
+        }
+    }
+
     /// Ready, and sent home: the old process, its paths and its history are as before.
     @Test func `A rehearsal starts the new program, and tells what it would claim, leave and bind`() async throws {
         try await TemporaryDirectory.with { directory in

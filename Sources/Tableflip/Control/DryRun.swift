@@ -49,7 +49,7 @@ extension Engine {
         let arguments = request.arguments.strings.map { String(decoding: $0, as: UTF8.self) }
         findings.append(.init("arguments", isGood: true, arguments.joined(separator: " ")))
         findings.append(.init("environment", isGood: true, "\(request.environment.strings.count) variables"))
-        findings.append(self.directory(request.directory))
+        findings.append(self.directory(of: request))
         return findings
     }
 
@@ -83,13 +83,13 @@ extension Engine {
         }
     }
 
-    private func directory(_ path: String?) -> ControlFinding {
-        let path = path ?? self.context.directory
-        guard FileAccess.isDirectory(path) else {
-            return .init(
-                "directory", isGood: false, "\(path) is gone. Create it, or set directory in the configuration.")
+    private func directory(of request: SpawnRequest) -> ControlFinding {
+        do throws(UpgradeError) {
+            try request.checkDirectory()
+            return .init("directory", isGood: true, request.directory)
+        } catch {
+            return .init("directory", isGood: false, error.words)
         }
-        return .init("directory", isGood: true, path)
     }
 
     private var pidFile: [ControlFinding] {

@@ -11,12 +11,6 @@ import Darwin
 
 /// What a path leads to.
 package enum FileAccess {
-    /// A directory that may be entered.
-    package static func isDirectory(_ path: String) -> Bool {
-        var status = stat()
-        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR && access(path, X_OK) == 0
-    }
-
     /// One file or directory by two paths. Two that are not there are not.
     package static func isSame(_ one: String, _ other: String) -> Bool {
         var (here, there) = (stat(), stat())

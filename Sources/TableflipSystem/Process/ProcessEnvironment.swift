@@ -2,6 +2,7 @@
 // Copyright (c) the swift-tableflip authors
 
 import CTableflip
+package import TableflipCore
 
 #if canImport(Glibc)
 import Glibc
@@ -69,15 +70,28 @@ package enum ProcessEnvironment {
 
     /// The directory this process started in: `PWD` where that names it, for it keeps the symbolic links that a deploy
     /// moves; else getcwd(3).
-    package static func directory() -> String? {
+    /// - Throws: `directoryMissing`.
+    package static func directory() throws(UpgradeError) -> String {
+        do throws(SystemCallError) {
+            return try self.current()
+        } catch {
+            throw UpgradeError(
+                .directoryMissing,
+                "the current directory \(error.number == ENOENT ? "is gone" : "cannot be used"): \(error)",
+                cure: "Start the program in a directory that exists, and that it may enter.", serving: .nobody
+            )
+        }
+    }
+
+    private static func current() throws(SystemCallError) -> String {
         var here = stat()
-        guard stat(".", &here) == 0 else { return nil }
+        try check("stat") { stat(".", &here) }
         if let pointer = getenv("PWD") {
             // SAFETY: as above; copied at once.
             let logical = String(cString: pointer)
             if logical.hasPrefix("/"), FileAccess.isSame(logical, ".") { return logical }
         }
-        guard let path = getcwd(nil, 0) else { return nil }
+        guard let path = getcwd(nil, 0) else { throw SystemCallError("getcwd") }
         defer { free(path) }
         // SAFETY: getcwd(NULL) returns a string of its own, freed above.
         return String(cString: path)

@@ -80,7 +80,8 @@ package struct DirectSpawner: ProcessSpawner {
 }
 
 extension SpawnRequest {
-    func checkDirectory() throws(UpgradeError) {
+    /// Whether a process can start in its directory.
+    package func checkDirectory() throws(UpgradeError) {
         func refused(_ words: String, cure: String) -> UpgradeError {
             UpgradeError(.directoryMissing, "the directory to start in, \(self.directory), \(words)", cure: cure)
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import TableflipCore
 import TableflipSystem
 import Testing
 
@@ -119,7 +120,7 @@ import Darwin
             symlink(real, directory("current"))
             chdir(directory("current"))
             setenv("PWD", directory("current"), 1)
-            #expect(ProcessEnvironment.directory() == directory("current"))
+            #expect(try ProcessEnvironment.directory() == directory("current"))
         }
     }
 
@@ -130,10 +131,10 @@ import Darwin
             chdir(directory.path)
             for lie in ["/", directory("v1"), directory("missing"), ".", "", "tmp"] {
                 setenv("PWD", lie, 1)
-                #expect(ProcessEnvironment.directory() == directory.path, "\(lie)")
+                #expect(try ProcessEnvironment.directory() == directory.path, "\(lie)")
             }
             unsetenv("PWD")
-            #expect(ProcessEnvironment.directory() == directory.path)
+            #expect(try ProcessEnvironment.directory() == directory.path)
         }
     }
 
@@ -143,7 +144,9 @@ import Darwin
             chdir(try directory.makeDirectory("v1"))
             rmdir(directory("v1"))
             setenv("PWD", directory("v1"), 1)
-            #expect(ProcessEnvironment.directory() == nil)
+            let error = #expect(throws: UpgradeError.self) { try ProcessEnvironment.directory() }
+            #expect(error?.code == .directoryMissing)
+            #expect(error?.message.contains("is gone") == true, "\(String(describing: error))")
         }
     }
 }
