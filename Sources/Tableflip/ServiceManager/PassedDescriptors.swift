@@ -5,14 +5,6 @@ import CTableflip
 import TableflipCore
 import TableflipSystem
 
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Musl)
-import Musl
-#else
-import Darwin
-#endif
-
 /// What a service manager has passed to a first process: sockets that it opened, and what an earlier process put into its
 /// store. Claimed by the same calls as what a predecessor hands over.
 struct PassedDescriptors {
@@ -34,7 +26,8 @@ struct PassedDescriptors {
     /// first.
     mutating func claim(_ entry: InventoryEntry, _ facts: EngineFacts) -> CarriedDescriptor? {
         let fitting = self.all.indices.filter {
-            self.fits(self.all[$0], entry.kind) && (self.all[$0].stored == nil || self.canBeReached(entry))
+            self.fits(self.all[$0], entry.kind)
+                && (self.all[$0].stored == nil || (self.canBeReached(entry) && self.stands(self.all[$0], at: entry)))
         }
         let named = fitting.filter { self.isNamed(self.all[$0], entry) }
         let address = SocketAddress(entry.address)
@@ -69,8 +62,13 @@ struct PassedDescriptors {
     /// the way to a socket that was kept then.
     private func canBeReached(_ entry: InventoryEntry) -> Bool {
         guard let path = entry.unixPath(from: self.directory) else { return true }
-        var status = stat()
-        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
+        return UnixPath(path) != nil
+    }
+
+    /// The version that is started now may have its name for another port or path: it starts afresh, so it is bound there.
+    private func stands(_ stored: PassedDescriptor, at entry: InventoryEntry) -> Bool {
+        guard let address = SocketAddress(entry.address) else { return true }
+        return stored.withNumber { !BoundSocket.isElsewhere($0, than: address, from: self.directory) } ?? false
     }
 
     private func isNamed(_ passed: PassedDescriptor, _ entry: InventoryEntry) -> Bool {

@@ -26,6 +26,17 @@ extension BoundSocket {
         return names.contains { $0.path.map { FileAccess.isSame($0, path) } ?? false }
     }
 
+    /// Whether a socket has another port or path than these words say. A host may be written, and found, in many ways, and
+    /// is not compared.
+    package static func isElsewhere(_ descriptor: CInt, than address: SocketAddress, from directory: String) -> Bool {
+        switch address.kind {
+        case .tcp(_, let wanted, _), .udp(_, let wanted, _):
+            wanted > 0 && self.port(of: descriptor).map { $0 != wanted } ?? false
+        case .unix, .abstract: !self.isBound(descriptor, to: address, from: directory)
+        case .vsock: false
+        }
+    }
+
     /// Everything that these words may be bound to.
     package static func names(of address: SocketAddress, from directory: String) -> Set<Name> {
         switch address.kind {

@@ -94,6 +94,32 @@ import Darwin
         #expect(self.registry.takeUnclaimedStored() == [StoreName(entry)])
     }
 
+    /// Else a service whose port was changed would come back on the old one.
+    @Test func `a stored socket of this name and another port or path is not claimed, and leaves the store`() throws {
+        let stored = StoreName(InventoryEntry(name: "web", kind: .listener, address: ""))
+        let text = try #require(stored.text)
+        let (kept, other) = (try BoundPort(), try BoundPort())
+        self.registry.pass(PassedDescriptors([PassedDescriptor(name: text, descriptor: kept.take())]))
+        #expect(throws: UpgradeError.self) { try self.ask("web", .tcp(host: "127.0.0.1", port: other.port)) }
+        #expect(self.registry.closeUnclaimed().names == ["web"])
+        #expect(self.registry.takeUnclaimedStored() == [stored])
+
+        let paths = ["/tmp/tf-here-\(getpid())", "/tmp/tf-there-\(getpid())"]
+        let there = try BoundSocket.bind(.unix(path: paths[1]))
+        defer { for path in paths { unlink(path) } }
+        _ = try self.pass([(text, .unix(path: paths[0]))])
+        #expect(throws: UpgradeError.self) { try self.ask("web", .unix(path: paths[1])) }
+        _ = there.borrowed
+    }
+
+    @Test(arguments: ["127.0.0.1", "localhost", "", "0.0.0.0"])
+    func `a stored socket of this name and port is claimed, however its host is written`(_ host: String) throws {
+        let text = try #require(StoreName(InventoryEntry(name: "web", kind: .listener, address: "")).text)
+        let kept = try BoundPort()
+        self.registry.pass(PassedDescriptors([PassedDescriptor(name: text, descriptor: kept.take())]))
+        #expect(try self.ask("web", .tcp(host: host, port: kept.port)).identity == kept.inode)
+    }
+
     @Test func `what nobody asks for is closed, named, and leaves the store`() throws {
         let stored = StoreName(InventoryEntry(name: "old", kind: .listener, address: ""))
         _ = try self.pass([
