@@ -178,9 +178,7 @@ int tf_reap(pid_t process, bool block, struct tf_exit *result) {
     *result = (struct tf_exit){.reaped = false, .status = -1, .signal = 0};
     pid_t reaped = waitpid(process, &status, block ? 0 : WNOHANG);
     if (reaped < 0) return -1;
-    if (reaped == 0) return 0;
-    result->process = reaped;
-    tf_fill_exit(status, result);
+    if (reaped > 0) tf_fill_exit(status, result);
     return 0;
 }
 

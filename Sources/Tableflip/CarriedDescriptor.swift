@@ -63,7 +63,8 @@ public final class CarriedDescriptor: Sendable {
     /// A descriptor of the caller's own, close-on-exec, which the caller closes. It shares offset and flags such as
     /// `O_NONBLOCK` with every other duplicate, in every process (dup(2)).
     /// - Returns: the descriptor.
-    /// - Throws: ``UpgradeError`` with the code `wrongMoment` once it has been handed on.
+    /// - Throws: ``UpgradeError`` with the code `wrongMoment` once it has been handed on; `system`, where there is no room
+    ///   for another descriptor (EMFILE).
     public func duplicate() throws(UpgradeError) -> OwnedDescriptor {
         guard let facts else { return try self.makeDuplicate() }
         return try facts.telling { () throws(UpgradeError) in try self.makeDuplicate() }

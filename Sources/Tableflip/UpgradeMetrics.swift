@@ -20,8 +20,7 @@ final class UpgradeMetrics: Sendable {
         var counters: [String: Counter] = [:]
         var timers: [UpgradeEvent.Phase: Timer] = [:]
         var generation: Gauge?
-        /// The last phase that has a time, and when it was reached.
-        var phase: UpgradeEvent.Phase?
+        /// When the last phase that has a time was.
         var reached = Duration.zero
     }
 
@@ -59,16 +58,12 @@ final class UpgradeMetrics: Sendable {
     }
 
     private func begin(_ event: UpgradeEvent) {
-        self.state.withLock {
-            $0.phase = event.phase
-            $0.reached = event.elapsed
-        }
+        self.state.withLock { $0.reached = event.elapsed }
     }
 
     private func pass(_ event: UpgradeEvent) {
         let (timer, duration) = self.state.withLock { state in
             let duration = event.elapsed - state.reached
-            state.phase = event.phase
             state.reached = event.elapsed
             let timer =
                 state.timers[event.phase]

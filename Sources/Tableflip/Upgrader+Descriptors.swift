@@ -123,7 +123,8 @@ extension Upgrader {
     ///   - address: where it listens.
     ///   - name: what it is known by; by default the address in words.
     /// - Returns: the socket, or nil if there was none.
-    /// - Throws: ``UpgradeError`` with the code `duplicateName`, or `wrongMoment` after ``ready()``.
+    /// - Throws: ``UpgradeError`` with the code `duplicateName`, `invalidAddress` (the name), or `wrongMoment` after
+    ///   ``ready()``.
     public func inherited(_ address: SocketAddress, name: String? = nil) throws(UpgradeError) -> Listener? {
         try self.context.facts.telling { () throws(UpgradeError) in
             let entry = try Self.entry(
@@ -141,8 +142,8 @@ extension Upgrader {
     ///   - kind: what it is.
     ///   - name: what it is known by.
     /// - Returns: the descriptor, or nil if there was none.
-    /// - Throws: ``UpgradeError`` with the code `duplicateName` (also if it is of another kind), or `wrongMoment` after
-    ///   ``ready()``.
+    /// - Throws: ``UpgradeError`` with the code `duplicateName` (also if it is of another kind), `invalidAddress` (the name),
+    ///   or `wrongMoment` after ``ready()``.
     public func inherited(_ kind: DescriptorKind, name: String) throws(UpgradeError) -> CarriedDescriptor? {
         try self.context.facts.telling { () throws(UpgradeError) in
             try self.context.sockets.inherited(try Self.entry(name, kind))
@@ -167,8 +168,9 @@ extension Upgrader {
     ///   - kind: what it is.
     ///   - name: what it is known by across upgrades, 1 to 255 bytes.
     /// - Returns: the carried descriptor.
-    /// - Throws: ``UpgradeError`` with the code `duplicateName`; `listenFailed` if it is not of this kind; `wrongMoment`
-    ///   during an upgrade and after one.
+    /// - Throws: ``UpgradeError`` with the code `duplicateName`; `invalidAddress` (the name); `listenFailed` if it is not of
+    ///   this kind, and `system` if it is not open; `invalidConfiguration` for a state; `wrongMoment` during an upgrade and
+    ///   after one.
     @discardableResult
     public func carry(
         _ descriptor: consuming OwnedDescriptor, as kind: DescriptorKind, name: String

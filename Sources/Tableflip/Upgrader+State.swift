@@ -18,15 +18,16 @@ extension Upgrader {
     ///   - bytes: up to a gibibyte; they are copied into a sealed memfd (an unlinked file on Darwin).
     ///   - name: unique among everything that is carried, 1 to 255 bytes.
     ///   - version: the layout of the bytes, by the application's own count.
-    /// - Throws: ``UpgradeError`` with the code `wrongMoment` during an upgrade and after one, `duplicateName`, `system`.
+    /// - Throws: ``UpgradeError`` with the code `wrongMoment` during an upgrade and after one, `duplicateName`,
+    ///   `invalidAddress` (the name), `system`.
     public func leaveState(_ bytes: [UInt8], name: String, version: UInt16) throws(UpgradeError) {
         try self.context.facts.telling { () throws(UpgradeError) in
+            var entry = try Self.entry(name, .state)
+            entry.version = version
             let capabilities = self.context.capabilities
             let blob = try UpgradeError.wrapping("the state \(name) cannot be kept") { () throws(SystemCallError) in
                 try Blob.make(bytes, name: name, capabilities)
             }
-            var entry = try Self.entry(name, .state)
-            entry.version = version
             try self.context.sockets.replace(entry, blob)
         }
     }
@@ -36,7 +37,8 @@ extension Upgrader {
     ///   - name: the name.
     ///   - versions: the layouts that this program reads; another one is refused before a byte is read.
     /// - Returns: the state, or nil if there is none.
-    /// - Throws: ``UpgradeError`` with the code `stateVersion`, `duplicateName`, or `wrongMoment` after ``ready()``.
+    /// - Throws: ``UpgradeError`` with the code `stateVersion`, `duplicateName`, `invalidAddress` (the name), or `wrongMoment`
+    ///   after ``ready()``.
     public func inheritedState(_ name: String, versions: ClosedRange<UInt16>) throws(UpgradeError) -> HandedState? {
         try self.context.facts.telling { () throws(UpgradeError) in
             if let left = self.context.sockets.unclaimed(name), left.kind == .state {
@@ -69,13 +71,15 @@ extension Upgrader {
     ///   - restore: called once, during ``ready()`` and before any reader reads: with the state, or with nil in a first
     ///     process, after a predecessor that provides none, and after one that died before it could. If it throws,
     ///     ``ready()`` fails and the predecessor serves on.
-    /// - Throws: ``UpgradeError`` with the code `duplicateName`, or `wrongMoment` after ``ready()``.
+    /// - Throws: ``UpgradeError`` with the code `duplicateName`, `invalidAddress` (the name), or `wrongMoment` after
+    ///   ``ready()``.
     public func restoreFinalState(
         _ name: String, versions: ClosedRange<UInt16>,
         _ restore: @escaping @Sendable (HandedState?) async throws -> Void
     ) throws(UpgradeError) {
         try self.context.facts.telling { () throws(UpgradeError) in
-            try self.context.finalStates.restore(name, versions: versions, restore)
+            let entry = try Self.entry(name, .state)
+            try self.context.finalStates.restore(entry.name, versions: versions, restore)
         }
     }
 }

@@ -176,7 +176,9 @@ public final class Upgrader: Sendable {
     /// most ``Configuration/pauseTimeout``, unless something fails. Ownership may come before this returns, and then the
     /// hooks are waited for (``addOwnershipHooks(becameOwner:losingOwnership:)``): they must not wait for what comes
     /// after it.
-    /// - Throws: ``UpgradeError``: `pidFile`, `resumeFailed`, or a successor's `predecessorAborted` and the like. Then
+    /// - Throws: ``UpgradeError``: `pidFile`, `resumeFailed`, `stateVersion` and `stateFailed` (a final state),
+    ///   `ownershipFailed` (a hook), `invalidConfiguration` (a group of sockets that has changed), or a successor's
+    ///   `predecessorAborted` and the like. Then
     ///   exit; ``UpgradeError/serving`` tells who goes on. `rehearsed` is no failure: the successor was to come no further
     ///   (`tableflipctl check --start`). A second call throws `wrongMoment`.
     public nonisolated(nonsending) func ready() async throws(UpgradeError) {

@@ -50,6 +50,8 @@ final class PlayedSuccessor: Sendable {
     private let verdict: Mutex<Message?> = Mutex(nil)
     /// Where the predecessor is told how it ended; nil once it was.
     private let report: Mutex<OwnedDescriptor?> = Mutex(nil)
+    /// Its end of the channel, until its thread has it.
+    private let socket: Mutex<OwnedDescriptor?> = Mutex(nil)
     private let ended = Atomic(false)
     /// Wakes the thread when it is to end.
     private let wakeUp: WakeUp
@@ -69,12 +71,11 @@ final class PlayedSuccessor: Sendable {
         let watch = OwnedDescriptor(takingOwnershipOf: ends[0])
         let writing = ends[1]
         self.report.withLock { $0 = OwnedDescriptor(takingOwnershipOf: writing) }
-        let part = Unmanaged.passRetained(Part(self, try OwnedDescriptor(duplicating: channel)))
-        // SAFETY: the reference is retained here and released by the thread, exactly once; nobody else has one.
-        let error = tf_start_thread(runPart, part.toOpaque(), "tableflip-play")
-        guard error == 0 else {
-            part.release()
-            throw SystemCallError("pthread_create", error)
+        try self.socket.withLock { socket throws(SystemCallError) in
+            socket = try OwnedDescriptor(duplicating: channel)
+        }
+        try SystemThread.start("tableflip-play") { [self] in
+            if let socket = self.socket.withLock({ $0.take() }) { self.run(socket) }
         }
         return SpawnedProcess(id: ProcessID.current, watch: watch)
     }
@@ -90,7 +91,7 @@ final class PlayedSuccessor: Sendable {
         self.wakeUp.signal()
     }
 
-    fileprivate func run(_ socket: consuming OwnedDescriptor) {
+    private func run(_ socket: consuming OwnedDescriptor) {
         let channel = ChannelSocket(takingOwnershipOf: socket, capabilities: .current)
         channel.send(.hello(.init(generation: 2, process: ProcessID.current)), descriptors: [self.lifeline.descriptor])
         var part = Handshake(play: self.play, probation: self.probation)
@@ -239,23 +240,4 @@ extension Message {
     fileprivate static func givingUp(_ words: String) -> Message {
         .abort(.init(code: UpgradeError.Code.successorAborted.description, message: words, cure: ""))
     }
-}
-
-private final class Part {
-    let successor: PlayedSuccessor
-    private var socket: OwnedDescriptor?
-
-    init(_ successor: PlayedSuccessor, _ socket: consuming OwnedDescriptor) {
-        self.successor = successor
-        self.socket = .some(socket)
-    }
-
-    func run() { if let socket = self.socket.take() { self.successor.run(socket) } }
-}
-
-/// A thread body must be a function of the file: a closure would inherit the isolation of where it stands.
-private func runPart(_ context: UnsafeMutableRawPointer?) {
-    guard let context else { return }
-    // SAFETY: the one reference that `start` retained.
-    Unmanaged<Part>.fromOpaque(context).takeRetainedValue().run()
 }

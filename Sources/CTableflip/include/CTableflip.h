@@ -132,14 +132,12 @@ int tf_clone_process(const struct tf_spawn *request, enum tf_parent parent, stru
 struct tf_exit {
     /// Whether the process has ended and was reaped by this call.
     bool reaped;
-    /// The process that was.
-    pid_t process;
     /// The exit status, or -1 if a signal ended it.
     int status;
     /// The signal that ended it, or 0.
     int signal;
 };
-/// waitpid(2) for one process, or for any child (-1); does not block unless told to. ECHILD when somebody else has
+/// waitpid(2) for one process; does not block unless told to. ECHILD when somebody else has
 /// reaped it.
 int tf_reap(pid_t process, bool block, struct tf_exit *result);
 /// A child that has ended, which stays as it is; 0 when all live. ECHILD when there is none.

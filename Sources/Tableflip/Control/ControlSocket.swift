@@ -48,7 +48,7 @@ extension Upgrader {
 
 extension Upgrader.ControlSocket {
     /// Names that no socket of the application may have. The path is part of it: a new path is a new socket.
-    static let namePrefix = "tableflip-control:"
+    static let namePrefix = ControlStatus.Listener.controlPrefix
     static let historyName = "tableflip-control-history"
 
     /// The socket, inherited or bound. To be called when the inventory is here.

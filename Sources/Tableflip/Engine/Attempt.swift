@@ -23,10 +23,10 @@ final class Attempt {
     var inventory: [CarriedDescriptor] { self.offering.inventory }
     /// nil once it is closed.
     var channel: ChannelSocket?
+    /// Nothing more is to be read from it.
+    var channelIsOver: Bool { self.channel?.isOver ?? true }
     /// The successor's end of the channel, until it has been given away.
     var theirs: OwnedDescriptor?
-    /// Nothing more is to be read from it.
-    var channelIsOver = false
     var process: SpawnedProcess?
     var saidHello = false
     var saidReady = false

@@ -89,8 +89,7 @@ extension Engine {
     /// While some of its work goes on, this process must not say that the predecessor may have it: it is as if it had
     /// not returned in time.
     private func afterUndoing(_ reason: UpgradeError) -> SuccessorMachine.Event {
-        let predecessorLives = self.successor.link == .open || self.successor.link == .ended
-        return predecessorLives && self.context.hooks.hasWork(.end) ? .deadlinePassed : .ownershipFailed(reason)
+        !self.successor.isAlone && self.context.hooks.hasWork(.end) ? .deadlinePassed : .ownershipFailed(reason)
     }
 
     /// This process is in charge, whatever its hooks did: there is nobody else. What has not begun is begun now.

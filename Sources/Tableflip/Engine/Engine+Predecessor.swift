@@ -171,11 +171,6 @@ extension Engine {
         self.refuseUpgrade(self.refusal(.predecessorAlive), waiting.request)
     }
 
-    func giveUpWaitingUpgrade() {
-        guard let waiting = self.waitingUpgrade.take() else { return }
-        self.refuseUpgrade(self.refusal(.stopping), waiting.request)
-    }
-
     /// A successor that was sent SIGKILL and that the kernel still holds counts as dead; it is reaped when it ends.
     private func keepWatchingLeftover() {
         if let process = self.attempt?.process { self.leftovers.append(process) }
@@ -223,7 +218,7 @@ extension Engine {
             UpgradeError(
                 code,
                 "an upgrade is running: to PID \(successor), at \(self.attempt?.phases.last?.0.description ?? ""), "
-                    + "asked for \(self.attempt.map { $0.began.duration(to: Moment.now).inSeconds } ?? "now")",
+                    + "asked for \(self.attempt.map { $0.began.duration(to: Moment.now).inSeconds + " ago" } ?? "now")",
                 cure: "Wait for its outcome."
             )
         case .replaced:
@@ -276,15 +271,12 @@ extension Engine {
             // One that dies while it writes leaves half a frame.
             case .violation(.endedInsideFrame): self.channelEnded(attempt)
             case .failed(let error):
-                attempt.channelIsOver = true
                 self.logger.error("\(error): the channel to the successor")
                 // The kernel may have refused to send what is not open any more.
                 self.feed(PredecessorMachine.Event.violated(attempt.offering.lost() ?? .channelFailed(error)))
             case .violation(.descriptorsDropped):
-                attempt.channelIsOver = true
                 self.feed(PredecessorMachine.Event.violated(.noRoomForDescriptors))
             case .violation(let error):
-                attempt.channelIsOver = true
                 self.feed(
                     PredecessorMachine.Event.violated(
                         UpgradeError(.successorMisbehaved, "the successor sent \(error), and was killed")
@@ -299,7 +291,8 @@ extension Engine {
     /// the two, which a busy machine takes its time for. That moment is waited for here, so that the way it ended is told,
     /// and not that we sent SIGKILL to one that was dead already. One that lives and has hung up is rare.
     private func channelEnded(_ attempt: Attempt) {
-        attempt.channelIsOver = true
+        // What runs it may have told of its end before the channel did.
+        attempt.channel?.stopReading()
         let deadline = Moment.now + .milliseconds(250)
         while !self.countsAsDead(attempt) {
             var poll = Poll<Source>()
@@ -569,7 +562,6 @@ extension Engine {
         self.failMoving(attempt)
         attempt.channel?.stopReading()
         attempt.channel = nil
-        attempt.channelIsOver = true
         attempt.theirs = nil
         attempt.finalStates = []
         attempt.collected = nil
@@ -855,6 +847,6 @@ extension Duration {
     /// `3.2 s`
     fileprivate var inSeconds: String {
         let tenths = Int64((self.inMilliseconds / 100).rounded())
-        return "\(tenths / 10).\(tenths % 10) s ago"
+        return "\(tenths / 10).\(tenths % 10) s"
     }
 }

@@ -36,8 +36,7 @@ extension Engine {
         case .becomeOwner:
             self.makeSureOfOwnership()
             self.emit(.owner)
-            let predecessorLives = self.successor.link == .open || self.successor.link == .ended
-            self.feed(PredecessorMachine.Event.becameOwner(predecessorLives: predecessorLives))
+            self.feed(PredecessorMachine.Event.becameOwner(predecessorLives: !self.successor.isAlone))
         case .noteDeparture: self.noteDeparture()
         case .forwardStop: self.feed(PredecessorMachine.Event.stopRequested)
         case .sendAbort(let failure):
@@ -150,28 +149,21 @@ extension Engine {
             switch consume arrival {
             case .message(let message, let descriptors): self.heard(message, descriptors)
             // One that dies while it writes leaves half a frame.
-            case .violation(.endedInsideFrame): self.upstreamEnded()
+            case .violation(.endedInsideFrame): self.feed(SuccessorMachine.Event.channelEnded)
             case .failed(let error):
-                self.takeover.channelIsOver = true
                 self.logger.error("\(error): the channel to the predecessor")
                 self.feed(SuccessorMachine.Event.violated(.channelFailed(error)))
             case .violation(let error):
-                self.takeover.channelIsOver = true
                 self.feed(
                     SuccessorMachine.Event.violated(
                         UpgradeError(.predecessorMisbehaved, "the predecessor sent \(error)", cure: error.cure)
                     )
                 )
-            case .ended: self.upstreamEnded()
+            case .ended: self.feed(SuccessorMachine.Event.channelEnded)
             }
         }
         if self.takeover.acknowledged < self.takeover.received { self.acknowledgeOffers() }
         if self.successor.link != .open { self.takeover.channel?.flush() }
-    }
-
-    private func upstreamEnded() {
-        self.takeover.channelIsOver = true
-        self.feed(SuccessorMachine.Event.channelEnded)
     }
 
     private func heard(_ message: Message, _ descriptors: consuming DescriptorBatch) {
@@ -198,7 +190,7 @@ extension Engine {
         case .bye(let bye):
             self.logger.debug(
                 "predecessor says bye",
-                metadata: ["moved": "\(bye.moved)", "drained": "\(bye.drained)", "cut": "\(bye.cut)"]
+                metadata: ["moved": "\(bye.moved)", "drained": "\(bye.drained)"]
             )
             self.takeover.announced = self.takeover.connections
             self.feed(SuccessorMachine.Event.byeReceived)
@@ -396,7 +388,7 @@ extension Engine {
     }
 
     var whoServesInstead: UpgradeError.Serving {
-        self.successor.link == .open || self.successor.link == .ended ? .predecessor : .nobody
+        self.successor.isAlone ? .nobody : .predecessor
     }
 
     private func noteDeparture() {
@@ -492,8 +484,7 @@ extension Engine {
 
     /// A bad one would stop a framework that adopts it.
     private static func isConnection(_ descriptor: borrowing OwnedDescriptor) -> Bool {
-        // What cannot be looked at is none.
-        (try? DescriptorFacts(of: descriptor.borrowed))?.fits(.connection) ?? false
+        DescriptorFacts.number(descriptor.borrowed, fits: .connection)
     }
 
     func adopted(batch number: Int, left: Int) {

@@ -208,13 +208,13 @@ final class Engine {
     private func wait(atMost limit: Duration? = nil) -> [Source] {
         var poll = Poll<Source>()
         // The other process first: this one may have been stopped for a while, and what it is told to do depends on who owns
-        // the service by now. A channel that has ended polls readable for ever.
-        if let channel = self.takeover.channel, !self.takeover.channelIsOver {
+        // the service by now.
+        if let channel = self.takeover.channel, !channel.isOver {
             poll.add(.upstream, channel.descriptor, channel.interest)
         }
         if let number = self.takeover.lifeNumber { poll.add(.predecessorLife, number, Poll<Source>.readable) }
         if let attempt {
-            if let channel = attempt.channel, !attempt.channelIsOver {
+            if let channel = attempt.channel, !channel.isOver {
                 poll.add(.downstream, channel.descriptor, channel.interest)
             }
             if let process = attempt.process, !attempt.childIsGone {
@@ -313,13 +313,8 @@ final class Engine {
     private func stop() {
         self.noteWhoStops()
         self.emit(.stopping)
-        self.giveUpWaitingUpgrade()
         self.isLeaving = true
-        if let vetting {
-            self.vetting = nil
-            vetting.task.cancel()
-            self.refuseUpgrade(self.refusal(.stopping), vetting.request)
-        }
+        if let request = self.withdrawUpgrade() { self.refuseUpgrade(self.refusal(.stopping), request) }
         if self.successor.phase == .owner {
             self.feed(PredecessorMachine.Event.stopRequested)
         } else {

@@ -9,8 +9,6 @@ import TableflipSystem
 final class Takeover {
     /// nil where there is no predecessor, and once it is closed.
     var channel: ChannelSocket?
-    /// Nothing more is to be read from it.
-    var channelIsOver = false
     /// As its hello says, and nothing is signalled on the strength of that; 0 before, and when it has left.
     var predecessor: CInt = 0
     /// Tells of its end.

@@ -33,9 +33,9 @@ struct Timings: Sendable {
     let patience: Patience
     private var quick: Duration { self.patience.quick }
     private var generous: Duration { self.patience.generous }
-    /// Added up: a product with a number of any type is looked up at run time, while the other process waits.
     /// For readers that come when no machine waits for them.
     var latecomers: Duration { self.generous }
+    /// Added up: a product with a number of any type is looked up at run time, while the other process waits.
     private var veryGenerous: Duration { self.generous + self.generous }
 
     init(_ configuration: Upgrader.Configuration, _ patience: Patience = Patience()) {

@@ -14,6 +14,10 @@ package struct ControlStatus: Hashable, Sendable {
         package var port: Int
         package var isInherited: Bool
 
+        /// How the names of control sockets begin, before the path.
+        package static let controlPrefix = "tableflip-control:"
+        package var isControl: Bool { self.name.hasPrefix(Self.controlPrefix) }
+
         package init(name: String, kind: String, address: String, port: Int, isInherited: Bool) {
             self.name = name
             self.kind = kind

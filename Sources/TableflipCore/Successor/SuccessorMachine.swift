@@ -183,8 +183,8 @@ package struct SuccessorMachine: Hashable, Sendable {
         }
     }
 
-    /// Nobody else will ever read from the listeners.
-    private var isAlone: Bool { self.link == .none || self.link == .dead }
+    /// Nobody else will ever read from the listeners: there is no predecessor, or none any more.
+    package var isAlone: Bool { self.link == .none || self.link == .dead }
 
     private mutating func go(_ phase: Phase, _ actions: Action...) -> [Action] {
         self.phase = phase

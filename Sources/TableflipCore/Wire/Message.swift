@@ -190,12 +190,10 @@ package enum Message: Hashable, Sendable {
     package struct Bye: Hashable, Sendable {
         package var moved: UInt32
         package var drained: UInt32
-        package var cut: UInt32
 
-        package init(moved: UInt32 = 0, drained: UInt32 = 0, cut: UInt32 = 0) {
+        package init(moved: UInt32 = 0, drained: UInt32 = 0) {
             self.moved = moved
             self.drained = drained
-            self.cut = cut
         }
     }
 

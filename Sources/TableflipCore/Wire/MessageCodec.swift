@@ -101,7 +101,7 @@ extension Message {
         case .bye(let bye):
             writer.write(bye.moved)
             writer.write(bye.drained)
-            writer.write(bye.cut)
+            writer.write(UInt32(0))
         case .draining(let draining): writer.write(draining.left)
         case .fresh(let fresh): Self.write(fresh.entries, to: &writer)
         case .keep(let keep):
@@ -146,7 +146,7 @@ extension Message {
             case .fresh: .fresh(try Fresh(from: &reader))
             case .keep: .keep(try Keep(from: &reader))
             case .abort: .abort(try Abort(from: &reader))
-            case .bye: .bye(Bye(moved: try reader.read(), drained: try reader.read(), cut: try reader.read()))
+            case .bye: .bye(try Bye(from: &reader))
             }
         // A hello may grow at its end: a newer version's reader knows what follows, ours passes over it.
         if kind != .hello { try reader.finish() }
@@ -200,6 +200,14 @@ extension Message.Offer {
         // A batch without entries says only that there is nothing at all; else the sender could send for ever.
         try reader.require(count > 0 || self.total == 0, "count")
         self.entries = try InventoryEntry.read(Int(count), from: &reader)
+    }
+}
+
+extension Message.Bye {
+    fileprivate init(from reader: inout ByteReader) throws(WireError) {
+        self.moved = try reader.read()
+        self.drained = try reader.read()
+        let _: UInt32 = try reader.read()
     }
 }
 

@@ -21,8 +21,8 @@ extension ServerBootstrap {
     /// try await gate.close()      // then wait for the child channels to finish
     /// ```
     ///
-    /// The channel gets a descriptor of its own, a duplicate that it closes when it is closed. The accept queue keeps the
-    /// longest length the system allows: NIO's adoption of a socket resets it to 128, which is put right here.
+    /// The channel gets a descriptor of its own, a duplicate that it closes when it is closed. The accept queue is as
+    /// long as the listener asks for: NIO's adoption of a socket resets it to 128, which is put right here.
     /// - Parameters:
     ///   - listener: a stream socket of the upgrader.
     ///   - upgrader: where the gate registers as a reader.

@@ -41,7 +41,8 @@ package final class ChannelSocket {
     private var outgoing: [Outgoing] = []
     private var outgoingStart = 0
     private var droppedDescriptors = 0
-    private var isOver = false
+    /// Nothing more is read from it. A channel that has ended polls readable for ever.
+    package private(set) var isOver = false
     /// Made when something is read. Room for most batches; more would cost a successor the page faults of its first touch.
     private var input: [UInt8] = []
     /// The kernel has no room for more, such as for descriptors in flight: sending goes on after the next acknowledgement, and

@@ -13,22 +13,16 @@ import Darwin
 
 /// A pipe that wakes a thread out of poll(2).
 package final class WakeUp: Sendable {
-    private let reading: OwnedDescriptor
-    private let writing: OwnedDescriptor
+    private let pipe: Pipe
 
-    package init() throws(SystemCallError) {
-        var ends: [CInt] = [-1, -1]
-        try check("pipe") { tf_pipe(&ends) }
-        self.reading = OwnedDescriptor(takingOwnershipOf: ends[0])
-        self.writing = OwnedDescriptor(takingOwnershipOf: ends[1])
-    }
+    package init() throws(SystemCallError) { self.pipe = try Pipe() }
 
-    package var descriptor: CInt { self.reading.borrowed }
+    package var descriptor: CInt { self.pipe.reading.borrowed }
 
     /// May be called from any thread. A full pipe is as good as a byte in it.
     package func signal(_ byte: UInt8 = 0) {
         var byte = byte
-        _ = write(self.writing.borrowed, &byte, 1)
+        _ = write(self.pipe.writing.borrowed, &byte, 1)
     }
 
     /// Empties the pipe.
@@ -38,7 +32,7 @@ package final class WakeUp: Sendable {
         var all: [UInt8] = []
         var bytes = [UInt8](repeating: 0, count: 256)
         while true {
-            let count = read(self.reading.borrowed, &bytes, bytes.count)
+            let count = read(self.pipe.reading.borrowed, &bytes, bytes.count)
             guard count > 0 else { return all }
             all += bytes[..<count]
         }
@@ -48,7 +42,7 @@ package final class WakeUp: Sendable {
     /// live until ``stopReceiving(_:)``.
     package convenience init(receiving signals: [CInt]) throws(SystemCallError) {
         try self.init()
-        let descriptor = self.writing.borrowed
+        let descriptor = self.pipe.writing.borrowed
         do throws(SystemCallError) {
             for signal in signals { try check("sigaction") { tf_signal_to_descriptor(signal, descriptor) } }
         } catch {

@@ -21,10 +21,11 @@ package enum Blob {
         _ bytes: [UInt8], name: String, _ capabilities: Capabilities
     ) throws(SystemCallError) -> OwnedDescriptor {
         guard bytes.count <= self.sizeLimit else { throw SystemCallError("write", EFBIG) }
+        // Linux takes 249 bytes (memfd_create(2)), and shows them in /proc only.
+        let label = String(decoding: name.utf8.prefix(32), as: UTF8.self)
         let blob = OwnedDescriptor(
             takingOwnershipOf: capabilities.sealsMemory
-                // Linux takes names of 249 bytes; it only shows in /proc.
-                ? try check("memfd_create") { tf_sealable_memory(String(name.prefix(32))) }
+                ? try check("memfd_create") { tf_sealable_memory(label) }
                 : try check("mkstemp") { tf_unlinked_file() }
         )
         let number = blob.borrowed

@@ -30,10 +30,9 @@ package final class Lifeline: Sendable {
                 return
             }
         }
-        var ends: [CInt] = [-1, -1]
-        try check("pipe") { tf_pipe(&ends) }
-        self.end = OwnedDescriptor(takingOwnershipOf: ends[0])
-        self.held = OwnedDescriptor(takingOwnershipOf: ends[1])
+        let pipe = try Pipe()
+        self.end = pipe.reading
+        self.held = .some(pipe.writing)
     }
 
     /// Borrowed: to be sent to the other process.

@@ -76,17 +76,14 @@ package struct NotifySocket: Hashable, Sendable {
     /// Waits until the manager has dealt with everything that was sent before (`BARRIER=1`), and says whether it has, in
     /// this time.
     package func waitForManager(within patience: Duration) throws(SystemCallError) -> Bool {
-        var ends: [CInt] = [-1, -1]
-        try check("pipe") { tf_pipe(&ends) }
-        let reading = OwnedDescriptor(takingOwnershipOf: ends[0])
-        let writing = OwnedDescriptor(takingOwnershipOf: ends[1])
-        try self.send(["BARRIER=1"], descriptors: [writing.borrowed], within: patience)
-        writing.close()
+        let pipe = try Pipe()
+        try self.send(["BARRIER=1"], descriptors: [pipe.writing.borrowed], within: patience)
+        pipe.writing.close()
         // The manager closes its copy when it comes to the message: that was the last one.
         let deadline = Moment.now + patience
         while true {
             var poll = Poll<Void>()
-            poll.add((), reading.borrowed, Poll<Void>.readable)
+            poll.add((), pipe.reading.borrowed, Poll<Void>.readable)
             if !poll.wait(max(.zero, Moment.now.duration(to: deadline))).isEmpty { return true }
             if deadline <= Moment.now { return false }
         }

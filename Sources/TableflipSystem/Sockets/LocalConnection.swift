@@ -77,9 +77,7 @@ package enum LocalConnection {
 
     /// Connects to a path. Waits for room in the listener's queue no longer than `timeout`, then fails with EAGAIN.
     package static func connect(to path: String, timeout: Duration) throws(SystemCallError) -> OwnedDescriptor {
-        guard !path.isEmpty, path.utf8.count <= Platform.unixPathLimit, !path.utf8.contains(0) else {
-            throw SystemCallError("connect", ENAMETOOLONG)
-        }
+        guard let address = UnixAddress(path) else { throw SystemCallError("connect", ENAMETOOLONG) }
         let connection = OwnedDescriptor(
             takingOwnershipOf: try check("socket") { tf_socket(AF_UNIX, Platform.stream, 0) }
         )
@@ -92,32 +90,8 @@ package enum LocalConnection {
         try check("setsockopt") {
             setsockopt(number, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         }
-        var address = sockaddr_un()
-        Platform.fill(&address)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        // SAFETY: sockaddr_un starts as every sockaddr does; the length says where it ends.
-        let result = withUnsafePointer(to: address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connectSocket(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
-        guard result == 0 else { throw SystemCallError("connect") }
+        try address.connect(number)
         _ = tf_set_nonblocking(number)
         return connection
-    }
-}
-
-/// connect(2), out of the reach of methods of that name.
-private func connectSocket(_ socket: CInt, _ address: UnsafePointer<sockaddr>, _ length: socklen_t) -> CInt {
-    connect(socket, address, length)
-}
-
-/// The time of day, for people and for what outlives a process.
-package enum WallClock {
-    /// Milliseconds since 1970.
-    package static var now: Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
     }
 }

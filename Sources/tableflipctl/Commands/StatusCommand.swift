@@ -47,10 +47,9 @@ struct StatusCommand: ParsableCommand {
             let port =
                 listener.port > 0 && !listener.address.hasSuffix(":\(listener.port)") ? ", port \(listener.port)" : ""
             let name = listener.name == listener.address || listener.address.isEmpty ? "" : " (\(listener.name))"
-            let isControl = listener.name.hasPrefix("tableflip-control:")
             let words =
                 "\(listener.kind) \(listener.address.isEmpty ? listener.name : listener.address)"
-                + (isControl ? " (control)" : name) + port + (listener.isInherited ? ", inherited" : "")
+                + (listener.isControl ? " (control)" : name) + port + (listener.isInherited ? ", inherited" : "")
             line(index == 0 ? "sockets" : "", words.printable)
         }
         for (index, record) in status.upgrades.enumerated() {

@@ -54,22 +54,6 @@ extension String {
 
     /// At most so many columns; what is cut shows.
     func cut(to width: Int) -> String { self.count <= width ? self : String(self.prefix(max(0, width - 1))) + "…" }
-
-    /// Lines of at most so many columns, broken between words.
-    func wrapped(to width: Int) -> [String] {
-        var lines = [""]
-        for word in self.split(separator: " ") {
-            let last = lines[lines.count - 1]
-            if last.isEmpty {
-                lines[lines.count - 1] = String(word)
-            } else if last.count + 1 + word.count <= width {
-                lines[lines.count - 1] += " " + word
-            } else {
-                lines.append(String(word))
-            }
-        }
-        return lines
-    }
 }
 
 extension Unicode.Scalar {

@@ -108,7 +108,7 @@ extension Sample {
                 .init(code: "pauseFailed", message: "a reader did not pause — in time", cure: "Raise pauseTimeout.")
             )
         ),
-        Sample("bye", .bye(.init(moved: 1, drained: 0x0102_0304, cut: .max))),
+        Sample("bye", .bye(.init(moved: 1, drained: 0x0102_0304))),
         Sample("ack-initial", .acknowledgement(.init(.initialOffer, received: 253))),
         Sample("ack-final", .acknowledgement(.init(.finalOffer, received: 0))),
         Sample("ack-connections", .acknowledgement(.init(.connections, received: .max))),
