@@ -8,6 +8,7 @@
 #include <crt_externs.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libproc.h>
 #include <pthread.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -19,6 +20,14 @@ static int keep_private(int descriptor) { return fcntl(descriptor, F_SETFD, FD_C
 static void forbid_sigpipe(int socket) {
     int on = 1;
     setsockopt(socket, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+}
+
+// getsockopt(2) knows SO_ACCEPTCONN by name only (ENOPROTOOPT; xnu bsd/kern/uipc_socket.c, sogetoptlock). What it would
+// say is among the options that a process may ask for of its own sockets (bsd/kern/socket_info.c, fill_socketinfo).
+int tf_is_listening(int descriptor) {
+    struct socket_fdinfo info;
+    if (proc_pidfdinfo(getpid(), descriptor, PROC_PIDFDSOCKETINFO, &info, sizeof(info)) != (int)sizeof(info)) return -1;
+    return (info.psi.soi_options & SO_ACCEPTCONN) != 0;
 }
 
 int tf_socketpair(int pair[2]) {

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <linux/vm_sockets.h>
 #include <pthread.h>
 #include <string.h>
@@ -26,10 +25,17 @@ int tf_socket(int domain, int type, int protocol) {
 
 int tf_accept(int listener) { return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
 
-// tcp(7), SIOCOUTQ.
+int tf_is_listening(int descriptor) {
+    int value = 0;
+    socklen_t size = sizeof(value);
+    if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) < 0) return -1;
+    return value != 0;
+}
+
+// tcp(7), SIOCOUTQ, which is the same number (linux/sockios.h): not every development kit has that header.
 int tf_unconfirmed(int socket) {
     int count = 0;
-    return ioctl(socket, SIOCOUTQ, &count) < 0 ? 0 : count;
+    return ioctl(socket, TIOCOUTQ, &count) < 0 ? 0 : count;
 }
 
 int tf_peer(int socket, uid_t *user, pid_t *process) {

@@ -28,6 +28,8 @@ int tf_duplicate(int descriptor, int minimum);
 int tf_set_close_on_exec(int descriptor, bool on);
 /// Sets O_NONBLOCK in the open file description, which every duplicate in every process shares.
 int tf_set_nonblocking(int descriptor);
+/// Whether listen(2) has been called on a socket: 1 or 0, and -1 for what is none.
+int tf_is_listening(int descriptor);
 /// How many bytes the peer's system has not confirmed yet; 0 where it cannot be asked.
 int tf_unconfirmed(int socket);
 /// Opens /dev/null on those of 0, 1 and 2 that are closed, so that no socket lands on a standard stream's number. Every

@@ -22,7 +22,7 @@ package struct DescriptorFacts: Hashable, Sendable {
     package var isRegularFile: Bool
     package var inode: UInt64
 
-    /// Asks fstat(2) and getsockopt(2).
+    /// Asks fstat(2), getsockopt(2), and whether it listens.
     package init(of descriptor: CInt) throws(SystemCallError) {
         var status = stat()
         try check("fstat") { fstat(descriptor, &status) }
@@ -30,7 +30,7 @@ package struct DescriptorFacts: Hashable, Sendable {
         self.isRegularFile = status.st_mode & S_IFMT == S_IFREG
         self.isSocket = status.st_mode & S_IFMT == S_IFSOCK
         self.socketType = self.isSocket ? Self.option(SO_TYPE, of: descriptor) : nil
-        self.isListening = self.isSocket && (Self.option(SO_ACCEPTCONN, of: descriptor) ?? 0) != 0
+        self.isListening = self.isSocket && tf_is_listening(descriptor) == 1
     }
 
     /// Whether something of this kind can be it.
@@ -48,9 +48,9 @@ package struct DescriptorFacts: Hashable, Sendable {
     /// file.
     package static func number(_ descriptor: CInt, fits kind: DescriptorKind) -> Bool {
         switch kind {
-        case .listener: self.option(SO_ACCEPTCONN, of: descriptor).map { $0 != 0 } ?? false
+        case .listener: tf_is_listening(descriptor) == 1
         case .datagram: self.option(SO_TYPE, of: descriptor) == Platform.datagram
-        case .connection: self.option(SO_ACCEPTCONN, of: descriptor) == 0
+        case .connection: tf_is_listening(descriptor) == 0
         case .file: true
         case .state: (try? DescriptorFacts(of: descriptor))?.isRegularFile ?? false
         }

@@ -176,10 +176,10 @@ final class Server {
     /// Everything of this service that lives.
     var processes: Set<CInt> {
         let history = self.log.history
-        guard !history.childrenHaveEnded else { return [] }
         #if os(Linux)
-        return ProcessFacts.processes(inGroup: self.first)
+        return history.childrenHaveEnded ? [] : ProcessFacts.processes(inGroup: self.first)
         #else
+        // What is an orphan is no child of ours there.
         return Set(history.lines.map(\.process) + [self.first]).filter { getpgid($0) == self.first }
         #endif
     }
