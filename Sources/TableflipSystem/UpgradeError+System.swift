@@ -26,8 +26,10 @@ extension UpgradeError {
 }
 
 extension SystemCallError {
-    var cure: String {
+    package var cure: String {
         switch self.number {
+        case EAGAIN where self.call == "pthread_create":
+            "Raise the limit on threads (ulimit -u, TasksMax=, pids.max), or find out what starts so many."
         case EMFILE: "Raise the limit on open files (ulimit -n, LimitNOFILE=), or find out what leaves them open."
         case ENFILE: "The whole system has too many files open (fs.file-max)."
         default: ""

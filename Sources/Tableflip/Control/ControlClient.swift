@@ -127,7 +127,7 @@ final class ControlTicket: Sendable {
         self.outcome.withLock { outcome in
             switch outcome {
             case .failure(let failure):
-                self.rehearsal.map { .findings($0.findings(afterwards: failure)) } ?? .failed(ControlFailure(failure))
+                self.rehearsal?.answer(afterwards: failure) ?? .failed(ControlFailure(failure))
             case .success where self.isFulfilled: .done
             default: nil
             }

@@ -19,9 +19,14 @@ final class Rehearsal: Sendable {
     func found(_ finding: ControlFinding) { self.findings.withLock { $0.append(finding) } }
 
     /// The answer to whoever asked for it: the attempt has ended in this way, and never in another.
-    func findings(afterwards failure: UpgradeError) -> [ControlFinding] {
+    func answer(afterwards failure: UpgradeError) -> ControlReply {
         let findings = self.findings.withLock { $0 }
-        return failure.code == .rehearsed ? findings : findings + [.init("start", isGood: false, failure.words)]
+        switch failure.code {
+        case .rehearsed: return .findings(findings)
+        // That this service was stopped, or the attempt taken back, says nothing of the new program.
+        case .stopping, .rolledBack: return .failed(ControlFailure(failure))
+        default: return .findings(findings + [.init("start", isGood: false, failure.words)])
+        }
     }
 }
 

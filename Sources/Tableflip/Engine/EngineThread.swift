@@ -14,9 +14,9 @@ enum EngineThread {
         // nobody else has one.
         let error = tf_start_thread(runEngine, box.toOpaque(), "tableflip")
         guard error == 0 else {
+            let error = SystemCallError("pthread_create", error)
             let failure = UpgradeError(
-                .system, "the upgrader's thread cannot be started: \(SystemCallError("pthread_create", error))",
-                serving: .nobody
+                .system, "the upgrader's thread cannot be started: \(error)", cure: error.cure, serving: .nobody
             )
             box.takeRetainedValue().refuse(failure)
             throw failure

@@ -36,6 +36,12 @@ package enum EnvironmentFile {
                 cure: "Create it, make it readable to this process, and keep it below a mebibyte."
             )
         }
+        if bytes.isEmpty, FileAccess.isPipe(path) {
+            throw UpgradeError(
+                .invalidConfiguration, "the environment file \(path) is a pipe in which nothing is",
+                cure: "Give it a file: it is read anew at each upgrade."
+            )
+        }
         do throws(ParseError) {
             return try self.parse(bytes)
         } catch {

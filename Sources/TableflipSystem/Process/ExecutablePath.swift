@@ -76,10 +76,20 @@ package struct ExecutablePath: Hashable, Sendable {
         let path = self.cString
         var status = stat()
         guard stat(path, &status) == 0 else {
-            throw UpgradeError(
-                .executableMissing, "\(self.path) cannot be started: \(SystemCallError("stat"))",
-                cure: "Put the new version there (write it beside, then rename it)."
-            )
+            let error = SystemCallError("stat")
+            let words = "\(self.path) cannot be started: \(error)"
+            switch error.number {
+            case EACCES:
+                throw UpgradeError(
+                    .executableNotPermitted, words,
+                    cure: "Give the service's user the right to enter the directories that lead there (chmod +x)."
+                )
+            case ELOOP:
+                throw UpgradeError(.executableMissing, words, cure: "A symbolic link there leads back to itself.")
+            default:
+                throw UpgradeError(
+                    .executableMissing, words, cure: "Put the new version there (write it beside, then rename it).")
+            }
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw UpgradeError(

@@ -36,6 +36,12 @@ package enum FileAccess {
         return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
     }
 
+    /// A FIFO (fifo(7)), which looks empty where nobody writes to it.
+    package static func isPipe(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFIFO
+    }
+
     /// Something that is there and no socket.
     package static func isOtherThanSocket(_ path: String) -> Bool {
         var status = stat()

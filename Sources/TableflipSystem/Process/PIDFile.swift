@@ -150,6 +150,7 @@ package final class PIDFile: Sendable {
     }
 
     private func failure(_ call: String, _ number: CInt = errno) -> UpgradeError {
+        let error = SystemCallError(call, number)
         let cure =
             switch number {
             case ENOENT: "Create its directory first."
@@ -157,10 +158,9 @@ package final class PIDFile: Sendable {
             case ENOSPC, EDQUOT: "Make room on its file system."
             case ENAMETOOLONG: "Give it a shorter name; while it is written, it has .\(self.process).tmp behind it."
             case EISDIR: "A directory is in its place; give the file another name."
-            default: ""
+            case EFBIG: "Raise the limit on the size of files (ulimit -f, LimitFSIZE=)."
+            default: error.cure
             }
-        return UpgradeError(
-            .pidFile, "the PID file \(self.path) cannot be written: \(SystemCallError(call, number))", cure: cure
-        )
+        return UpgradeError(.pidFile, "the PID file \(self.path) cannot be written: \(error)", cure: cure)
     }
 }

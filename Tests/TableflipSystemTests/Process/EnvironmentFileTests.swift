@@ -5,6 +5,14 @@ import TableflipCore
 import TableflipSystem
 import Testing
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 @Suite struct EnvironmentFileTests {
     @Test(
         arguments: [
@@ -47,6 +55,15 @@ import Testing
         }
         let endless = try #require(throws: UpgradeError.self) { _ = try EnvironmentFile.read("/dev/zero") }
         #expect(endless.message.contains("/dev/zero"))
+    }
+
+    /// It would look like an empty one, and the upgrade like a success.
+    @Test func `a pipe in which nothing is is told as such`() throws {
+        let directory = try TemporaryDirectory()
+        try #require(mkfifo(directory("service.env"), 0o600) == 0)
+        let error = #expect(throws: UpgradeError.self) { try EnvironmentFile.read(directory("service.env")) }
+        #expect(error?.code == .invalidConfiguration && error?.message.contains("is a pipe") == true)
+        #expect(try EnvironmentFile.read("/dev/null").isEmpty)
     }
 
     @Test func `a variable is set in the place of every one of its name`() {

@@ -51,6 +51,28 @@ import Darwin
         #expect(error.message == "\(self.directory("missing")) cannot be started: stat: No such file or directory")
     }
 
+    /// It is there: to put it there once more would help nobody.
+    @Test func `a program behind a directory that may not be entered is told as such`() async {
+        await #expect(processExitsWith: .success) {
+            let directory = try TemporaryDirectory()
+            chmod(directory.path, 0o755)
+            let closed = try directory.makeDirectory("closed")
+            chmod(closed, 0o600)
+            // root may enter it all the same.
+            if getuid() == 0 { try #require(setuid(65534) == 0) }
+            let error = #expect(throws: UpgradeError.self) { try ExecutablePath(finding: closed + "/hello", from: "/") }
+            #expect(error?.code == .executableNotPermitted)
+            #expect(error?.cure.contains("enter the directories") == true, "\(String(describing: error))")
+        }
+    }
+
+    @Test func `a link to itself is told as such`() throws {
+        let directory = try TemporaryDirectory()
+        symlink(directory("hello"), directory("hello"))
+        let error = #expect(throws: UpgradeError.self) { try ExecutablePath(finding: directory("hello"), from: "/") }
+        #expect(error?.code == .executableMissing && error?.cure.contains("symbolic link") == true)
+    }
+
     @Test func `an empty name is told as such`() throws {
         let error = try self.refusal(of: "")
         #expect(error.code == .executableMissing)

@@ -83,9 +83,21 @@ import Testing
             try await successor.peer.expectAbort(.rehearsed)
             try await successor.end(.exited(1))
             guard case .failure(let failure) = await outcome.wait() else { throw TimedOut(what: "the end") }
-            let findings = rehearsal.findings(afterwards: failure)
+            guard case .findings(let findings) = rehearsal.answer(afterwards: failure) else {
+                throw TimedOut(what: "findings")
+            }
             #expect(findings.filter { $0.name == "new" }.map(\.message) == told.words, "\(findings)")
         }
+    }
+
+    @Test(arguments: [.stopping, .rolledBack] as [UpgradeError.Code])
+    func `a rehearsal that was cut short blames no program`(_ code: UpgradeError.Code) {
+        guard case .failed(let failure) = Rehearsal(known: []).answer(afterwards: UpgradeError(code, "cut short"))
+        else {
+            Issue.record("findings of a program that was not looked at")
+            return
+        }
+        #expect(failure.code == code.description)
     }
 
     /// Only where it is wanted.
