@@ -63,8 +63,8 @@ public final class CarriedDescriptor: Sendable {
     /// A descriptor of the caller's own, close-on-exec, which the caller closes. It shares offset and flags such as
     /// `O_NONBLOCK` with every other duplicate, in every process (dup(2)).
     /// - Returns: the descriptor.
-    /// - Throws: ``UpgradeError`` with the code `wrongMoment` once it has been handed on; `system`, where there is no room
-    ///   for another descriptor (EMFILE).
+    /// - Throws: ``UpgradeError`` with the code `wrongMoment` once it has been handed on, or the service has stopped;
+    ///   `system`, where there is no room for another descriptor (EMFILE).
     public func duplicate() throws(UpgradeError) -> OwnedDescriptor {
         guard let facts else { return try self.makeDuplicate() }
         return try facts.telling { () throws(UpgradeError) in try self.makeDuplicate() }
@@ -73,10 +73,8 @@ public final class CarriedDescriptor: Sendable {
     private func makeDuplicate() throws(UpgradeError) -> OwnedDescriptor {
         let result = self.withDescriptor { number -> Result<CInt, UpgradeError> in
             guard let number else {
-                return .failure(
-                    UpgradeError(
-                        .wrongMoment, "\(self.entry.name) has been handed on and is closed here", serving: .successor)
-                )
+                let reason = self.facts?.current.closed.map { ": \($0.words)" } ?? ""
+                return .failure(UpgradeError(.wrongMoment, "\(self.entry.name) is closed here\(reason)"))
             }
             do throws(SystemCallError) {
                 return .success(try OwnedDescriptor(duplicating: number).release())

@@ -19,9 +19,9 @@ extension Upgrader {
 
         /// The file that names the process in charge; nil for none. A relative path counts from the directory the
         /// process started in. It is written whole, when the process becomes the owner of the service and not before,
-        /// and removed when the service stops. What is there and no regular file is not replaced, and a first process replaces
-        /// only a file that names a process, or nothing: ``Upgrader/ready()`` throws the error `pidFile`. A symbolic link in
-        /// its place is replaced, not followed.
+        /// and removed when the service stops, or has been taken over by a process with another one. What is there and no
+        /// regular file is not replaced, and a first process replaces only a file that names a process, or nothing:
+        /// ``Upgrader/ready()`` throws the error `pidFile`. A symbolic link in its place is replaced, not followed.
         public var pidFile: String?
 
         /// How long a successor may take from its start until it is ready. Then it is killed, and the old process goes

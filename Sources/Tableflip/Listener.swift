@@ -32,8 +32,8 @@ public final class Listener: Sendable {
     /// A descriptor of the caller's own for this socket: non-blocking, close-on-exec. The caller closes it, with
     /// close(2); shutdown(2) would end the socket for every process that holds it.
     /// - Returns: the descriptor.
-    /// - Throws: ``UpgradeError`` with the code `wrongMoment` once the socket has been handed on; `system`, where there is no
-    ///   room for another descriptor (EMFILE).
+    /// - Throws: ``UpgradeError`` with the code `wrongMoment` once the socket has been handed on, or the service has stopped;
+    ///   `system`, where there is no room for another descriptor (EMFILE).
     public func duplicate() throws(UpgradeError) -> OwnedDescriptor { try self.socket.duplicate() }
 
     /// A duplicate for those who would take any number and trap on a bad one.

@@ -11,19 +11,24 @@ struct ProcessStart: Sendable {
     let directory: String
     let arguments: CStrings
 
-    init() throws(UpgradeError) {
+    init(_ configuration: Upgrader.Configuration) throws(UpgradeError) {
+        try configuration.validate()
         _ = try UpgradeError.wrapping("closed standard streams cannot be opened on /dev/null") {
             () throws(SystemCallError) in try check("open") { tf_fill_standard_streams() }
         }
         self.directory = try ProcessEnvironment.directory()
         // SAFETY: argv lives as long as the process, and ends with a null pointer. It is copied.
         self.arguments = CStrings(copying: UnsafePointer(CommandLine.unsafeArgv))
+        do throws(UpgradeError) {
+            try self.validate(configuration, with: configuration.successor)
+        } catch {
+            throw error.whileServing(.nobody)
+        }
     }
 
     /// Where the next generation starts in another directory, its relative paths count from there: what this process finds
     /// once by such a path the next one would not find, and a PID file would name a dead process.
-    func validate(_ configuration: Upgrader.Configuration) throws(UpgradeError) {
-        let successor = configuration.successor
+    func validate(_ configuration: Upgrader.Configuration, with successor: Upgrader.Successor) throws(UpgradeError) {
         guard let directory = successor.directory(otherThan: self.directory) else { return }
         var paths: [(String, String?)] = [
             ("pidFile", configuration.pidFile), ("controlSocket.path", configuration.controlSocket?.path),
@@ -56,7 +61,7 @@ extension UpgradeError {
         UpgradeError(
             .invalidConfiguration,
             "\(name) is \"\(path)\", and the next generation, which starts in \(directory), would look for it there",
-            cure: "Give it an absolute path where successor.directory is another directory.", serving: .nobody
+            cure: "Give it an absolute path where successor.directory is another directory."
         )
     }
 }

@@ -136,14 +136,14 @@ final class SocketRegistry: Sendable {
         let entry = added.entry
         try self.facts.telling { () throws(UpgradeError) in
             try self.state.withLock { state throws(UpgradeError) in
-                if state.isFrozen || state.isClosed {
+                if state.isClosed {
+                    let reason = self.facts.current.closed?.words ?? "it has stopped"
+                    throw UpgradeError(.wrongMoment, "\(entry.name) was added too late: \(reason)")
+                }
+                if state.isFrozen {
                     throw UpgradeError(
-                        .wrongMoment,
-                        "\(entry.name) was added "
-                            + (state.isClosed ? "after the service was handed on" : "during an upgrade"),
-                        cure: state.isClosed
-                            ? "" : "Wait for the upgrade's outcome: it carries what was there when it began.",
-                        serving: state.isClosed ? .successor : .predecessor
+                        .wrongMoment, "\(entry.name) was added during an upgrade",
+                        cure: "Wait for the upgrade's outcome: it carries what was there when it began."
                     )
                 }
                 if replaces, let old = state.carried.first(where: { $0.name == entry.name && $0.kind == entry.kind }) {

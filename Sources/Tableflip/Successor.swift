@@ -111,8 +111,11 @@ extension Upgrader {
 
 extension ProcessStart {
     /// What to start, found anew at each upgrade, with the environment as it is then.
-    func request(for successor: Upgrader.Successor) throws(UpgradeError) -> SpawnRequest {
+    func request(
+        for successor: Upgrader.Successor, of configuration: Upgrader.Configuration
+    ) throws(UpgradeError) -> SpawnRequest {
         try successor.validate()
+        try self.validate(configuration, with: successor)
         let directory = successor.directory.map { self.absolute($0) } ?? self.directory
         var environment = successor.environment.inherits ? ProcessEnvironment.inheritable() : CStrings([])
         if !successor.environment.inherits {

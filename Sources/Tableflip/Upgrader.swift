@@ -50,9 +50,7 @@ public final class Upgrader: Sendable {
         let numbers = configuration.signals.upgrade + configuration.signals.stop
         let signals: WakeUp
         do throws(UpgradeError) {
-            try configuration.validate()
-            let start = try ProcessStart()
-            try start.validate(configuration)
+            let start = try ProcessStart(configuration)
             self.context = try Self.context(
                 configuration, start, logger, factory, capabilities, versions: versions, parenthood, trial)
             signals = try UpgradeError.wrapping("signals cannot be received") { () throws(SystemCallError) in
@@ -80,7 +78,7 @@ public final class Upgrader: Sendable {
         var context = try EngineContext(
             configuration: configuration, logger: logger, capabilities: capabilities,
             spawner: (parenthood ?? (manager == nil ? .predecessor : .manager)).spawner(capabilities),
-            program: { successor throws(UpgradeError) in try start.request(for: successor) },
+            program: { successor throws(UpgradeError) in try start.request(for: successor, of: configuration) },
             exitNow: { ProcessID.exitNow(status: $0) },
             pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }, directory: start.directory,
             factory: factory
@@ -104,12 +102,11 @@ public final class Upgrader: Sendable {
         spawner: any ProcessSpawner, signal: @escaping @Sendable (_ process: CInt, _ signal: CInt) -> Void,
         exitNow: @escaping @Sendable (CInt) -> Void
     ) throws(UpgradeError) {
-        try configuration.validate()
-        let start = try ProcessStart()
-        try start.validate(configuration)
+        let start = try ProcessStart(configuration)
         var context = try EngineContext(
             configuration: configuration, logger: logger, capabilities: capabilities, spawner: spawner,
-            program: { successor throws(UpgradeError) in try start.request(for: successor) }, exitNow: exitNow,
+            program: { successor throws(UpgradeError) in try start.request(for: successor, of: configuration) },
+            exitNow: exitNow,
             pidFile: configuration.pidFile.map { PIDFile(path: start.absolute($0)) }, directory: start.directory
         )
         context.signal = signal

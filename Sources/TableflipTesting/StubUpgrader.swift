@@ -21,7 +21,8 @@ import TableflipSystem
 /// await service.hasDrained()
 /// ```
 ///
-/// There may be several in a process, in parallel tests. All methods may be called from any task or thread.
+/// There may be several in a process, in parallel tests. All methods may be called from any task or thread. Each has a thread
+/// and its sockets until it was told to stop twice (``Tableflip/Upgrader/stop()``), or for as long as the process lives.
 public final class StubUpgrader: Sendable {
     /// What a successor does.
     public enum Play: Hashable, Sendable {

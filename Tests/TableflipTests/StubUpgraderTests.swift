@@ -165,6 +165,22 @@ import Testing
         #expect(!stub.upgrader.isOwner)
     }
 
+    /// A successor that has another one, or none, leaves it as it is.
+    @Test func `a replaced process takes the PID file along that names it`() async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory("own.pid")
+        let stub = try StubUpgrader(
+            configuration: .init(pidFile: path, pauseTimeout: .seconds(30), successor: .init(executable: "/bin/sh")))
+        let listener = try stub.upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0))
+        try await stub.upgrader.ready()
+        #expect(directory.names == ["own.pid"])
+        try await stub.upgrader.upgrade()
+        _ = await stub.upgrader.exit
+        #expect(directory.names.isEmpty, "\(directory.names)")
+        let error = try #require(throws: UpgradeError.self) { _ = try listener.duplicate() }
+        #expect(error.serving == .successor && error.message.contains("handed on"), "\(error)")
+    }
+
     private func failure(of stub: StubUpgrader) async -> UpgradeError? {
         do throws(UpgradeError) {
             try await stub.upgrader.upgrade()

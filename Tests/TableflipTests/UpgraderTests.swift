@@ -4,6 +4,7 @@
 import Logging
 import TableflipCore
 import TableflipSystem
+import TableflipTesting
 import Testing
 
 @testable import Tableflip
@@ -291,8 +292,32 @@ import Darwin
             stage.upgrader.stop()
             _ = await stage.upgrader.exit
             let error = try #require(throws: UpgradeError.self) { _ = try listener.duplicate() }
-            #expect(error.code == .wrongMoment)
-            #expect(error.message.contains("web"))
+            #expect(error.code == .wrongMoment && error.serving == .nobody)
+            #expect(error.message.contains("web") && error.message.contains("has stopped"), "\(error)")
+        }
+    }
+
+    /// What it finds by a relative path the next generation would look for elsewhere.
+    @Test func `a directory for one upgrade wants absolute paths, as one for all does`() async {
+        await #expect(processExitsWith: .success) {
+            let directory = try TemporaryDirectory()
+            chdir(directory.path)
+            setenv("PWD", directory.path, 1)
+            func refusal(of stub: StubUpgrader) async throws -> String {
+                try await stub.upgrader.ready()
+                let there = Upgrader.Successor(executable: "/bin/sh", directory: "/")
+                let error = try #require(
+                    await #expect(throws: UpgradeError.self) { try await stub.upgrader.upgrade(startingWith: there) })
+                #expect(error.code == .invalidConfiguration && error.serving == .predecessor)
+                return error.message
+            }
+            let file = try await refusal(of: StubUpgrader(configuration: .init(pidFile: "own.pid")))
+            #expect(file.hasPrefix("pidFile is \"own.pid\""), "\(file)")
+            let stub = try StubUpgrader()
+            _ = try stub.upgrader.listen(on: .unix(path: "x.sock"), name: "web")
+            let socket = try await refusal(of: stub)
+            #expect(socket.contains("web is \"x.sock\""), "\(socket)")
+            try await stub.upgrader.upgrade(startingWith: .init(executable: "/bin/sh", directory: directory.path))
         }
     }
 

@@ -34,7 +34,7 @@ extension Engine {
     private func program(_ successor: Upgrader.Successor) -> [ControlFinding] {
         let request: SpawnRequest
         do {
-            request = try self.context.program(successor)
+            request = try self.program(successor)
         } catch {
             return [.init("program", isGood: false, error.words)]
         }

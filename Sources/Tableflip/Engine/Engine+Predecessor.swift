@@ -33,28 +33,40 @@ extension Engine {
         case .killSuccessor: self.signalSuccessor(ProcessID.killSignal)
         case .closeChannel: self.closeDownstream()
         case .exportConnections: self.exportConnections()
-        case .closeListeners: self.context.sockets.close()
+        case .closeListeners: self.closeSockets(.handedOn)
         case .endService:
             self.removeFiles()
-            self.context.sockets.close()
+            self.closeSockets(.stopped)
         case .reportSuccess: self.reportSuccess()
         case .reportFailure(let failure): self.reportFailure(failure)
         case .leave(let leaving):
             switch leaving {
-            case .replaced: self.tellToLeave(.replaced(successor: self.attempt?.successor ?? 0))
+            case .replaced:
+                self.removePIDFile()
+                self.tellToLeave(.replaced(successor: self.attempt?.successor ?? 0))
             case .stopped: self.tellToLeave(.stopped)
             }
         case .exitNow: self.exitNow()
         }
     }
 
+    func closeSockets(_ reason: EngineFacts.Closed) {
+        self.context.facts.update { $0.closed = reason }
+        self.context.sockets.close()
+    }
+
+    /// The successor has published its own before it said that it is the owner. Where that has another path, or it has none,
+    /// this one would name a dead process for good.
+    private func removePIDFile() {
+        guard let pidFile = self.context.pidFile else { return }
+        SideThread.runBriefly { [logger = self.logger] in pidFile.remove(logger) }
+    }
+
     /// What a service that ends leaves nothing of.
     private func removeFiles() {
         let (pidFile, sockets, logger) = (self.context.pidFile, self.context.sockets, self.logger)
         SideThread.runBriefly {
-            if let pidFile, let problem = pidFile.remove() {
-                logger.warning("the PID file stays: \(problem)", metadata: ["path": "\(pidFile.path)"])
-            }
+            pidFile?.remove(logger)
             for (path, problem) in sockets.unlink() {
                 logger.warning("the file of a Unix socket stays: \(problem)", metadata: ["path": "\(path)"])
             }
@@ -235,11 +247,22 @@ extension Engine {
         }
     }
 
+    /// What to start, found anew.
+    func program(_ successor: Upgrader.Successor) throws(UpgradeError) -> SpawnRequest {
+        if let directory = successor.directory(otherThan: self.context.directory) {
+            for socket in self.context.sockets.carried {
+                guard let path = SocketAddress(socket.entry.address)?.unixPath, !path.hasPrefix("/") else { continue }
+                throw .lookedForElsewhere("the path of \(socket.name)", path, directory)
+            }
+        }
+        return try self.context.program(successor)
+    }
+
     private func spawn() {
         guard let attempt, let theirs = attempt.theirs.take() else { return }
         let number = theirs.borrowed
         do throws(UpgradeError) {
-            var request = try self.context.program(attempt.start)
+            var request = try self.program(attempt.start)
             let variable = try UpgradeError.wrapping("the channel cannot be looked at") {
                 () throws(SystemCallError) in try ProcessEnvironment.variable(channel: number)
             }
@@ -784,6 +807,13 @@ extension Engine {
         self.logger.info(
             "connections handed over", metadata: ["moved": "\(more.moved)", "drained": "\(more.drained)"]
         )
+    }
+}
+
+extension PIDFile {
+    fileprivate func remove(_ logger: Logger) {
+        guard let problem = self.remove() else { return }
+        logger.warning("the PID file stays: \(problem)", metadata: ["path": "\(self.path)"])
     }
 }
 

@@ -45,7 +45,7 @@ extension Engine {
             SideThread.runBriefly { [pidFile = self.context.pidFile] in pidFile?.discard() }
         case .closeListeners:
             SideThread.runBriefly { [sockets = self.context.sockets] in sockets.unlinkMade() }
-            self.context.sockets.close()
+            self.closeSockets(self.successor.isAlone ? .stopped : .givenBack)
         case .closeChannel:
             self.takeover.channel?.stopReading()
             self.takeover.channel = nil
@@ -149,7 +149,7 @@ extension Engine {
             switch consume arrival {
             case .message(let message, let descriptors): self.heard(message, descriptors)
             // One that dies while it writes leaves half a frame.
-            case .violation(.endedInsideFrame): self.feed(SuccessorMachine.Event.channelEnded)
+            case .violation(.endedInsideFrame): self.upstreamEnded()
             case .failed(let error):
                 self.logger.error("\(error): the channel to the predecessor")
                 self.feed(SuccessorMachine.Event.violated(.channelFailed(error)))
@@ -159,11 +159,25 @@ extension Engine {
                         UpgradeError(.predecessorMisbehaved, "the predecessor sent \(error)", cure: error.cure)
                     )
                 )
-            case .ended: self.feed(SuccessorMachine.Event.channelEnded)
+            case .ended: self.upstreamEnded()
             }
         }
         if self.takeover.acknowledged < self.takeover.received { self.acknowledgeOffers() }
         if self.successor.link != .open { self.takeover.channel?.flush() }
+    }
+
+    /// A process that dies closes its channel a moment before its end can be seen. Where that alone ends the upgrade, the
+    /// moment is waited for: whether anybody serves is told.
+    private func upstreamEnded() {
+        if self.successor.phase == .receiving, let life = self.takeover.lifeNumber {
+            var poll = Poll<Void>()
+            poll.add((), life, Poll<Void>.readable)
+            let deadline = Moment.now + .milliseconds(250)
+            repeat {
+                if !poll.wait(max(.zero, Moment.now.duration(to: deadline))).isEmpty { return self.predecessorDied() }
+            } while Moment.now < deadline
+        }
+        self.feed(SuccessorMachine.Event.channelEnded)
     }
 
     private func heard(_ message: Message, _ descriptors: consuming DescriptorBatch) {
@@ -348,7 +362,9 @@ extension Engine {
     }
 
     private func reportFailure(_ failure: UpgradeError) {
-        let failure = failure.whileServing(self.whoServesInstead)
+        // Of a predecessor that went before it said hello nothing tells whether it lives.
+        let isUnknown = failure.code == .predecessorLost && self.takeover.predecessor == 0
+        let failure = isUnknown ? failure : failure.whileServing(self.whoServesInstead)
         self.exitStatus = 1
         if self.successor.phase == .finished { self.takeover.failure = failure }
         // It was told to stop, or did what was wanted of it.

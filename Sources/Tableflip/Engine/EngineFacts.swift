@@ -14,6 +14,24 @@ final class EngineFacts: Sendable {
         var isServing = false
         var isOwner = false
         var isWell = true
+        /// Everything that was carried is closed here.
+        var closed: Closed?
+    }
+
+    /// Why.
+    enum Closed: Sendable {
+        case handedOn
+        case stopped
+        /// The predecessor serves, or is to.
+        case givenBack
+
+        var words: String {
+            switch self {
+            case .handedOn: "the service was handed on"
+            case .stopped: "the service has stopped"
+            case .givenBack: "the predecessor has the service"
+            }
+        }
     }
 
     private let values = Mutex(Values())
@@ -25,10 +43,13 @@ final class EngineFacts: Sendable {
     /// What a call of the application's fails at knows neither this process nor the one before: who serves all the same is
     /// said here.
     func telling(_ error: UpgradeError) -> UpgradeError {
-        // It was handed on.
-        guard error.serving != .successor else { return error }
         let now = self.current
-        return error.whileServing(now.isServing || now.predecessorLives ? .predecessor : .nobody)
+        return switch now.closed {
+        case .handedOn: error.whileServing(.successor)
+        case .stopped: error.whileServing(.nobody)
+        case .givenBack: error.whileServing(now.predecessorLives ? .predecessor : .nobody)
+        case nil: error.whileServing(now.isServing || now.predecessorLives ? .predecessor : .nobody)
+        }
     }
 
     func telling<Result: ~Copyable>(_ call: () throws(UpgradeError) -> Result) throws(UpgradeError) -> Result {
