@@ -61,7 +61,8 @@ public final class CarriedDescriptor: Sendable {
     }
 
     /// A descriptor of the caller's own, close-on-exec, which the caller closes. It shares offset and flags such as
-    /// `O_NONBLOCK` with every other duplicate, in every process (dup(2)).
+    /// `O_NONBLOCK` with every other duplicate, in every process (dup(2)). Of a listener or datagram socket that flag is set
+    /// and must stay so.
     /// - Returns: the descriptor.
     /// - Throws: ``UpgradeError`` with the code `wrongMoment` once it has been handed on, or the service has stopped;
     ///   `system`, where there is no room for another descriptor (EMFILE).

@@ -30,7 +30,8 @@ public final class Listener: Sendable {
     public var port: UInt16? { self.socket.withDescriptor { $0.flatMap { BoundSocket.port(of: $0) } } }
 
     /// A descriptor of the caller's own for this socket: non-blocking, close-on-exec. The caller closes it, with
-    /// close(2); shutdown(2) would end the socket for every process that holds it.
+    /// close(2); shutdown(2) would end the socket for every process that holds it. It must stay non-blocking: the flag is
+    /// every duplicate's, in every process.
     /// - Returns: the descriptor.
     /// - Throws: ``UpgradeError`` with the code `wrongMoment` once the socket has been handed on, or the service has stopped;
     ///   `system`, where there is no room for another descriptor (EMFILE).

@@ -50,12 +50,7 @@ extension Upgrader {
     ) throws(UpgradeError) -> Listener {
         try self.listen(on: address, name: name, backlog: nil) { _ throws(UpgradeError) in
             let made = try binding()
-            let number = made.borrowed
-            try Self.check(number, is: address.descriptorKind, "\(address)")
-            // As in every later generation; see SocketRegistry.inherit(_:_:directory:).
-            _ = try UpgradeError.wrapping("\(address) cannot be made non-blocking", .listenFailed) {
-                () throws(SystemCallError) in try TableflipSystem.check("fcntl") { tf_set_nonblocking(number) }
-            }
+            try Self.checkMade(made.borrowed, is: address.descriptorKind, "\(address)")
             return made
         }
     }
@@ -161,8 +156,10 @@ extension Upgrader {
     /// Carries a descriptor to every later generation: a listener or datagram socket made elsewhere, a connection, a
     /// file.
     ///
-    /// It may be called at any time except while an upgrade runs. The caller goes on with duplicates. The file of a Unix
-    /// socket that was made elsewhere is the caller's to remove; sockets of `listen` clean up after themselves.
+    /// It may be called at any time except while an upgrade runs. The caller goes on with duplicates. A listener or datagram
+    /// socket is made non-blocking and must stay so: the flag is every duplicate's, and a successor sets it also where it
+    /// fails and this process serves on. The file of a Unix socket that was made elsewhere is the caller's to remove;
+    /// sockets of `listen` clean up after themselves.
     /// - Parameters:
     ///   - descriptor: the upgrader owns it from here on, also if this throws.
     ///   - kind: what it is.
@@ -179,13 +176,14 @@ extension Upgrader {
         let entry = try self.context.facts.telling { () throws(UpgradeError) in
             let entry = try Self.entry(name, kind)
             try Self.checkIsNoState(kind)
-            try Self.check(number, is: kind, name)
+            try Self.checkMade(number, is: kind, name)
             return entry
         }
         return try self.context.sockets.add(entry, descriptor)
     }
 
-    /// The predecessor's descriptor of this name and kind, or else a new one, which later generations get.
+    /// The predecessor's descriptor of this name and kind, or else a new one, which later generations get. A listener or
+    /// datagram socket is non-blocking and must stay so, as with ``carry(_:as:name:)``.
     /// - Parameters:
     ///   - kind: what it is.
     ///   - name: what it is known by across upgrades, 1 to 255 bytes.
@@ -200,7 +198,7 @@ extension Upgrader {
             try Self.checkIsNoState(kind)
             return try self.context.sockets.descriptor(for: entry, unixPath: nil) { () throws(UpgradeError) in
                 let made = try make()
-                try Self.check(made.borrowed, is: kind, name)
+                try Self.checkMade(made.borrowed, is: kind, name)
                 return made
             }
         }
@@ -231,6 +229,16 @@ extension Upgrader {
             .invalidConfiguration, "a state is not carried as a descriptor",
             cure: "Use leaveState(_:name:version:), or carry it as a file.", serving: .nobody
         )
+    }
+
+    /// What the application has made is from here on as in every later generation; see
+    /// SocketRegistry.inherit(_:_:directory:).
+    private static func checkMade(_ number: CInt, is kind: DescriptorKind, _ name: String) throws(UpgradeError) {
+        try self.check(number, is: kind, name)
+        guard kind == .listener || kind == .datagram else { return }
+        _ = try UpgradeError.wrapping("\(name) cannot be made non-blocking", .listenFailed) {
+            () throws(SystemCallError) in try TableflipSystem.check("fcntl") { tf_set_nonblocking(number) }
+        }
     }
 
     /// Bad descriptors are refused here: a successor would refuse the whole upgrade because of them.

@@ -115,6 +115,31 @@ import Darwin
         }
     }
 
+    /// A successor sets the flag that both have, and may fail after that: it is not first seen then.
+    @Test(
+        arguments: [SocketAddress.tcp(host: "127.0.0.1", port: 0), .udp(host: "127.0.0.1", port: 0)], [true, false])
+    func `a socket is non-blocking from the moment it is carried, and nothing else is made so`(
+        _ address: SocketAddress, _ isMadeLate: Bool
+    ) async throws {
+        try await Stage.first(.current) { stage in
+            func carry(_ made: consuming OwnedDescriptor, _ kind: DescriptorKind) throws -> CInt {
+                let flags = fcntl(made.borrowed, F_GETFL)
+                #expect(fcntl(made.borrowed, F_SETFL, flags & ~O_NONBLOCK) == 0)
+                let duplicate = try made.duplicate()
+                let carried =
+                    isMadeLate
+                    ? try stage.upgrader.carry(kind, name: "\(kind)") { () throws(UpgradeError) in
+                        try UpgradeError.wrapping("dup") { () throws(SystemCallError) in try duplicate.duplicate() }
+                    } : try stage.upgrader.carry(made, as: kind, name: "\(kind)")
+                return try carried.duplicate().withBorrowed { fcntl($0, F_GETFL) & O_NONBLOCK }
+            }
+            #expect(try carry(BoundSocket.bind(address), address.descriptorKind) != 0)
+            let pair = try ChannelSocket.pair()
+            #expect(try carry(OwnedDescriptor(takingOwnershipOf: pair.ours), .connection) == 0)
+            _ = close(pair.theirs)
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `sockets that the application made reach the next generation as what they are`(_ kernel: Kernel) async throws {
         let listener = Held(try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0)))
