@@ -235,9 +235,13 @@ final class SocketRegistry: Sendable {
         }
     }
 
-    /// The name of an inherited socket that nobody has asked for and that is bound to this address.
-    func unclaimedName(boundTo address: SocketAddress, from directory: String) -> String? {
-        self.inherited(boundTo: address, from: directory).lazy.compactMap { $0.unclaimed?.name }.first
+    /// The name of an inherited socket that is bound to this address: of one that nobody has asked for, if there is one.
+    func inheritedName(
+        boundTo address: SocketAddress, from directory: String
+    ) -> (name: String, isClaimed: Bool)? {
+        let there = self.inherited(boundTo: address, from: directory)
+        let found = there.first { !$0.isClaimed } ?? there.first
+        return found.flatMap { found in found.descriptor.map { ($0.name, found.isClaimed) } }
     }
 
     private func inherited(boundTo address: SocketAddress, from directory: String) -> [Inherited] {

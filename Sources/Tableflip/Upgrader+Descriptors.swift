@@ -82,11 +82,14 @@ extension Upgrader {
     /// Whoever has the address may be the predecessor.
     private func knowing(_ error: UpgradeError, at address: SocketAddress) -> UpgradeError {
         guard error.code == .addressInUse,
-            let name = self.context.sockets.unclaimedName(boundTo: address, from: self.context.directory)
+            let (name, isClaimed) = self.context.sockets.inheritedName(boundTo: address, from: self.context.directory)
         else { return error }
         return UpgradeError(
             .addressInUse, "\(address) is what the predecessor has under the name \(name)",
-            cure: "Ask for it under that name, or keep the name."
+            cure: isClaimed
+                ? "Give the new one another address. Sockets share a port only if all are bound with reusesPort, also the "
+                    + "first: stop and start the service to change that."
+                : "Ask for it under that name, or keep the name."
         )
     }
 

@@ -273,6 +273,13 @@ import Darwin
             #expect(error.message == "\(address) is what the predecessor has under the name web")
             #expect(error.cure == "Ask for it under that name, or keep the name.")
             #expect(try stage.upgrader.listen(on: address, name: "web").isInherited)
+            // One more cannot be bound beside it.
+            let another = try #require(throws: UpgradeError.self) {
+                _ = try stage.upgrader.listen(on: address, name: "more", options: .init(reusesPort: !isUnix))
+            }
+            #expect(another.code == .addressInUse && another.serving == .predecessor)
+            #expect(another.message == error.message)
+            #expect(another.cure.hasPrefix("Give the new one another address."), "\(another.cure)")
         }
     }
 
