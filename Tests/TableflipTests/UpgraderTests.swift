@@ -224,34 +224,56 @@ import Darwin
     }
 
     #if os(Linux)
+    private func backlog(of socket: Held) throws -> UInt32 {
+        // Of a listener `tcpi_sacked` is the length of its queue (tcp_get_info, net/ipv4/tcp.c).
+        var info = [UInt32](repeating: 0, count: 8)
+        var size = socklen_t(32)
+        try #require(getsockopt(socket.number, CInt(IPPROTO_TCP), 11 /* TCP_INFO */, &info, &size) == 0)
+        return info[7]
+    }
+
+    @Test func `a queue that was short is as long as can be when nothing else is asked for any more`() async throws {
+        let predecessor = try FakePredecessor(.current)
+        let address = SocketAddress.tcp(host: "127.0.0.1", port: 0)
+        let longest = try self.backlog(of: Held(try BoundSocket.bind(address)))
+        let held = Held(try BoundSocket.bind(address, .init(backlog: 7)))
+        #expect(try self.backlog(of: held) == 7 && longest > 7)
+        var inventory = Inventory.empty
+        inventory.add(address.description, .listener, address.description, held)
+        let handedOver = inventory
+        try await Stage.successor(.current, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
+            #expect(try stage.upgrader.listen(on: address).isInherited)
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            #expect(try self.backlog(of: held) == 7)
+            try await predecessor.peer.say(.go, .commit)
+            try await ready.value
+            _ = try await stage.events.first(.owner)
+            #expect(try self.backlog(of: held) == longest)
+        }
+    }
+
     /// NIO calls listen(2) when it adopts a socket, and the adapter puts that right: long before the upgrade has succeeded.
     @Test func `the queue of an inherited socket is changed only by the owner`() async throws {
-        func backlog(of socket: Held) throws -> UInt32 {
-            // Of a listener `tcpi_sacked` is the length of its queue (tcp_get_info, net/ipv4/tcp.c).
-            var info = [UInt32](repeating: 0, count: 8)
-            var size = socklen_t(32)
-            try #require(getsockopt(socket.number, CInt(IPPROTO_TCP), 11 /* TCP_INFO */, &info, &size) == 0)
-            return info[7]
-        }
         let predecessor = try FakePredecessor(.current)
         var inventory = Inventory.empty
         let held = try inventory.addListener(.tcp(host: "127.0.0.1", port: 0))
-        let before = try backlog(of: held)
+        let before = try self.backlog(of: held)
         let handedOver = inventory
         try await Stage.successor(.current, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
             let listener = try stage.upgrader.listen(
                 on: .tcp(host: "127.0.0.1", port: 0), options: ListenOptions(backlog: 7))
             try listener.restoreBacklog()
-            #expect(try backlog(of: held) == before)
+            #expect(try self.backlog(of: held) == before)
             let ready = stage.requestReady()
             _ = try await predecessor.hearReady()
             try await predecessor.peer.say(.go, .commit)
             try await ready.value
             _ = try await stage.events.first(.owner)
-            #expect(try backlog(of: held) == 7)
+            #expect(try self.backlog(of: held) == 7)
             // Adopted as late as that, it keeps what was asked for.
             try listener.restoreBacklog()
-            #expect(try backlog(of: held) == 7)
+            #expect(try self.backlog(of: held) == 7)
         }
     }
     #endif

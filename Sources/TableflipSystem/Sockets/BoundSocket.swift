@@ -84,7 +84,7 @@ package enum BoundSocket {
     /// - Returns: in words, what could not be changed.
     package static func adjust(_ descriptor: CInt, isListening: Bool, to options: ListenOptions) -> [String] {
         var problems: [String] = []
-        if isListening, let backlog = options.backlog, let error = self.restoreBacklog(of: descriptor, to: backlog) {
+        if isListening, let error = self.restoreBacklog(of: descriptor, to: options.backlog) {
             problems.append("backlog: \(error)")
         }
         // These are fixed by bind(2).

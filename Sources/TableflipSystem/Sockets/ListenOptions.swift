@@ -8,6 +8,9 @@ public import TableflipCore
 public struct ListenOptions: Sendable {
     /// How many connections may wait to be accepted (listen(2)); the kernel cuts it to its own limit. nil: as many as
     /// the kernel allows, up to 4096. Means nothing for datagrams.
+    ///
+    /// The queue is one for all processes that hold the socket. Where a successor accepts by SwiftNIO it is as long as can be
+    /// from the moment the socket is adopted: if the upgrade fails after that, it stays so.
     public var backlog: Int32?
 
     /// Whether an IPv6 socket leaves IPv4 alone (`IPV6_V6ONLY`, ipv6(7)). nil: it does, unless the host is empty and
