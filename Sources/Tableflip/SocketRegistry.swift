@@ -16,11 +16,26 @@ final class SocketRegistry: Sendable {
         var unclaimed: CarriedDescriptor? { self.isClaimed ? nil : self.descriptor }
     }
 
+    /// What is known of a socket that was inherited and is forgotten: its descriptor goes with its last reference.
+    private struct Forgotten {
+        let entry: InventoryEntry
+        let unixPath: UnixPath?
+        let identity: UInt64
+
+        init(_ descriptor: CarriedDescriptor) {
+            self.entry = descriptor.entry
+            self.unixPath = descriptor.unixPath
+            self.identity = descriptor.identity
+        }
+    }
+
     private struct State {
         /// In the order in which the predecessor offered it; that order is what `ready` speaks of.
         var inherited: [Inherited] = []
         /// Indices of what is carried no further, and kept because this process has to answer for it in `ready`.
         var forgotten: [Int] = []
+        /// The sockets of those: until ready() they count as not asked for. That a connection has ended is no news.
+        var forgottenSockets: [Forgotten] = []
         var isAnsweredFor = false
         /// Where what was inherited is, by name, for as long as that keeps the name.
         var indexByName = NameIndex()
@@ -54,7 +69,12 @@ final class SocketRegistry: Sendable {
             guard let index = self.carried.firstIndex(where: { $0 === descriptor }) else { return }
             self.carried.remove(at: index)
             guard self.names.remove(descriptor.name) == nil else { return }
-            if let index = self.indexByName.remove(descriptor.name) { self.forgotten.append(index) }
+            if let index = self.indexByName.remove(descriptor.name) {
+                self.forgotten.append(index)
+                if descriptor.kind == .listener || descriptor.kind == .datagram {
+                    self.forgottenSockets.append(Forgotten(descriptor))
+                }
+            }
             if self.isAnsweredFor { self.dropForgotten() }
         }
 
@@ -209,11 +229,15 @@ final class SocketRegistry: Sendable {
         throw .groupChanged("\(entry.name) would join the group of sockets at \(address) that the predecessor serves")
     }
 
-    /// One that is not asked for any more gets its share until the predecessor has closed it, and from its pause on nobody
+    /// One that is not asked for any more, or forgotten, gets its share until the predecessor has closed it, and from its pause on nobody
     /// reads there. A whole group may go.
     func checkKeepsGroups() throws(UpgradeError) {
         guard self.facts.current.predecessorLives else { return }
-        let all = self.state.withLock { $0.inherited }
+        let all = self.state.withLock { state in
+            var all = state.inherited
+            for index in state.forgotten { all[index].isClaimed = false }
+            return all
+        }
         func name(_ descriptor: CarriedDescriptor?) -> BoundSocket.Name? {
             guard let descriptor, descriptor.kind == .listener || descriptor.kind == .datagram else { return nil }
             return descriptor.withDescriptor { number in
@@ -231,7 +255,8 @@ final class SocketRegistry: Sendable {
                 let left = dropped.first(where: { $0.name == place && $0.socket?.kind == kept.kind })?.socket
             else { continue }
             throw .groupChanged(
-                "\(left.name) was not asked for, and \(kept.name), of the same group of sockets at one address, was")
+                "\(left.name) was not asked for or is forgotten, and \(kept.name), of the same group of sockets at one "
+                    + "address, is kept")
         }
     }
 
@@ -373,11 +398,13 @@ final class SocketRegistry: Sendable {
         }
     }
 
-    /// Closes what nobody claimed.
+    /// Closes what nobody claimed. A socket that was claimed and forgotten counts as such, unless it goes on under another
+    /// name; its descriptor is kept for the answer to the predecessor.
     /// - Returns: the names, and the Unix paths that may be removed once the service is this process's own.
     func closeUnclaimed() -> (names: [String], paths: [UnixPath]) {
-        let (unclaimed, passed) = self.state.withLock { state in
+        let (unclaimed, forgotten, carried, passed) = self.state.withLock { state in
             var all: [CarriedDescriptor] = []
+            defer { state.forgottenSockets = [] }
             let passed = state.passed.closeAll()
             state.unclaimedStored = passed.stored
             for index in state.inherited.indices {
@@ -386,11 +413,16 @@ final class SocketRegistry: Sendable {
                 state.indexByName.remove(descriptor.name)
                 all.append(descriptor)
             }
-            state.unclaimedStored += all.map { StoreName($0.entry) }
-            return (all, passed.names)
+            state.unclaimedStored += (all.map(\.entry) + state.forgottenSockets.map(\.entry)).map { StoreName($0) }
+            return (all, state.forgottenSockets, state.carried, passed.names)
         }
         for socket in unclaimed { socket.close() }
-        return (unclaimed.map(\.entry.name) + passed, unclaimed.compactMap(\.unixPath))
+        let kept = forgotten.isEmpty ? [] : Set(carried.map(\.identity))
+        let dropped = forgotten.filter { !kept.contains($0.identity) }
+        return (
+            unclaimed.map(\.name) + dropped.map(\.entry.name) + passed,
+            unclaimed.compactMap(\.unixPath) + dropped.compactMap(\.unixPath)
+        )
     }
 
     // MARK: As a predecessor

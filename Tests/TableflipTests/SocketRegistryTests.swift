@@ -101,6 +101,57 @@ import Darwin
         _ = try self.ask("traced")  // its name is free again
     }
 
+    @Test(arguments: [true, false], [true, false])
+    func `a socket that is forgotten before ready counts as not asked for, unless it goes on under another name`(
+        _ isAlone: Bool, _ goesOn: Bool
+    ) throws {
+        let directory = try TemporaryDirectory()
+        let address = SocketAddress.unix(path: directory("x.sock"))
+        let entry = InventoryEntry(name: "x", kind: .listener, address: address.description)
+        let bound = try BoundSocket.bind(address)
+        try self.registry.inherit([entry], DescriptorBatch(takingOwnershipOf: [bound.release()]))
+        if isAlone { self.registry.answersToNobody() }
+        let socket = try #require(try self.registry.inherited(entry))
+        self.registry.remove(socket)
+        if goesOn { _ = try self.registry.add(.init(name: "y", kind: .listener, address: ""), socket.duplicate()) }
+        let closed = self.registry.closeUnclaimed()
+        #expect(closed.names == (goesOn ? [] : ["x"]))
+        #expect(closed.paths.map(\.path) == (goesOn ? [] : [directory("x.sock")]))
+        // In the store the other name is another socket.
+        #expect(self.registry.takeUnclaimedStored() == [StoreName(entry)])
+        // The predecessor is told of it as of anything that was asked for.
+        guard !isAlone else { return }
+        var digest = InventoryDigest()
+        digest.combine(entry, identity: socket.identity)
+        #expect(self.registry.claims().digest == digest.value)
+    }
+
+    @Test(arguments: [true, false])
+    func `a member of a group that is forgotten is not kept`(_ isKept: Bool) throws {
+        let facts = EngineFacts()
+        facts.update { $0.predecessorLives = true }
+        let registry = SocketRegistry(facts)
+        let group = ListenOptions(reusesPort: true)
+        let one = try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0), group)
+        let address = SocketAddress.tcp(host: "127.0.0.1", port: BoundSocket.port(of: one.borrowed) ?? 0)
+        let two = try BoundSocket.bind(address, group)
+        let entries = ["one", "two"].map {
+            InventoryEntry(name: $0, kind: .listener, address: address.description)
+        }
+        try registry.inherit(entries, DescriptorBatch(takingOwnershipOf: [one.release(), two.release()]))
+        let sockets = try entries.map { try #require(try registry.inherited($0)) }
+        try registry.checkKeepsGroups()
+        registry.remove(sockets[1])
+        if isKept {
+            let error = #expect(throws: UpgradeError.self) { try registry.checkKeepsGroups() }
+            #expect(error?.message.hasPrefix("two was not asked for or is forgotten, and one, ") == true)
+        } else {
+            // The whole group may go.
+            registry.remove(sockets[0])
+            try registry.checkKeepsGroups()
+        }
+    }
+
     @Test func `an inventory may come in several batches`() throws {
         try self.inherit(["a", "b"])
         try self.inherit(["c"])
