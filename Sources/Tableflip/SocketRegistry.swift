@@ -129,7 +129,9 @@ final class SocketRegistry: Sendable {
             guard !state.isSealed else { throw .afterReady("every inherited \(kind)") }
             var found: [CarriedDescriptor] = []
             for index in state.inherited.indices {
-                guard let descriptor = state.inherited[index].unclaimed, descriptor.kind == kind else { continue }
+                guard let descriptor = state.inherited[index].unclaimed, descriptor.kind == kind,
+                    !Upgrader.ControlSocket.owns(descriptor.entry)
+                else { continue }
                 state.claim(index)
                 found.append(descriptor)
             }

@@ -62,6 +62,35 @@ import Darwin
         _ = close(pair.theirs)
     }
 
+    /// Where the new version has no control socket, say.
+    @Test(arguments: Kernel.allCases)
+    func `what the library carries for itself is given to no application, and is closed`(_ kernel: Kernel) async throws
+    {
+        let directory = try TemporaryDirectory()
+        let path = directory("old.control")
+        let predecessor = try FakePredecessor(kernel)
+        var inventory = Inventory.empty
+        try inventory.addListener(.unix(path: path), name: Upgrader.ControlSocket.namePrefix + path)
+        try inventory.addListener(.unix(path: directory("x.sock")), name: "x")
+        let states = [Upgrader.ControlSocket.historyName, "counts"]
+        for name in states {
+            inventory.add(name, .state, "", Held(try Blob.make([1], name: name, kernel.capabilities)))
+        }
+        let handedOver = inventory
+        try await Stage.successor(kernel, of: predecessor, greeting: { try await $0.handOver(handedOver) }) { stage in
+            #expect(try stage.upgrader.allInherited(.listener).map(\.name) == ["x"])
+            #expect(try stage.upgrader.allInherited(.state).map(\.name) == ["counts"])
+            let ready = stage.requestReady()
+            let said = try await predecessor.hearReady()
+            #expect(said.claimed == [false, true, false, true])
+            try await predecessor.peer.say(.go, .commit)
+            try await ready.value
+            try await predecessor.peer.expect(.committed)
+            try await stage.fence()
+            #expect(directory.names == ["x.sock"])
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `what is added after ready is handed over, what was forgotten is not`(_ kernel: Kernel) async throws {
         try await Stage.serving(kernel) { stage in

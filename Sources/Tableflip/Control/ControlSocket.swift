@@ -51,6 +51,15 @@ extension Upgrader.ControlSocket {
     static let namePrefix = ControlStatus.Listener.controlPrefix
     static let historyName = "tableflip-control-history"
 
+    /// Whether it is of these: no application gets it, also where this process has no control socket, or another.
+    static func owns(_ entry: InventoryEntry) -> Bool {
+        switch entry.kind {
+        case .listener: entry.name.hasPrefix(self.namePrefix)
+        case .state: entry.name == self.historyName
+        default: false
+        }
+    }
+
     /// The socket, inherited or bound. To be called when the inventory is here.
     func claim(_ context: EngineContext) throws(UpgradeError) -> CarriedDescriptor {
         let path = self.path.absolutePath(from: context.directory)
