@@ -197,11 +197,12 @@ final class SocketRegistry: Sendable {
 
     /// Takes an inherited descriptor; nil where there is none of this name. The name is taken in either case.
     private func claim(_ entry: InventoryEntry) throws(UpgradeError) -> CarriedDescriptor? {
-        try self.state.withLock { state throws(UpgradeError) -> CarriedDescriptor? in
+        let places = self.state.withLock { $0.passed }.places(of: entry)
+        return try self.state.withLock { state throws(UpgradeError) -> CarriedDescriptor? in
             guard !state.isSealed else { throw .afterReady(entry.name) }
             guard let index = state.indexByName[entry.name], let found = state.inherited[index].unclaimed else {
                 try state.take(entry.name)
-                guard let passed = state.passed.claim(entry, self.facts) else { return nil }
+                guard let passed = state.passed.claim(entry, at: places, self.facts) else { return nil }
                 state.carried.append(passed)
                 return passed
             }

@@ -22,18 +22,26 @@ struct PassedDescriptors {
             .map { InventoryEntry(name: $0.name, kind: $0.kind, address: "", version: $0.version) }
     }
 
+    /// Everything that a socket of this address may be bound to, where anything was passed. That may have to be looked up, at
+    /// a server far away: not for one who holds a lock.
+    func places(of entry: InventoryEntry) -> Set<BoundSocket.Name> {
+        guard !self.all.isEmpty, let address = SocketAddress(entry.address) else { return [] }
+        return BoundSocket.names(of: address, from: self.directory)
+    }
+
     /// The one that fits best: of this name and address, of this name, of this address. What was stored twice comes newest
     /// first.
-    mutating func claim(_ entry: InventoryEntry, _ facts: EngineFacts) -> CarriedDescriptor? {
+    mutating func claim(
+        _ entry: InventoryEntry, at places: Set<BoundSocket.Name>, _ facts: EngineFacts
+    ) -> CarriedDescriptor? {
         let fitting = self.all.indices.filter {
             self.fits(self.all[$0], entry.kind)
                 && (self.all[$0].stored == nil || (self.canBeReached(entry) && self.stands(self.all[$0], at: entry)))
         }
         let named = fitting.filter { self.isNamed(self.all[$0], entry) }
-        let address = SocketAddress(entry.address)
         let bound = fitting.filter { index in
-            guard self.all[index].stored == nil, let address else { return false }
-            return self.all[index].withNumber { BoundSocket.isBound($0, to: address, from: self.directory) } ?? false
+            guard self.all[index].stored == nil else { return false }
+            return self.all[index].withNumber { BoundSocket.isBound($0, to: places) } ?? false
         }
         guard let index = named.first(where: { bound.contains($0) }) ?? named.first ?? bound.first else { return nil }
         let passed = self.all.remove(at: index)

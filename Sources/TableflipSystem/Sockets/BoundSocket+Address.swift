@@ -15,8 +15,12 @@ extension BoundSocket {
     /// Whether a socket that somebody else has bound is bound to this address. A relative path counts from `directory`. Port
     /// 0 is no address that one could be bound to.
     package static func isBound(_ descriptor: CInt, to address: SocketAddress, from directory: String) -> Bool {
-        guard let name = self.name(of: descriptor) else { return false }
-        return self.isPlace(name, among: self.names(of: address, from: directory))
+        self.isBound(descriptor, to: self.names(of: address, from: directory))
+    }
+
+    /// The same, for an address that has been looked up.
+    package static func isBound(_ descriptor: CInt, to names: Set<Name>) -> Bool {
+        self.name(of: descriptor).map { self.isPlace($0, among: names) } ?? false
     }
 
     /// A path may be written in other words, by way of a link say.

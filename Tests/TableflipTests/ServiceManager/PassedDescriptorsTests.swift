@@ -51,6 +51,22 @@ import Darwin
         #expect(try self.ask("d", .tcp(host: "127.0.0.1", port: port, family: .v4)).name == "d")
     }
 
+    /// A look-up may take as long as a server likes, and the claim is made with a lock held.
+    @Test func `an address is looked up before a socket is claimed, and only where one was passed`() throws {
+        let socket = try BoundPort()
+        let entry = InventoryEntry(name: "a", kind: .listener, address: "tcp://127.0.0.1:\(socket.port)")
+        #expect(PassedDescriptors().places(of: entry).isEmpty)
+        var passed = PassedDescriptors([PassedDescriptor(name: "unit.socket", descriptor: socket.take())])
+        let places = passed.places(of: entry)
+        #expect(!places.isEmpty)
+        let nothing = passed.claim(entry, at: [], EngineFacts())
+        #expect(nothing == nil)
+        // It goes by what was found, whatever the words would be found to mean by now.
+        let other = InventoryEntry(name: "a", kind: .listener, address: "tcp://[::1]:\(socket.port)")
+        let found = passed.claim(other, at: places, EngineFacts())
+        #expect(found?.identity == socket.inode)
+    }
+
     @Test func `of several of one name the one with the address is taken`() throws {
         let sockets = try (0..<2).map { _ in try BoundPort() }
         self.registry.pass(
