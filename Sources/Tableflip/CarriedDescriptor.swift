@@ -108,6 +108,23 @@ public final class CarriedDescriptor: Sendable {
 
     var unixPath: UnixPath? { self.binding?.unixPath }
 
+    /// It is a Unix socket with a path, whosever file is there. Thousands of others are not taken apart.
+    var hasPath: Bool {
+        self.binding != nil && self.entry.address.hasPrefix("unix") && self.entry.unixPath(from: "/") != nil
+    }
+
+    /// Why nobody finds the way to it by its path.
+    enum LossOfFile {
+        case gone
+        case replaced
+    }
+
+    /// nil: its file is there, or it is not known which one that was.
+    func lossOfFile(at path: String) -> LossOfFile? {
+        if FileAccess.isMissing(path) { return .gone }
+        return self.unixPath?.isReplaced == true ? .replaced : nil
+    }
+
     func want(_ options: ListenOptions) { self.binding?.wanted.withLock { $0 = options } }
 
     /// What it was asked for with has not been applied yet.

@@ -299,12 +299,17 @@ final class SocketRegistry: Sendable {
     // MARK: As a successor
 
     /// Checks a whole batch before any of it is adopted; what is refused is closed.
+    ///
+    /// A Unix path is ours where its file is the predecessor's: what is there now may be somebody else's. A predecessor
+    /// that does not say which one that is (`paths`, by index, of which `first` is the batch's first) is taken to have it
+    /// still.
     func inherit(
-        _ entries: [InventoryEntry], _ descriptors: consuming DescriptorBatch, directory: String = "."
+        _ entries: [InventoryEntry], _ descriptors: consuming DescriptorBatch, first: Int = 0,
+        paths: [UInt32: Message.Paths.File]? = nil, directory: String = "."
     ) throws(UpgradeError) {
         var sockets: [CarriedDescriptor] = []
         sockets.reserveCapacity(entries.count)
-        for entry in entries {
+        for (offset, entry) in entries.enumerated() {
             guard let descriptor = descriptors.takeFirst() else {
                 throw UpgradeError(.predecessorMisbehaved, "\(entry.name) came without a descriptor")
             }
@@ -318,7 +323,10 @@ final class SocketRegistry: Sendable {
                 _ = try UpgradeError.wrapping("\(entry.name) cannot be made non-blocking", .predecessorMisbehaved) {
                     () throws(SystemCallError) in try check("fcntl") { tf_set_nonblocking(number) }
                 }
-                unixPath = entry.unixPath(from: directory).flatMap { UnixPath($0) }
+                unixPath = entry.unixPath(from: directory).flatMap { path in
+                    guard let paths else { return UnixPath(path) }
+                    return paths[UInt32(first + offset)].map { UnixPath(path, device: $0.device, inode: $0.inode) }
+                }
             }
             sockets.append(
                 CarriedDescriptor(entry, descriptor, unixPath: unixPath, isInherited: true, facts: self.facts))

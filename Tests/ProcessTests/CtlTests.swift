@@ -331,6 +331,11 @@ struct CtlTests {
                 try FileManager.default.removeItem(atPath: path)
                 let result = try await Ctl.run(server, "check")
                 #expect(result.status == 0 && result.output.contains("the file of unix:\(path) is gone"), "\(result)")
+                let other = try LocalListener(at: path)
+                defer { other.close() }
+                let taken = try await Ctl.run(server, "check")
+                let words = "\(path) is not the file of unix:\(path) any more"
+                #expect(taken.status == 0 && taken.output.contains(words), "\(taken)")
                 #expect(try await Ctl.run(server, "upgrade").status == 0)
             }
         }

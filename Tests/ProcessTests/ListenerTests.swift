@@ -35,6 +35,25 @@ struct ListenerTests {
         }
     }
 
+    @Test(arguments: [0, 2])
+    func `A path that another program has taken meanwhile is left to it`(_ upgrades: Int) async throws {
+        let variant = Variant(name: "reader, with a path", arguments: ["--reader"], hasPath: true)
+        try await Server.with(variant) { server in
+            let before = self.identity(server.socket)
+            try FileManager.default.removeItem(at: server.socket)
+            let other = try LocalListener(at: server.socket.path)
+            defer { other.close() }
+            let its = self.identity(server.socket)
+            #expect(!its.isEmpty && its != before)
+            for _ in 0..<upgrades { try await server.replace() }
+            #expect(self.identity(server.socket) == its)
+            server.stopClient()
+            server.signal(server.current, SIGTERM)
+            try await server.everythingToEnd()
+            #expect(self.identity(server.socket) == its)
+        }
+    }
+
     @Test
     func `A path that a crash left behind is replaced`() async throws {
         let start = Server.Start(prepare: { directory in

@@ -116,11 +116,14 @@ extension Engine {
                 )
             ]
         }
-        let gone = self.context.sockets.files(from: self.context.directory).filter { FileAccess.isMissing($0.path) }
-        var findings = gone.map {
-            ControlFinding(
-                "path", isGood: true,
-                "the file of \($0.socket.name) is gone: nobody can connect before a restart, which no upgrade is")
+        var findings = self.context.sockets.files(from: self.context.directory).compactMap { socket, path in
+            socket.lossOfFile(at: path).map {
+                let what =
+                    $0 == .gone
+                    ? "the file of \(socket.name) is gone" : "\(path) is not the file of \(socket.name) any more"
+                return ControlFinding(
+                    "path", isGood: true, "\(what): nobody can connect before a restart, which no upgrade is")
+            }
         }
         let sockets = carried.filter { $0.kind == .listener || $0.kind == .datagram }
         let named = sockets.prefix(ControlStatus.mostListeners)

@@ -390,7 +390,8 @@ extension Engine {
             self.feed(PredecessorMachine.Event.aborted(failure))
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
         case .pong: self.attempt?.pulse?.answered(at: Moment.now)
-        case .offer, .terms, .go, .connections, .bye, .ping, .draining: self.successorMisbehaved("sent \(message.name)")
+        case .offer, .terms, .paths, .go, .connections, .bye, .ping, .draining:
+            self.successorMisbehaved("sent \(message.name)")
         }
     }
 
@@ -539,6 +540,7 @@ extension Engine {
     private func offerInventory() {
         guard let attempt else { return }
         if let terms = attempt.terms { attempt.channel?.send(.terms(terms)) }
+        for paths in attempt.offering.paths { attempt.channel?.send(.paths(paths)) }
         self.offerMore(attempt)
     }
 

@@ -70,16 +70,21 @@ extension Engine {
         for (name, problem) in problems { note(name, problem) }
         let unclaimed = self.takeover.unclaimedPaths
         self.takeover.unclaimedPaths = []
-        for (socket, path) in self.context.sockets.files(from: self.context.directory)
-        where socket.isInherited && socket.unixPath == nil && FileAccess.isMissing(path) {
-            self.logger.warning(
-                "the file of a Unix socket is gone: nobody can connect to it before the service is restarted",
-                metadata: ["socket": "\(socket.name)", "path": "\(path)"]
-            )
-        }
-        guard !files.isEmpty || !unclaimed.isEmpty else { return }
-        SideThread.runBriefly {
-            for file in files {
+        let inherited = self.context.sockets.files(from: self.context.directory).filter { $0.socket.isInherited }
+        guard !inherited.isEmpty || !unclaimed.isEmpty else { return }
+        SideThread.runBriefly { [logger = self.logger] in
+            var lost: Set<String> = []
+            for (socket, path) in inherited {
+                guard let loss = socket.lossOfFile(at: path) else { continue }
+                lost.insert(socket.name)
+                let what =
+                    loss == .gone ? "the file of a Unix socket is gone" : "another file is at a Unix socket's path"
+                logger.warning(
+                    "\(what): nobody can connect to it before the service is restarted",
+                    metadata: ["socket": "\(socket.name)", "path": "\(path)"]
+                )
+            }
+            for file in files where !lost.contains(file.name) {
                 for problem in BoundSocket.adjust(path: file.path, to: file.options) { note(file.name, problem) }
             }
             for path in unclaimed { path.remove() }
@@ -191,6 +196,7 @@ extension Engine {
         case .hello(let hello): self.heard(hello, descriptors.takeFirst())
         case .offer(let offer): self.heard(offer, descriptors)
         case .terms(let terms): self.heard(terms)
+        case .paths(let paths): self.heard(paths)
         case .go: self.feed(SuccessorMachine.Event.went)
         case .commit: self.feed(SuccessorMachine.Event.commitReceived)
         case .abort(let abort):
@@ -260,6 +266,13 @@ extension Engine {
         self.takeover.probation.duration = .milliseconds(Int64(terms.probationMilliseconds))
     }
 
+    private func heard(_ paths: Message.Paths) {
+        guard self.successor.phase == .receiving, self.takeover.received == 0 else {
+            return self.predecessorMisbehaved("sent paths out of order")
+        }
+        self.takeover.paths = paths.files.reduce(into: self.takeover.paths ?? [:]) { $0[$1.index] = $1 }
+    }
+
     private func heard(_ offer: Message.Offer, _ descriptors: consuming DescriptorBatch) {
         guard case .initial = offer.stage else { return self.heardFinal(offer, descriptors) }
         let takeover = self.takeover
@@ -271,7 +284,9 @@ extension Engine {
             self.context.sockets.reserve(Int(offer.total))
         }
         do {
-            try self.context.sockets.inherit(offer.entries, descriptors, directory: self.context.directory)
+            try self.context.sockets.inherit(
+                offer.entries, descriptors, first: takeover.received, paths: takeover.paths,
+                directory: self.context.directory)
         } catch {
             return self.feed(SuccessorMachine.Event.violated(error))
         }
@@ -283,6 +298,7 @@ extension Engine {
             self.acknowledgeOffers()
         }
         if isComplete {
+            takeover.paths = nil
             self.logger.debug("inherited", metadata: ["descriptors": "\(takeover.received)"])
             self.emit(.inherited)
             self.feed(SuccessorMachine.Event.inventoryComplete)

@@ -33,6 +33,21 @@ struct Offering {
         self.capabilities = capabilities
     }
 
+    /// Whose files the Unix paths in the inventory are. Where it has such paths, one message at least, or the successor
+    /// would take what is there for ours.
+    var paths: [Message.Paths] {
+        guard self.inventory.contains(where: \.hasPath) else { return [] }
+        var files = self.inventory.enumerated().compactMap { index, socket in
+            socket.unixPath.map { Message.Paths.File(index: UInt32(index), device: $0.device, inode: $0.inode) }
+        }[...]
+        var messages: [Message.Paths] = []
+        repeat {
+            messages.append(Message.Paths(files: Array(files.prefix(WireLimit.paths))))
+            files = files.dropFirst(WireLimit.paths)
+        } while !files.isEmpty
+        return messages
+    }
+
     /// Prepares one batch more.
     mutating func prepare() {
         guard !self.isPrepared else { return }

@@ -21,6 +21,8 @@ final class Takeover {
     var acknowledged = 0
     /// The same of the final states.
     var receivedFinal = 0
+    /// Whose files the Unix paths in the inventory are, by index. nil: it does not say, and once all is here.
+    var paths: [UInt32: Message.Paths.File]?
     var unclaimedPaths: [UnixPath] = []
 
     /// Whoever called `ready()`, until that is answered.

@@ -25,6 +25,8 @@ package enum Message: Hashable, Sendable {
     case fresh(Fresh)
     /// Whose connections the predecessor is to keep, right before ready.
     case keep(Keep)
+    /// Whose files the Unix paths in the inventory are: before the first offer.
+    case paths(Paths)
     /// From a newer peer, marked as something that may be passed over.
     case unknown(kind: UInt8)
 
@@ -45,6 +47,7 @@ package enum Message: Hashable, Sendable {
         case draining = 14
         case fresh = 15
         case keep = 16
+        case paths = 17
     }
 
     /// The first message from either side, in a layout that no version changes. One descriptor travels with it, which
@@ -220,6 +223,26 @@ package enum Message: Hashable, Sendable {
         package init(listeners: [UInt32]) { self.listeners = listeners }
     }
 
+    /// The files that the predecessor knows for its own. What has a path and is not named here has none that is.
+    package struct Paths: Hashable, Sendable {
+        package struct File: Hashable, Sendable {
+            /// Where it stands in the initial inventory.
+            package var index: UInt32
+            package var device: UInt64
+            package var inode: UInt64
+
+            package init(index: UInt32, device: UInt64, inode: UInt64) {
+                self.index = index
+                self.device = device
+                self.inode = inode
+            }
+        }
+
+        package var files: [File]
+
+        package init(files: [File]) { self.files = files }
+    }
+
     /// How many descriptors travel with it; nil where any number may.
     package var descriptorCount: Int? {
         switch self {
@@ -228,7 +251,7 @@ package enum Message: Hashable, Sendable {
         case .connections(let batch): batch.entries.count
         case .unknown: nil
         case .terms, .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye, .ping, .pong, .draining,
-            .fresh, .keep:
+            .fresh, .keep, .paths:
             0
         }
     }
@@ -236,7 +259,7 @@ package enum Message: Hashable, Sendable {
     /// Whether a receiver that does not know it may pass over it.
     package var isOptional: Bool {
         switch self {
-        case .terms, .ping, .pong, .draining, .fresh, .keep, .unknown: true
+        case .terms, .ping, .pong, .draining, .fresh, .keep, .paths, .unknown: true
         default: false
         }
     }
@@ -260,6 +283,7 @@ package enum Message: Hashable, Sendable {
         case .draining: "draining"
         case .fresh: "fresh"
         case .keep: "keep"
+        case .paths: "paths"
         case .unknown(let kind): "message \(kind)"
         }
     }

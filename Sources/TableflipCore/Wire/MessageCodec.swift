@@ -12,6 +12,8 @@ package enum WireLimit {
     package static let fresh = 253
     /// Listeners whose connections stay.
     package static let keep = 4096
+    /// Files of Unix paths in one message.
+    package static let paths = 4096
     package static let connectionState = 1 << 18
     /// A day.
     package static let probationMilliseconds = 86_400_000
@@ -36,6 +38,7 @@ extension Message {
         case .draining: Kind.draining.rawValue
         case .fresh: Kind.fresh.rawValue
         case .keep: Kind.keep.rawValue
+        case .paths: Kind.paths.rawValue
         case .unknown(let kind): kind
         }
     }
@@ -107,6 +110,13 @@ extension Message {
         case .keep(let keep):
             writer.write(UInt16(keep.listeners.count))
             for index in keep.listeners { writer.write(index) }
+        case .paths(let paths):
+            writer.write(UInt16(paths.files.count))
+            for file in paths.files {
+                writer.write(file.index)
+                writer.write(file.device)
+                writer.write(file.inode)
+            }
         case .go, .commit, .committed, .ping, .pong, .unknown: break
         }
     }
@@ -145,6 +155,7 @@ extension Message {
             case .draining: .draining(Draining(left: try reader.read()))
             case .fresh: .fresh(try Fresh(from: &reader))
             case .keep: .keep(try Keep(from: &reader))
+            case .paths: .paths(try Paths(from: &reader))
             case .abort: .abort(try Abort(from: &reader))
             case .bye: .bye(try Bye(from: &reader))
             }
@@ -225,6 +236,19 @@ extension Message.Keep {
         try reader.require(count <= WireLimit.keep, "count")
         self.listeners = []
         for _ in 0..<count { self.listeners.append(try reader.read()) }
+    }
+}
+
+extension Message.Paths {
+    fileprivate init(from reader: inout ByteReader) throws(WireError) {
+        let count: UInt16 = try reader.read()
+        try reader.require(count <= WireLimit.paths, "count")
+        self.files = []
+        for _ in 0..<count {
+            let file = File(index: try reader.read(), device: try reader.read(), inode: try reader.read())
+            try reader.require(file.index < WireLimit.inventory, "index")
+            self.files.append(file)
+        }
     }
 }
 

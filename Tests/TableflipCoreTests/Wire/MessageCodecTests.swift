@@ -66,7 +66,7 @@ import Testing
         #expect(Message.unknown(kind: 200).descriptorCount == nil)
     }
 
-    @Test(arguments: [UInt8(0), 17, 200, 255])
+    @Test(arguments: [UInt8(0), 18, 200, 255])
     func `an unknown message that is required is refused`(_ kind: UInt8) {
         #expect(FrameDecoder.refusal(of: .frame(kind: kind)) == .unknownRequired(kind: kind))
     }
@@ -101,6 +101,13 @@ import Testing
             Refused("an ack of nothing known", kind: 10, field: "subject") {
                 $0.write(UInt8(3))
                 $0.write(UInt32(0))
+            },
+            Refused("too many paths at once", kind: 17, field: "count") { $0.write(UInt16(WireLimit.paths + 1)) },
+            Refused("a path of what no inventory has room for", kind: 17, field: "index") {
+                $0.write(UInt16(1))
+                $0.write(UInt32(WireLimit.inventory))
+                $0.write(UInt64(1))
+                $0.write(UInt64(1))
             },
             Refused("an abort with a long code", kind: 8, field: "code") { $0.write(text: 256) },
             Refused("an abort with a long message", kind: 8, field: "message") {

@@ -87,6 +87,17 @@ extension Sample {
             )
         ),
         Sample("keep", .keep(.init(listeners: [0, 300]))),
+        Sample(
+            "paths",
+            .paths(
+                .init(
+                    files: [
+                        .init(index: 0, device: 0xfd01, inode: 0x0123_4567_89ab_cdef),
+                        .init(index: 300, device: .max, inode: 2),
+                    ]
+                )
+            )
+        ),
         Sample("go", .go),
         Sample("commit", .commit),
         Sample("committed", .committed),
@@ -124,6 +135,7 @@ extension Sample {
             name: name, kind: .state, address: String(repeating: "a", count: WireLimit.address), version: .max
         )
         let blob = (0..<WireLimit.connectionState).map { UInt8(truncatingIfNeeded: $0) }
+        let file = Message.Paths.File(index: UInt32(WireLimit.inventory - 1), device: .max, inode: .max)
         func ready(_ claimed: Int) -> Sample {
             let bits = (0..<claimed).map { $0 % 3 != 0 }
             return Sample(
@@ -177,6 +189,8 @@ extension Sample {
             Sample("nothing anew", .fresh(.init(entries: []))),
             Sample("the most to keep", .keep(.init(listeners: Array(repeating: .max, count: WireLimit.keep)))),
             Sample("nothing to keep", .keep(.init(listeners: []))),
+            Sample("the most paths", .paths(.init(files: Array(repeating: file, count: WireLimit.paths)))),
+            Sample("no path", .paths(.init(files: []))),
         ]
     }()
 }

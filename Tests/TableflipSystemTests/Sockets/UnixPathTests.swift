@@ -66,6 +66,26 @@ import Darwin
         _ = consume second
     }
 
+    /// What another process has seen, as in an upgrade: it is compared, and not looked up.
+    @Test func `a file is known by what it was`() throws {
+        let path = self.directory("x.sock")
+        let first = try BoundSocket.bind(.unix(path: path))
+        let seen = try #require(UnixPath(path))
+        let told = UnixPath(path, device: seen.device, inode: seen.inode)
+        #expect(told == seen && !told.isReplaced)
+        unlink(path)
+        #expect(!told.isReplaced)
+        let second = try BoundSocket.bind(.unix(path: path))
+        #expect(told.isReplaced)
+        told.remove()
+        #expect(UnixPath(path) != nil)
+        unlink(path)
+        try self.directory.write("precious", to: "x.sock")
+        #expect(told.isReplaced)
+        _ = consume first
+        _ = consume second
+    }
+
     @Test func `a file that took its place is left alone`() throws {
         let path = self.directory("x.sock")
         let listener = try BoundSocket.bind(.unix(path: path))

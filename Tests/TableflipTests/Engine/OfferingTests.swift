@@ -84,6 +84,30 @@ import Darwin
         _ = consume writing
     }
 
+    @Test func `of sockets with a path it is said whose file is there, in as few messages as there is room in`() throws
+    {
+        func socket(_ index: Int, _ address: String, inode: UInt64? = nil) throws -> CarriedDescriptor {
+            let path = inode.map { UnixPath("/run/x", device: 1, inode: $0) }
+            return CarriedDescriptor(
+                .init(name: "\(index)", kind: .listener, address: address), try OwnedDescriptor(duplicating: 2),
+                unixPath: path)
+        }
+        let others = try [socket(0, "tcp://[::1]:1"), socket(1, "unix:@abstract"), socket(2, "")] + Self.inventory(1)
+        #expect(Offering(others, self.capabilities).paths == [])
+        // There is none that is its own: a word all the same, or its successor would look.
+        let foreign = try socket(3, "unixgram:x")
+        #expect(Offering(others + [foreign], self.capabilities).paths == [.init(files: [])])
+
+        let most = WireLimit.paths
+        OpenFileLimit.makeRoom(for: most + 1000)
+        let own = try (0...most).map { try socket($0, "unix:x", inode: UInt64($0)) }
+        let files = own.indices.map { Message.Paths.File(index: UInt32($0 + 1), device: 1, inode: UInt64($0)) }
+        #expect(Offering([foreign] + own.prefix(1), self.capabilities).paths == [.init(files: [files[0]])])
+        #expect(
+            Offering([foreign] + own, self.capabilities).paths
+                == [.init(files: Array(files.prefix(most))), .init(files: [files[most]])])
+    }
+
     private static func inventory(_ count: Int) throws -> [CarriedDescriptor] {
         try (0..<count).map {
             CarriedDescriptor(

@@ -92,6 +92,12 @@ import Darwin
             try await $0.offer(try files(["a"]), first: 0, total: 3)
             try await $0.offer(try files(["a"]), first: 0, total: 3)
         },
+        Misbehaviour("paths after an offer") {
+            try await $0.sayHello()
+            try await $0.hearHello()
+            try await $0.offer(try files(["a"]), first: 0, total: 3)
+            try await $0.peer.say(.paths(.init(files: [])))
+        },
         Misbehaviour("one name twice in a batch") {
             try await $0.sayHello()
             try await $0.hearHello()

@@ -276,6 +276,78 @@ import Darwin
         #expect(directory.names.isEmpty)
     }
 
+    /// A path belongs to whoever has bound there last, and that may have been another program.
+    @Test(arguments: Kernel.allCases)
+    func `a Unix path is its own where the predecessor knows the file that is there`(_ kernel: Kernel) async throws {
+        let directory = try TemporaryDirectory()
+        let names = ["own", "taken", "dropped", "unknown", "lost"]
+        let addresses = names.map { SocketAddress.unix(path: directory($0)) }
+        let predecessor = try FakePredecessor(kernel)
+        var inventory = Inventory.empty
+        for (name, address) in zip(names, addresses) { try inventory.addListener(address, name: name) }
+        var files: [Message.Paths.File] = []
+        for (index, name) in names.enumerated() where name != "unknown" {
+            let file = try #require(UnixPath(directory(name)))
+            files.append(.init(index: UInt32(index), device: file.device, inode: file.inode))
+        }
+        var others: [Held] = []
+        for (name, address) in zip(names, addresses) where name != "own" {
+            try check("unlink") { unlink(directory(name)) }
+            if name == "taken" || name == "dropped" { others.append(Held(try BoundSocket.bind(address))) }
+        }
+        others.append(Held(try BoundSocket.bind(addresses[3])))
+        let (handedOver, said) = (inventory, files)
+        let before = try #require(UnixPath(directory("taken")))
+        var status = stat()
+        try check("stat") { stat(directory("taken"), &status) }
+        try await Stage.successor(
+            kernel, of: predecessor,
+            greeting: {
+                try await $0.handOver(
+                    handedOver, paths: [.init(files: Array(said[..<2])), .init(files: Array(said[2...]))])
+            }
+        ) { stage in
+            for (name, address) in zip(names, addresses) where name != "dropped" {
+                let wanted = ListenOptions(unixMode: 0o600)
+                #expect(try stage.upgrader.listen(on: address, name: name, options: wanted).isInherited)
+            }
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go, .commit)
+            try await ready.value
+            try await predecessor.peer.expect(.committed)
+            try await stage.fence()
+            // Neither removed nor changed is what others have.
+            #expect(directory.names == ["dropped", "own", "taken", "unknown"])
+            var now = stat()
+            try check("stat") { stat(directory("taken"), &now) }
+            #expect(now.st_mode == status.st_mode && UnixPath(directory("taken")) == before)
+            try check("stat") { stat(directory("own"), &now) }
+            #expect(now.st_mode & 0o777 == 0o600)
+            let lines = stage.log.lines.filter { $0.contains("Unix socket") }
+            #expect(
+                lines.map { $0.prefix { $0 != ":" } } == [
+                    "another file is at a Unix socket's path", "the file of a Unix socket is gone",
+                ], "\(stage.log.lines)")
+            #expect(!stage.log.lines.contains { $0.contains("was not applied") }, "\(stage.log.lines)")
+
+            // Nor does it tell the next one anything else.
+            try await predecessor.die()
+            _ = try await stage.events.first(.predecessorLeft)
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            _ = try await successor.greet()
+            let passedOn = [(0, said[0]), (1, said[1]), (3, said[3])].map {
+                Message.Paths.File(index: $0, device: $1.device, inode: $1.inode)
+            }
+            try await successor.peer.expect(.paths(.init(files: passedOn)))
+            try await successor.end()
+            _ = try await upgrade.failure
+        }
+        #expect(directory.names == ["dropped", "taken", "unknown"])
+        _ = others
+    }
+
     @Test(arguments: Kernel.allCases)
     func `what nobody asked for is closed at ready`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)

@@ -69,9 +69,12 @@ final class FakePredecessor: Sendable {
         for descriptor in lifeline { #expect(!readable(descriptor.number, within: .zero)) }
     }
 
-    /// Everything that comes before the successor initialises.
-    func handOver(_ inventory: Inventory, _ change: (inout Message.Hello) -> Void = { _ in }) async throws {
+    /// Everything that comes before the successor initialises. Of Unix paths an older release says nothing.
+    func handOver(
+        _ inventory: Inventory, paths: [Message.Paths] = [], _ change: (inout Message.Hello) -> Void = { _ in }
+    ) async throws {
         try await self.sayHello(change)
+        for paths in paths { try await self.peer.say(.paths(paths)) }
         try await self.offer(inventory)
         try await self.hearHello()
         let received = UInt32(inventory.entries.count)

@@ -170,6 +170,7 @@ final class FakeSuccessor: Sendable {
         var inventory = Inventory(entries: [], descriptors: [])
         while true {
             let (message, descriptors) = try await self.peer.nextMessage()
+            if case .paths = message, inventory.entries.isEmpty { continue }
             guard case .offer(let offer) = message else { throw TimedOut(what: "an offer, and heard \(message)") }
             #expect(Int(offer.first) == inventory.entries.count)
             #expect(offer.stage == .initial)
