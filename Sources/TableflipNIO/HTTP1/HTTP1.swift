@@ -235,6 +235,8 @@ public final class HTTP1: ChannelDuplexHandler, RemovableChannelHandler, LivePro
         _ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext
     ) {
         self.cutter.giveUp()
+        // What follows is no HTTP/1: that end was none of the connection.
+        self.isClosing = false
         self.connection.head.resignProtocol()
         // The flush that follows does not get past a handler that has gone.
         context.writeAndFlush(data, promise: promise)

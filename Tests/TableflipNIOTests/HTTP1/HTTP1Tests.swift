@@ -369,6 +369,30 @@ import Testing
         #expect(client.isOpen, "it ends by itself")
     }
 
+    @Test(arguments: ["HTTP/1.0", "HTTP/1.1\r\nConnection: close"])
+    func `what goes through a tunnel comes through, whatever its request said of the end`(_ request: String) throws {
+        let bench = Bench { try $0.drainsHTTP1() }
+        let client = try bench.connect()
+        try client.send("CONNECT a:1 \(request)\r\n\r\n")
+        client.answer(.accepted)
+        let tunnel = Tunnel()
+        let pipeline = client.channel.pipeline.syncOperations
+        try pipeline.addHandler(tunnel, position: .after(try pipeline.handler(type: HTTP1Pieces.self)))
+        try client.send("\u{16}\u{3}\u{1}")
+        #expect(tunnel.heard == "\u{16}\u{3}\u{1}")
+    }
+
+    /// Keeps what it is given.
+    private final class Tunnel: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+
+        private(set) var heard = ""
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            self.heard += String(buffer: self.unwrapInboundIn(data))
+        }
+    }
+
     @Test func `a tunnel that is refused ends with the answer`() throws {
         let bench = Bench { try $0.movesHTTP1() }
         let client = try bench.connect()
