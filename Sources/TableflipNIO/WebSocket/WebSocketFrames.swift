@@ -63,11 +63,12 @@ public final class WebSocketFrames: ChannelDuplexHandler, RemovableChannelHandle
     /// - Returns: the bytes; nil: it does not move.
     public func saveState() -> [UInt8]? { self.save() }
 
-    /// Says that the service restarts, when what is owed has been answered; the peer's answer ends the connection.
+    /// Says that the service restarts, when what is owed has been answered and what is being sent is whole; the peer's
+    /// answer ends the connection.
     public func finish() {
         guard !self.saidClose, let context else { return }
         // Where nothing is held back it may owe one for ever.
-        guard self.connection.head.stays || !self.owesAnswer() else {
+        guard !self.isSending, self.connection.head.stays || !self.owesAnswer() else {
             self.connection.head.whenSettled = { self.finish() }
             return
         }

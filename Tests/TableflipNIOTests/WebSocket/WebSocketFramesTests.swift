@@ -104,6 +104,18 @@ import Testing
     }
 
     @Test(arguments: [false, true])
+    func `a message of several frames is sent to its end before a stop says goodbye`(_ stays: Bool) throws {
+        let (connections, channel, head) = try self.connect()
+        if stays { head.stay() }
+        self.push("first", isLast: false, on: channel)
+        _ = connections.finish(now: true)
+        self.loop.run()
+        #expect(try self.heard(on: channel) == [1])
+        self.push("last", isLast: true, on: channel)
+        #expect(try self.heard(on: channel) == [0, 8])
+    }
+
+    @Test(arguments: [false, true])
     func `a connection moves behind a message of several frames, whose peer says nothing`(_ beganBefore: Bool) throws {
         let (connections, channel, head) = try self.connect()
         if beganBefore { self.push("first", isLast: false, on: channel) }
