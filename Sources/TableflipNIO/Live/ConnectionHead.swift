@@ -173,6 +173,7 @@ final class ConnectionHead: ChannelDuplexHandler {
             self.sawEnd = true
             if self.farewell == .lingering { return context.close(promise: nil) }
             guard self.farewell != .flushing else { return }
+            self.greetLater()
             // Nobody wants it any more.
             if self.isOver { self.held = nil }
             if self.held != nil {
@@ -234,6 +235,7 @@ final class ConnectionHead: ChannelDuplexHandler {
             guard self.holdsEnd || bytes.readableBytes > Self.mostHeld else { return nil }
             self.stays = true
             liveProtocol.giveUp()
+            self.greetLater()
             return bytes.readableBytes
         }
     }
@@ -271,6 +273,12 @@ final class ConnectionHead: ChannelDuplexHandler {
         guard self.channel.isActive else { return }
         self.pump()
         if !self.isGone { self.context?.fireChannelReadComplete() }
+    }
+
+    /// It cannot move any more. Where others do, nobody else would tell it to end.
+    private func greetLater() {
+        guard self.connections.isMoving else { return }
+        self.connections.afterThis { self.connections.greet(self) }
     }
 
     // MARK: What the protocol says
