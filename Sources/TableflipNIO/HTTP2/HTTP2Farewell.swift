@@ -21,6 +21,9 @@ public import NIOCore
 /// A client that has not said anything yet (its TLS handshake has only just ended) is let speak first: it has connected
 /// to ask for something.
 ///
+/// A connection that NIO has begun to end by itself (its age, its idleness) is left to it: a GOAWAY must not name a later
+/// stream than the one before.
+///
 /// It waits as long as the client takes, as NIO's own second step would; `Upgrader.Configuration.drainTimeout` limits it.
 public final class HTTP2Farewell: ChannelDuplexHandler, RemovableChannelHandler {
     /// What comes in.
@@ -43,6 +46,7 @@ public final class HTTP2Farewell: ChannelDuplexHandler, RemovableChannelHandler 
 
     private var phase = Phase.open
     private var scanner = PingScanner()
+    private var goaways = GoawayScanner()
     private let ping: UInt64
 
     /// Makes the handler of one connection.
@@ -83,6 +87,25 @@ public final class HTTP2Farewell: ChannelDuplexHandler, RemovableChannelHandler 
         guard self.phase == .open else { return }
         self.phase = .asked
         if self.scanner.sawPreface { self.sayGoodbye(context) }
+    }
+
+    /// Passes frames on, and looks for a goodbye that is not ours.
+    /// - Parameters:
+    ///   - context: where it stands.
+    ///   - data: frames.
+    ///   - promise: for whoever wrote them.
+    public func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        let isAsked = self.phase == .asked
+        if self.phase == .open || isAsked, self.goaways.scan(self.unwrapOutboundIn(data)) {
+            self.phase = .over
+            // Not from within what writes it.
+            if isAsked {
+                context.eventLoop.assumeIsolated().execute {
+                    context.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+                }
+            }
+        }
+        context.write(data, promise: promise)
     }
 
     /// `NIOHTTP2Handler` writes each frame whole before it returns to the event loop, so between two of them there is

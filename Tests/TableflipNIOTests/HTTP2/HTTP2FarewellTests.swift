@@ -18,6 +18,9 @@ import Testing
         [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]
         + [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]
 
+    /// Of a handler behind: stream 1 was the last.
+    private static let goaway: [UInt8] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+
     /// What passed, in order.
     private final class Recorder: ChannelInboundHandler {
         typealias InboundIn = ByteBuffer
@@ -44,6 +47,11 @@ import Testing
     private func quiesce() { self.channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent()) }
 
     private func receive(_ bytes: [UInt8]) throws { try self.channel.writeInbound(ByteBuffer(bytes: bytes)) }
+
+    private func send(_ bytes: [UInt8]) throws {
+        try self.channel.writeOutbound(IOData.byteBuffer(ByteBuffer(bytes: bytes)))
+        self.channel.embeddedEventLoop.run()
+    }
 
     private func sent() throws -> [UInt8] {
         var bytes: [UInt8] = []
@@ -101,6 +109,32 @@ import Testing
         #expect(try self.sent() == Self.farewell)
         try self.receive(Self.settings + Self.acknowledgement)
         #expect(self.recorder.quiesced.count == 1)
+    }
+
+    @Test func `what has said goodbye by itself is not contradicted, wherever it is cut`() throws {
+        // A DATA frame with one inside.
+        let data = [0, 0, 17, 0, 0, 0, 0, 0, 1] + Self.goaway
+        for isAsked in [false, true] {
+            for cut in 0...Self.goaway.count {
+                let test = try HTTP2FarewellTests()
+                if isAsked { test.quiesce() }
+                try test.send(Self.settings + data + Self.goaway[..<cut])
+                try test.send(Array(Self.goaway[cut...]) + Self.settings)
+                try test.receive(Self.preface)
+                if !isAsked { test.quiesce() }
+                #expect(test.recorder.quiesced.count == 1, "cut at \(cut)")
+                #expect(try test.sent() == Self.settings + data + Self.goaway + Self.settings)
+            }
+        }
+    }
+
+    @Test func `a frame that is no GOAWAY is not taken for one`() throws {
+        try self.receive(Self.preface)
+        let sent = [0, 0, 17, 0, 0, 0, 0, 0, 1] + Self.goaway + Self.settings
+        try self.send(sent)
+        self.quiesce()
+        #expect(try self.sent() == sent + Self.farewell)
+        #expect(self.recorder.quiesced.isEmpty)
     }
 
     @Test func `a frame that is no acknowledgement is not taken for one`() throws {
