@@ -268,7 +268,8 @@ extension LiveConnection {
     /// is set with ``moves(as:)``.
     /// - Parameter save: what the application must remember of this connection, such as what a proxy has said at its
     ///   beginning, which is said only once; at most 255 KiB, asked for just before it moves. ``resumed`` has it in the
-    ///   process that it moves to. nil if it shall not move, then its next answer is the last.
+    ///   process that it moves to. nil if it shall not move, then its next answer is the last: so for as long as that
+    ///   proxy has not been heard to the end.
     /// - Throws: what NIO throws where there is no `HTTPRequestDecoder`.
     public func movesHTTP1(saving save: @escaping () -> [UInt8]? = { [] }) throws {
         self.moves(as: try self.addHTTP1(drains: false, saving: save))

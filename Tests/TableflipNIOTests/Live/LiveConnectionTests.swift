@@ -61,6 +61,87 @@ import Testing
         try await server.channel.close().get()
     }
 
+    private static let proxy1 = Array("PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n".utf8)
+    /// Begins with empty lines, which may stand before a request as well.
+    private static let proxy2: [UInt8] =
+        [13, 10, 13, 10, 0, 13, 10, 81, 85, 73, 84, 10, 0x21, 0x11, 0, 12, 192, 0, 2, 1, 198, 51, 100, 1, 0, 1, 0, 2]
+
+    @Test(arguments: [(proxy1, 0), (proxy2, 0), (proxy2, 4), (proxy2, 6)])
+    func `a connection whose proxy has not spoken to the end does not move, and is answered`(
+        _ preamble: [UInt8], _ before: Int
+    ) async throws {
+        let upgrader = try StubUpgrader().upgrader
+        let listener = try upgrader.listen(on: .tcp(host: "127.0.0.1", port: 0))
+        let (begun, beginning) = AsyncStream.makeStream(of: NIOLoopBound<ConnectionHead>.self)
+        let server = try await LiveServer.start(on: listener, of: upgrader) { connection in
+            let pipeline = connection.channel.pipeline.syncOperations
+            let head = NIOLoopBound(connection.head, eventLoop: connection.channel.eventLoop)
+            let proxy = Preamble(preamble) { if $0 == min(before, 4) { beginning.yield(head) } }
+            try pipeline.addHandler(proxy)
+            try pipeline.configureHTTPServerPipeline()
+            try connection.movesHTTP1(saving: { proxy.client })
+            try pipeline.addHandler(Known("served"))
+        }
+        try await upgrader.ready()
+        let client = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+            .connect(host: "127.0.0.1", port: Int(try #require(listener.port))) { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
+                }
+            }
+        try await client.executeThenClose { inbound, outbound in
+            if before > 0 { try await outbound.write(ByteBuffer(bytes: preamble[..<before])) }
+            let head = try #require(await begun.first { _ in true })
+            let (parked, couldMove) = try await head.eventLoop.submit {
+                (head.value.park(), head.value.couldMove)
+            }.get()
+            try #require(parked == nil && !couldMove)
+            try await outbound.write(ByteBuffer(bytes: preamble[before...]))
+            try await outbound.write(ByteBuffer(string: "GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+            var answer = ""
+            for try await bytes in inbound {
+                answer += String(buffer: bytes)
+                if answer.hasSuffix(">") { break }
+            }
+            #expect(answer.hasPrefix("HTTP/1.1 200 OK") && answer.hasSuffix("<served>"), "\(answer)")
+            #expect(answer.lowercased().contains("connection: close"))
+        }
+        upgrader.stop()
+        try await server.channel.close().get()
+    }
+
+    /// Takes what the proxy says off the beginning; `whenRead` is told how much of it has come, and first that nothing has.
+    private final class Preamble: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+        typealias InboundOut = ByteBuffer
+
+        private let expected: [UInt8]
+        private let whenRead: (Int) -> Void
+        private var read: [UInt8] = []
+        /// What the proxy has said, as soon as it has.
+        private(set) var client: [UInt8]?
+
+        init(_ expected: [UInt8], whenRead: @escaping (Int) -> Void) {
+            self.expected = expected
+            self.whenRead = whenRead
+        }
+
+        func channelActive(context: ChannelHandlerContext) {
+            context.fireChannelActive()
+            self.whenRead(0)
+        }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            guard self.client == nil else { return context.fireChannelRead(data) }
+            self.read += Array(self.unwrapInboundIn(data).readableBytesView)
+            self.whenRead(self.read.count)
+            guard self.read.starts(with: self.expected) else { return }
+            self.client = self.expected
+            let rest = ByteBuffer(bytes: self.read[self.expected.count...])
+            if rest.readableBytes > 0 { context.fireChannelRead(self.wrapInboundOut(rest)) }
+        }
+    }
+
     private final class Last: Sendable {
         let head = Mutex<NIOLoopBound<ConnectionHead>?>(nil)
     }
