@@ -379,6 +379,12 @@ final class Engine {
             self.predecessorDeadline = nil
             self.feed(PredecessorMachine.Event.deadlinePassed)
         }
+        // Before the wait for the commit, and settled: a check that is overdue gives the service back, however long this
+        // process was stopped.
+        if let check = self.takeover.check, check.deadline <= now {
+            self.checkReturned(.probationOverran)
+            self.settle()
+        }
         if let armed = self.successorDeadline, armed.at <= now {
             if armed.deadline == .drain { self.noteDrainOverran() }
             self.successorDeadline = nil
@@ -393,7 +399,6 @@ final class Engine {
         if let deadline = self.ownership.leaveDeadline, deadline <= now { self.leaveNow() }
         if let vetting, vetting.deadline <= now { self.vetoesOverran(vetting) }
         if let deadline = self.waitingUpgrade?.deadline, deadline <= now { self.waitingUpgradeOverran() }
-        if let check = self.takeover.check, check.deadline <= now { self.checkReturned(.probationOverran) }
         if let pulse = self.attempt?.pulse, pulse.deadline <= now { self.feelPulse() }
         if let report = self.attempt?.drainReport, report.deadline <= now { self.reportDrain() }
         self.service?.ping(now, isWell: self.context.facts.current.isWell, self.logger)

@@ -86,6 +86,31 @@ import Testing
         }
     }
 
+    /// As when both processes were stopped (SIGSTOP) for longer than everything that was waited for.
+    @Test(arguments: Kernel.allCases)
+    func `a check that is overdue gives the service back, also where the wait for the commit is`(
+        _ kernel: Kernel
+    ) async throws {
+        let predecessor = try FakePredecessor(kernel)
+        let configure: (inout Upgrader.Configuration) -> Void = {
+            $0.probation = .passing(within: .nanoseconds(1)) { try? await Task.sleep(for: .seconds(3600)) }
+        }
+        // Both are over when they begin.
+        var patience = Patience.ofTests
+        patience.hooks = .seconds(-7200)
+        try await Stage.successor(kernel, of: predecessor, configure, patience: patience) { stage in
+            stage.upgrader.register(FakeReader())
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go)
+            try await ready.value
+            try await predecessor.peer.expectAbort(.probationFailed)
+            try await predecessor.peer.say(.bye(.init()))
+            guard case .handedBack = await stage.upgrader.exit else { throw TimedOut(what: "handing back") }
+            #expect(!stage.upgrader.isOwner)
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `a commit that comes before the check has returned ends it`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
