@@ -10,7 +10,7 @@ extension Engine {
     /// The check of this process's own probation. On the engine's thread only.
     struct Check {
         let task: Task<Void, Never>
-        let deadline: Moment
+        var deadline: Moment
     }
 
     // MARK: In the successor
@@ -35,7 +35,7 @@ extension Engine {
             }
         }
         // Also when every thread of Swift's pool is blocked: the engine has its own.
-        self.takeover.check = Check(task: task, deadline: Moment.now + self.takeover.probation.duration)
+        self.takeover.check = Check(task: task, deadline: self.lookAtClock() + self.takeover.probation.duration)
     }
 
     func checkReturned(_ failure: UpgradeError?) {

@@ -62,6 +62,7 @@ final class Engine {
     var serving: Reply<Void>?
     private var successorDeadline: Armed<SuccessorMachine.Deadline>?
     private var predecessorDeadline: Armed<PredecessorMachine.Deadline>?
+    private var standstill: Standstill
     /// Once one has been asked for.
     private var stopOrder: StopOrder?
     var isOver = false
@@ -102,6 +103,7 @@ final class Engine {
         self.timings = Timings(context.configuration, context.trial.patience)
         self.logger = context.logger
         self.started = .now
+        self.standstill = Standstill(at: self.started)
         self.takeover = Takeover(context.configuration.probation)
         self.signals = signals
         let hasPredecessor: Bool
@@ -226,7 +228,11 @@ final class Engine {
         poll.add(.signals, self.signals.descriptor, Poll<Source>.readable)
         for process in self.leftovers { poll.add(.leftover, process.watchDescriptor, Poll<Source>.readable) }
         self.control?.addInterests(to: &poll, accepts: self.answersControl)
-        return poll.wait(limit ?? (self.hasOfferToPrepare ? .zero : self.untilNextDeadline))
+        let isTimed = self.predecessorDeadline != nil || self.successorDeadline != nil
+        let next = limit ?? (self.hasOfferToPrepare ? .zero : self.untilNextDeadline)
+        let sources = poll.wait(self.standstill.wait(atMost: next, isTimed: isTimed))
+        self.lookAtClock()
+        return sources
     }
 
     private func look(at source: Source) {
@@ -326,7 +332,7 @@ final class Engine {
 
     /// A deadline starts when its state is entered, and goes on while states with the same one follow each other.
     private func arm() {
-        let now = Moment.now
+        let now = self.lookAtClock()
         if self.successor.deadline != self.successorDeadline?.deadline {
             self.successorDeadline = self.successor.deadline.map {
                 let probation = self.takeover.probation.duration
@@ -340,6 +346,19 @@ final class Engine {
                 return Armed(deadline: $0, at: now + timings.duration(of: $0, probation: probation))
             }
         }
+    }
+
+    /// Before a deadline begins, and before one passes. Time in which this process did not run is nobody's delay: the other
+    /// one may have been stopped together with it.
+    @discardableResult
+    func lookAtClock() -> Moment {
+        let now = Moment.now
+        let standstill = self.standstill.length(at: now)
+        guard standstill > .zero else { return now }
+        self.predecessorDeadline?.at += standstill
+        self.successorDeadline?.at += standstill
+        self.takeover.check?.deadline += standstill
+        return now
     }
 
     private var untilNextDeadline: Duration? {
@@ -366,7 +385,7 @@ final class Engine {
     }
 
     private func passDeadlines() {
-        let now = Moment.now
+        let now = self.lookAtClock()
         // What has arrived by now counts as before the deadline: this process may have been stopped for a while, or held up
         // by a disk.
         let deadlines = [self.predecessorDeadline?.at, self.successorDeadline?.at]

@@ -35,5 +35,7 @@ package struct Moment: Hashable, Comparable, Sendable {
         Moment(sinceStart: moment.sinceStart + duration)
     }
 
+    package static func += (moment: inout Moment, duration: Duration) { moment = moment + duration }
+
     package static func < (earlier: Moment, later: Moment) -> Bool { earlier.sinceStart < later.sinceStart }
 }
