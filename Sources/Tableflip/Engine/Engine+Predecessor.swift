@@ -568,11 +568,15 @@ extension Engine {
                     ?? PredecessorMachine.Event.readersPaused
             )
         } else {
-            // One that is told to leave meanwhile need not.
-            if let failure, !self.isLeaving { self.logger.critical("a reader did not resume: \(failure.message)") }
-            self.noteResumption()
+            self.predecessorResumed(failure)
             self.feed(PredecessorMachine.Event.readersResumed)
         }
+    }
+
+    func predecessorResumed(_ failure: UpgradeError?) {
+        // One that is told to leave meanwhile need not.
+        if let failure, !self.isLeaving { self.logger.critical("a reader did not resume: \(failure.message)") }
+        self.noteResumption()
     }
 
     private func signalSuccessor(_ signal: CInt) {

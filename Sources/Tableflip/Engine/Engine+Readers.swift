@@ -75,8 +75,8 @@ extension Engine {
         case .successor: self.successorReadersFinished(failure)
         case .latecomers: self.latecomersFinished(failure)
         }
-        // After a failure all are paused, but for that of one who came late to a process that owns the service.
-        if failure == nil || role == .latecomers { self.welcomeReaders() }
+        // After its failure a successor pauses all; an owner goes on with those that read.
+        if failure == nil || role != .successor { self.welcomeReaders() }
     }
 
     func readerAddedLate(_ listener: String?) {
@@ -99,10 +99,22 @@ extension Engine {
     }
 
     func latecomersOverran() {
+        self.stopWaitingForReaders()
+        self.readersFinished(self.readerChanges.number, .resumeTimedOut)
+    }
+
+    /// The predecessor's machine goes on without a reader that hangs.
+    func resumptionOverran() {
+        self.stopWaitingForReaders()
+        self.predecessorResumed(.resumeTimedOut)
+        self.welcomeReaders()
+    }
+
+    private func stopWaitingForReaders() {
         self.readerChanges.task?.cancel()
         // What they answer yet is stale.
         self.readerChanges.number += 1
-        self.readersFinished(self.readerChanges.number, .resumeTimedOut)
+        self.readerChanges.running = nil
     }
 
     private func latecomersFinished(_ failure: UpgradeError?) {

@@ -395,6 +395,7 @@ final class Engine {
         }
         if let armed = self.predecessorDeadline, armed.at <= now {
             if armed.deadline == .drain { self.noteDrainOverran() }
+            if armed.deadline == .resume { self.resumptionOverran() }
             self.predecessorDeadline = nil
             self.feed(PredecessorMachine.Event.deadlinePassed)
         }

@@ -60,6 +60,47 @@ import Testing
         }
     }
 
+    /// The predecessor goes on all the same: there is nothing better to do. But not in silence, and the late one reads.
+    @Test(arguments: Kernel.allCases, [true, false])
+    func `one that comes while another cannot read again is resumed, and it is said`(
+        _ kernel: Kernel, _ says: Bool
+    ) async throws {
+        let first = FakeReader("first", self.journal)
+        var patience = Patience.ofTests
+        if !says { patience.generous = .seconds(3) }
+        try await Stage.serving(kernel, reader: first, patience: patience) { stage in
+            let (resuming, mayFail) = (Latch<Void>(), Latch<Void>())
+            let journal = self.journal
+            first.script {
+                $0.resume = {
+                    resuming.set(())
+                    if says {
+                        _ = await mayFail.wait()
+                        throw Unwilling()
+                    }
+                    try? await Task.sleep(for: .seconds(3600))
+                    if Task.isCancelled { journal.note("first: cancelled") }
+                }
+            }
+            defer { mayFail.set(()) }
+            let late = self.late
+            let lateReads = Latch<Void>()
+            late.script { $0.resume = { lateReads.set(()) } }
+            let upgrade = stage.requestUpgrade()
+            let successor = try await stage.spawner.next()
+            try await successor.enterProbation()
+            try await successor.end(.signalled(11))
+            try await resuming.value("the first reader's resumption")
+            stage.upgrader.register(late)
+            try await stage.fence()
+            if says { mayFail.set(()) }
+            #expect(try await upgrade.failure.isRollback)
+            try await lateReads.value("the late reader's resumption")
+            if !says { try await eventually("its end") { self.said(by: "first").contains("first: cancelled") } }
+            #expect(stage.log.lines.contains { $0.hasPrefix("a reader did not resume: ") })
+        }
+    }
+
     @Test(arguments: Kernel.allCases, [true, false])
     func `one that cannot read gives the service back, in the probation`(_ kernel: Kernel, _ says: Bool) async throws {
         let predecessor = try FakePredecessor(kernel)
