@@ -14,6 +14,9 @@ final class OwnershipHooks: Sendable {
         case begin
         /// End what is under way, in the reverse order.
         case end
+
+        /// Of the hook, as the program knows it.
+        var name: String { self == .begin ? "becameOwner" : "losingOwnership" }
     }
 
     enum Failure: Sendable {
@@ -32,6 +35,7 @@ final class OwnershipHooks: Sendable {
     private struct State {
         var entries: [Entry] = []
         var vetoes: [Hook] = []
+        var running: Direction?
     }
 
     private let state = Mutex(State())
@@ -47,6 +51,9 @@ final class OwnershipHooks: Sendable {
     func hasWork(_ direction: Direction) -> Bool {
         self.state.withLock { $0.entries.contains { $0.isUnderWay == (direction == .end) } }
     }
+
+    /// What is being called; one change follows the other.
+    var running: Direction? { self.state.withLock { $0.running } }
 
     /// Something was added since work was last begun.
     var hasNew: Bool { self.state.withLock { $0.entries.contains { $0.isNew } } }
@@ -74,16 +81,20 @@ final class OwnershipHooks: Sendable {
         }
         timer.cancel()
         return failure.map { error in
-            let doing = direction == .begin ? "becameOwner" : "losingOwnership"
-            return error is CancellationError
-                ? UpgradeError(.ownershipFailed, "\(doing) did not finish within \(limit)", cure: "See hookTimeout.")
-                : UpgradeError(.ownershipFailed, "\(doing) failed", becauseOf: error)
+            error is CancellationError
+                ? UpgradeError(
+                    .ownershipFailed, "\(direction.name) did not finish within \(limit)", cure: "See hookTimeout.")
+                : UpgradeError(.ownershipFailed, "\(direction.name) failed", becauseOf: error)
         }
     }
 
     private func callAll(_ direction: Direction, _ onFailure: Failure) async -> (any Error)? {
         var first: (any Error)?
-        let count = self.state.withLock { $0.entries.count }
+        let count = self.state.withLock { state in
+            state.running = direction
+            return state.entries.count
+        }
+        defer { self.state.withLock { $0.running = nil } }
         for index in direction == .begin ? Array(0..<count) : (0..<count).reversed() {
             guard let hook = self.hook(index, direction) else { continue }
             do {

@@ -134,7 +134,11 @@ extension Engine {
 
     func leaveNow() {
         guard let reason = self.ownership.leaving else { return }
-        if self.ownership.task != nil { self.logger.error("losingOwnership did not return in time") }
+        if self.ownership.task != nil {
+            // Its turn may not have come, as that of the one before did not end.
+            let hook = self.context.hooks.running ?? .end
+            self.logger.error("\(hook.name) did not return in time")
+        }
         self.ownership.leaving = nil
         self.ownership.leaveDeadline = nil
         self.context.facts.update { $0.isOwner = false }

@@ -110,6 +110,31 @@ import Testing
         }
     }
 
+    @Test(arguments: Kernel.allCases, ["becameOwner", "losingOwnership"])
+    func `a process whose hook does not return leaves all the same, and says which one it was`(
+        _ kernel: Kernel, _ hook: String
+    ) async throws {
+        let end = Latch<Void>()
+        defer { end.set(()) }
+        try await Stage.serving(kernel, { $0.hookTimeout = .seconds(2) }) { stage in
+            let called = Latch<Void>()
+            let hangs: @Sendable () async throws -> Void = {
+                called.set(())
+                await Task { _ = await end.wait() }.value
+            }
+            if hook == "becameOwner" {
+                self.add("A", to: stage, begin: hangs)
+                try await called.value(hook)
+            } else {
+                self.add("A", to: stage, end: hangs)
+                try await eventually("A") { stage.context.hooks.hasWork(.end) }
+            }
+            stage.upgrader.stop()
+            #expect(try await stage.context.exit.value() == .stopped)
+            #expect(stage.log.lines.filter { $0.hasSuffix("in time") } == ["\(hook) did not return in time"])
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `a stop that comes with the ownership is not lost`(_ kernel: Kernel) async throws {
         let never = Latch<Void>()
