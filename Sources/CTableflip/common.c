@@ -219,6 +219,9 @@ int tf_start_thread(void (*body)(void *), void *context, const char *name) {
     // The new thread inherits the mask: blocked before it exists, so that there is no instant at which it takes one.
     sigset_t all, before;
     sigfillset(&all);
+    // But for those of a fault of its own: for a blocked one the kernel calls no handler, which could tell where it was.
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS};
+    for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_t thread;
     int error = pthread_create(&thread, NULL, run_thread, start);

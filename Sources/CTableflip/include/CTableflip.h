@@ -153,7 +153,8 @@ int tf_adopt_orphans(void);
 
 // MARK: Threads and signals
 
-/// Starts a detached thread with every signal blocked, so that the application's threads go on receiving them.
+/// Starts a detached thread with every signal blocked but those of faults, so that the application's threads go on
+/// receiving them.
 /// Returns an error number.
 int tf_start_thread(void (*body)(void *), void *context, const char *name);
 

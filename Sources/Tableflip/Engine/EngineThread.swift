@@ -7,7 +7,8 @@ import TableflipSystem
 
 /// The thread that the engine lives on.
 enum EngineThread {
-    /// Gives the engine to a thread of its own, on which all signals are blocked: the application's threads take them.
+    /// Gives the engine to a thread of its own, on which all signals are blocked but those of faults: the
+    /// application's threads take them.
     static func start(_ engine: consuming sending Engine) throws(UpgradeError) {
         let box = Unmanaged.passRetained(engine)
         // SAFETY: the reference is retained here and released by the thread, or where there is none below, exactly once;

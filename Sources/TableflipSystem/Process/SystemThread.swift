@@ -5,7 +5,7 @@ import CTableflip
 
 /// A thread of its own (pthread_create(3)) for what may block: the threads of Swift's pool are few, and everybody's.
 package enum SystemThread {
-    /// Calls `body` once. All signals are blocked there: the application's threads take them.
+    /// Calls `body` once. All signals are blocked there but those of faults: the application's threads take them.
     package static func start(_ name: String, _ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
         let call = Unmanaged.passRetained(Call(body))
         // SAFETY: the reference is retained here, and released by the thread, or below where there is none: exactly once.
