@@ -724,7 +724,7 @@ extension Engine {
 
     func export(_ connections: [LiveDescriptor], _ reply: @escaping Reply<Void>) {
         guard let attempt, case .draining = self.predecessor.state else { return reply(.failure(.noSuccessor)) }
-        guard !attempt.channelIsOver else { return reply(.failure(.successorIsGone)) }
+        guard !attempt.channelIsOver else { return reply(.failure(attempt.takesNoConnections)) }
         let departure = Departure(connections.count, reply: reply)
         var batch = ConnectionBatch(atMost: self.context.capabilities.descriptorsPerMessage)
         for connection in connections {
@@ -790,7 +790,7 @@ extension Engine {
                 _ = connection.takeDescriptor()
                 served += 1
             }
-            departure.ended(.successorIsGone)
+            departure.ended(attempt.takesNoConnections)
         }
         guard served > 0 else { return }
         self.logger.warning(
@@ -839,10 +839,6 @@ extension UpgradeError {
     fileprivate static let noSuccessor = UpgradeError(
         .wrongMoment, "there is no successor that takes connections", serving: .predecessor
     )
-    fileprivate static let successorIsGone = UpgradeError(
-        .successorClosedChannel, "the successor takes no connections any more: it has ended or closed its channel",
-        serving: .nobody
-    )
     fileprivate static let wasTaken = UpgradeError(
         .wrongMoment, "a connection was to be sent whose descriptor had been taken out", serving: .predecessor
     )
@@ -851,6 +847,13 @@ extension UpgradeError {
 extension Attempt {
     /// Of those that the application served.
     fileprivate var movedConnections: Int { max(0, self.moved - self.controlClients) }
+
+    fileprivate var takesNoConnections: UpgradeError {
+        UpgradeError(
+            .successorClosedChannel, "the successor takes no connections any more: it has ended or closed its channel",
+            serving: self.servesNothing ? .nobody : .successor
+        )
+    }
 
     fileprivate var endingError: UpgradeError {
         switch self.ending {

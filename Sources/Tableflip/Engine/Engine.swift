@@ -193,6 +193,7 @@ final class Engine {
         let actions = self.successor.handle(event)
         // It goes on, and nobody else would say why nothing comes any more.
         if case .violated(let failure) = event, before == .owner {
+            let failure = failure.whileServing(.successor)
             self.logger.error("no more connections come from the predecessor: \(failure)")
         }
         if before != self.successor.phase {

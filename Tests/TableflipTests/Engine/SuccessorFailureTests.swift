@@ -689,6 +689,8 @@ import Darwin
             try await stage.fence()
             #expect(stage.context.exit.current == nil)
             #expect(reader.journal.all == ["reader: resume", "reader: resumed"])
+            let words = stage.log.lines.first { $0.hasPrefix("no more connections come from the predecessor: ") }
+            #expect(words?.hasSuffix("(the new process serves)") == true, "\(stage.log.lines)")
             #expect(try await stage.requestUpgrade().failure.code == .predecessorAlive)
             try await predecessor.die()
             _ = try await stage.events.first(.predecessorLeft)
