@@ -380,6 +380,7 @@ extension Engine {
         case .ready(let ready): self.heard(ready, attempt)
         case .fresh(let fresh): self.heard(fresh, attempt)
         case .keep(let keep): self.heard(keep, attempt)
+        case .taken(let taken): self.heard(taken, attempt)
         case .commit: self.feed(PredecessorMachine.Event.checkPassed)
         case .committed: self.feed(PredecessorMachine.Event.reportedCommitted)
         case .abort(let abort):
@@ -435,6 +436,14 @@ extension Engine {
             return self.successorMisbehaved("named listeners to keep that it was not offered, or too late")
         }
         for index in keep.listeners { attempt.kept.insert(attempt.inventory[Int(index)].name) }
+    }
+
+    private func heard(_ taken: Message.Taken, _ attempt: Attempt) {
+        let (unsent, count) = (attempt.channel?.unsentDescriptors ?? 0, Int(taken.connections) - attempt.moved)
+        guard case .draining = self.predecessor.state, (0...attempt.moving.count - unsent).contains(count) else {
+            return self.successorMisbehaved("took \(taken.connections) connections, which it was not sent")
+        }
+        attempt.taken = Int(taken.connections)
     }
 
     private func heard(_ ready: Message.Ready, _ attempt: Attempt) {
@@ -779,11 +788,12 @@ extension Engine {
 
     /// What was not acknowledged is still its exporter's, unless the successor has begun to serve it: what it has read
     /// nobody knows, nor what it has answered. A successor that lives may begin at any time, with all that has left this
-    /// process. Such a connection ends with the successor's own copy.
+    /// process, unless it says what it has taken. Such a connection ends with the successor's own copy.
     private func failMoving(_ attempt: Attempt) {
         let moving = attempt.moving
         attempt.moving = []
-        let sent = moving.count - (attempt.channel?.unsentDescriptors ?? 0)
+        let sent =
+            attempt.taken.map { $0 - attempt.moved } ?? moving.count - (attempt.channel?.unsentDescriptors ?? 0)
         var served = 0
         for (number, (connection, departure)) in moving.enumerated() {
             if number < sent, !attempt.servesNothing || connection.isServed {

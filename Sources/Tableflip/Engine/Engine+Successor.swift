@@ -156,9 +156,11 @@ extension Engine {
             // One that dies while it writes leaves half a frame.
             case .violation(.endedInsideFrame): self.upstreamEnded()
             case .failed(let error):
+                self.sayWhatCame()
                 self.logger.error("\(error): the channel to the predecessor")
                 self.feed(SuccessorMachine.Event.violated(.channelFailed(error)))
             case .violation(let error):
+                self.sayWhatCame()
                 self.feed(
                     SuccessorMachine.Event.violated(
                         UpgradeError(.predecessorMisbehaved, "the predecessor sent \(error)", cure: error.cure)
@@ -169,6 +171,13 @@ extension Engine {
         }
         if self.takeover.acknowledged < self.takeover.received { self.acknowledgeOffers() }
         if self.successor.link != .open { self.takeover.channel?.flush() }
+    }
+
+    /// No connection comes out of the channel any more, such as where there is no room for its descriptor here. The
+    /// predecessor still has those.
+    private func sayWhatCame() {
+        guard self.successor.phase == .owner else { return }
+        self.takeover.channel?.send(.taken(.init(connections: UInt32(self.takeover.connections))))
     }
 
     /// A process that dies closes its channel a moment before its end can be seen. Where that alone ends the upgrade, the
@@ -218,7 +227,7 @@ extension Engine {
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
         case .ping: self.takeover.channel?.send(.pong)
         case .draining(let draining): self.heard(draining)
-        case .ready, .committed, .acknowledgement, .pong, .fresh, .keep:
+        case .ready, .committed, .acknowledgement, .pong, .fresh, .keep, .taken:
             self.predecessorMisbehaved("sent \(message.name)")
         }
     }

@@ -27,6 +27,8 @@ package enum Message: Hashable, Sendable {
     case keep(Keep)
     /// Whose files the Unix paths in the inventory are: before the first offer.
     case paths(Paths)
+    /// How many connections the successor has taken out of a channel from which it can read no more.
+    case taken(Taken)
     /// From a newer peer, marked as something that may be passed over.
     case unknown(kind: UInt8)
 
@@ -48,6 +50,7 @@ package enum Message: Hashable, Sendable {
         case fresh = 15
         case keep = 16
         case paths = 17
+        case taken = 18
     }
 
     /// The first message from either side, in a layout that no version changes. One descriptor travels with it, which
@@ -243,6 +246,13 @@ package enum Message: Hashable, Sendable {
         package init(files: [File]) { self.files = files }
     }
 
+    /// Of those that were sent, the first so many. The predecessor serves on what is not among them.
+    package struct Taken: Hashable, Sendable {
+        package var connections: UInt32
+
+        package init(connections: UInt32) { self.connections = connections }
+    }
+
     /// How many descriptors travel with it; nil where any number may.
     package var descriptorCount: Int? {
         switch self {
@@ -251,7 +261,7 @@ package enum Message: Hashable, Sendable {
         case .connections(let batch): batch.entries.count
         case .unknown: nil
         case .terms, .acknowledgement, .ready, .go, .commit, .committed, .abort, .bye, .ping, .pong, .draining,
-            .fresh, .keep, .paths:
+            .fresh, .keep, .paths, .taken:
             0
         }
     }
@@ -259,7 +269,7 @@ package enum Message: Hashable, Sendable {
     /// Whether a receiver that does not know it may pass over it.
     package var isOptional: Bool {
         switch self {
-        case .terms, .ping, .pong, .draining, .fresh, .keep, .paths, .unknown: true
+        case .terms, .ping, .pong, .draining, .fresh, .keep, .paths, .taken, .unknown: true
         default: false
         }
     }
@@ -284,6 +294,7 @@ package enum Message: Hashable, Sendable {
         case .fresh: "fresh"
         case .keep: "keep"
         case .paths: "paths"
+        case .taken: "taken"
         case .unknown(let kind): "message \(kind)"
         }
     }

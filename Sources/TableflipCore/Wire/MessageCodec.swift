@@ -39,6 +39,7 @@ extension Message {
         case .fresh: Kind.fresh.rawValue
         case .keep: Kind.keep.rawValue
         case .paths: Kind.paths.rawValue
+        case .taken: Kind.taken.rawValue
         case .unknown(let kind): kind
         }
     }
@@ -117,6 +118,7 @@ extension Message {
                 writer.write(file.device)
                 writer.write(file.inode)
             }
+        case .taken(let taken): writer.write(taken.connections)
         case .go, .commit, .committed, .ping, .pong, .unknown: break
         }
     }
@@ -156,6 +158,7 @@ extension Message {
             case .fresh: .fresh(try Fresh(from: &reader))
             case .keep: .keep(try Keep(from: &reader))
             case .paths: .paths(try Paths(from: &reader))
+            case .taken: .taken(Taken(connections: try reader.read()))
             case .abort: .abort(try Abort(from: &reader))
             case .bye: .bye(try Bye(from: &reader))
             }

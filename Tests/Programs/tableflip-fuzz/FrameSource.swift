@@ -33,7 +33,7 @@ struct FrameSource {
     init(seed: UInt64, fixtures: [[UInt8]]) {
         self.state = seed
         self.originals = fixtures
-        self.kinds = 0..<18
+        self.kinds = 0..<19
         let entries = (0..<FrameHeader.maximumDescriptors).map {
             InventoryEntry(name: "entry \($0)", kind: DescriptorKind.allCases[$0 % 5], address: "tcp://[::1]:\($0)")
         }

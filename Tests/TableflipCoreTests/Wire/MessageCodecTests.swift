@@ -66,7 +66,7 @@ import Testing
         #expect(Message.unknown(kind: 200).descriptorCount == nil)
     }
 
-    @Test(arguments: [UInt8(0), 18, 200, 255])
+    @Test(arguments: [UInt8(0), 19, 200, 255])
     func `an unknown message that is required is refused`(_ kind: UInt8) {
         #expect(FrameDecoder.refusal(of: .frame(kind: kind)) == .unknownRequired(kind: kind))
     }

@@ -75,6 +75,7 @@ extension Sample {
         Sample("ping", .ping),
         Sample("pong", .pong),
         Sample("draining", .draining(.init(left: 7))),
+        Sample("taken", .taken(.init(connections: 300))),
         Sample(
             "fresh",
             .fresh(
@@ -185,6 +186,7 @@ extension Sample {
             Sample("the longest terms", .terms(.init(probationMilliseconds: .max))),
             Sample("a bye of nothing", .bye(.init())),
             Sample("the longest drain", .draining(.init(left: .max))),
+            Sample("the most connections taken", .taken(.init(connections: .max))),
             Sample("the most anew", .fresh(.init(entries: Array(repeating: longest, count: WireLimit.fresh)))),
             Sample("nothing anew", .fresh(.init(entries: []))),
             Sample("the most to keep", .keep(.init(listeners: Array(repeating: .max, count: WireLimit.keep)))),

@@ -359,6 +359,44 @@ import Darwin
     }
 
     @Test(arguments: Kernel.allCases)
+    func `of a successor that can read no more, what it has not taken stays open here`(_ kernel: Kernel) async throws {
+        let connections = try Connections(5)
+        let reader = FakeReader()
+        reader.script { $0.export = { await connections.export($0) } }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            let successor = try await self.successor(in: stage)
+            // All have been sent.
+            var arrived = 0
+            while arrived < 5 { arrived += try await successor.peer.nextMessage().descriptors.count }
+            try await successor.peer.say(.acknowledgement(.init(.connections, received: 2)))
+            try await successor.peer.say(.taken(.init(connections: 3)))
+            try await successor.peer.close()
+            try await connections.areDone.value("the exports")
+            #expect(connections.succeeded.count == 2 && connections.failed.count == 3)
+            #expect(connections.stayed.withLock { $0 }.count == 2)
+            #expect(successor.isAlive && connections.failed.values.allSatisfy { $0.serving == .successor })
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
+    func `when the successor takes more than it was sent, what it did not acknowledge is left to it`(
+        _ kernel: Kernel
+    ) async throws {
+        let connections = try Connections(5)
+        let reader = FakeReader()
+        reader.script { $0.export = { await connections.export($0) } }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            let successor = try await self.successor(in: stage)
+            var arrived = 0
+            while arrived < 5 { arrived += try await successor.peer.nextMessage().descriptors.count }
+            try await successor.peer.say(.taken(.init(connections: 6)))
+            try await connections.areDone.value("the exports")
+            #expect(connections.failed.count == 5 && connections.stayed.withLock { $0 }.isEmpty)
+            #expect(successor.isAlive)
+        }
+    }
+
+    @Test(arguments: Kernel.allCases)
     func `when the successor breaks the protocol, what has not left this process stays open here`(
         _ kernel: Kernel
     ) async throws {

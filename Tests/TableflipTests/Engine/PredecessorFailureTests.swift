@@ -370,6 +370,7 @@ import Darwin
         Misbehaviour("committed while its predecessor pauses", .whilePausing, says: .committed),
         Misbehaviour("go", .afterInventory, says: .go),
         Misbehaviour("bye", .afterInventory, says: .bye(.init())),
+        Misbehaviour("connections taken before it is the owner", .afterInventory, says: .taken(.init(connections: 0))),
         Misbehaviour("paths", .afterInventory, says: .paths(.init(files: []))),
         Misbehaviour("what is new, unasked", .afterInventory, says: .fresh(.init(entries: []))),
         Misbehaviour("a listener to keep that it was not offered", .afterInventory, says: .keep(.init(listeners: [2]))),
