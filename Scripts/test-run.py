@@ -542,7 +542,7 @@ def signals_reach_the_program(_):
 
 
 def notifications(is_init):
-    """What the service says reaches the runner's own manager, but for MAINPID: that one follows the runner."""
+    """What the service says reaches the runner's own manager, but for what the runner itself deals with."""
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     name = f"tableflip-test-{os.getpid()}-{is_init}"
     manager.bind("\0" + name)
@@ -553,20 +553,52 @@ def notifications(is_init):
         container.signal(signal.SIGTERM)
         lines = []
         while "STOPPING=1" not in lines:
-            data, descriptors, _, _ = socket.recv_fds(manager, 4096, 8)
-            for descriptor in descriptors:
-                os.close(descriptor)
-            lines += data.decode().splitlines()
+            lines += manager.recv(4096).decode().splitlines()
         names = [line.split("=")[0] for line in lines]
-        check("MAINPID" not in names, lines)
+        check("MAINPID" not in names and "BARRIER" not in names, lines)
         # Of the first process when it serves and when it is replaced; the second one may say it again.
-        check(lines.count("READY=1") >= 2 and "RELOADING=1" in lines and "BARRIER=1" in lines, lines)
+        check(lines.count("READY=1") >= 2 and "RELOADING=1" in lines, lines)
         check(any("STATUS=generation 2" in line for line in lines), lines)
         container.wait(0)
         return f"{len(lines)} lines passed on"
     finally:
         container.remove()
         manager.close()
+
+
+def nothing_is_stored(_):
+    """What the runner's own manager stored would come back to the runner."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        name = f"tableflip-test-{os.getpid()}-store"
+        manager.bind("\0" + name)
+        manager.settimeout(PATIENCE)
+        script = """
+def leave(words, *descriptors):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.connect(os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
+        socket.send_fds(manager, [words.encode()], descriptors)
+
+reading, writing = os.pipe()
+leave("FDSTORE=1\\nFDNAME=web\\nFDPOLL=0", reading)
+leave("FDSTOREREMOVE=1\\nFDNAME=web")
+leave("READY=1\\nFDSTORE=1\\nFDNAME=web", reading)
+leave("BARRIER=1", writing)
+os.close(writing)
+os.read(reading, 1)
+tell("STATUS=the runner has read all of it")
+say("passed")
+"""
+        with Fake(script, before=["env", f"NOTIFY_SOCKET=@{name}"]) as fake:
+            fake.lines("passed")
+            heard = []
+            while not heard or not heard[-1][0].startswith(b"STATUS="):
+                words, descriptors, _, _ = socket.recv_fds(manager, 4096, 8)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                heard.append((words, len(descriptors)))
+            check(heard == [(b"READY=1", 0), (b"STATUS=the runner has read all of it", 0)], heard)
+            fake.ends(0)
+    return "no descriptor passes, and no word of one; a barrier is answered"
 
 
 def strangers_are_not_heard(_):
@@ -698,6 +730,7 @@ TESTS = {
     stop_at_the_change: [True],
     stop_of_what_is_left: [True],
     notifications: [True, False],
+    nothing_is_stored: [True],
     strangers_are_not_heard: [True],
     a_flood_delays_nothing: [False],
 }

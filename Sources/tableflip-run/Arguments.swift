@@ -26,9 +26,10 @@ enum Arguments {
         Runs PROGRAM and stays, with the same process id, while PROGRAM replaces its own process. Linux only.
 
         It passes signals on to the process in charge, reaps whatever ends, and passes notifications on to the service
-        manager that started it, if there is one (NOTIFY_SOCKET). It ends when everything that it started has, with the
-        status of the process that was in charge last: 128 and the number of the signal, where a signal ended it; 1,
-        where another process has reaped it and the kernel does not tell.
+        manager that started it, if there is one (NOTIFY_SOCKET); but no sockets that this opened, and nothing to store.
+        It ends when everything that it started has, with the status of the process that was in charge last: 128 and the
+        number of the signal, where a signal ended it; 1, where another process has reaped it and the kernel does not
+        tell.
 
           --wait SECONDS   how long to wait for other processes when the one in charge has ended (60); then they are
                            killed

@@ -156,7 +156,7 @@ struct Runner {
             }
             if notification.beginsUpgrade { self.stop.wasNone() }
             if let main = notification.main { self.follow(main) }
-            self.passOn(notification.rest, arrival.descriptors.map(\.borrowed))
+            self.passOn(notification.rest)
         }
     }
 
@@ -206,10 +206,10 @@ struct Runner {
         self.watch = SpawnedProcess(id: process, descriptor: OwnedDescriptor(takingOwnershipOf: descriptor))
     }
 
-    private mutating func passOn(_ bytes: [UInt8], _ descriptors: [CInt]) {
+    private mutating func passOn(_ bytes: [UInt8]) {
         guard let manager, !bytes.isEmpty else { return }
         do throws(SystemCallError) {
-            try manager.send(bytes, descriptors: descriptors)
+            try manager.send(bytes)
         } catch {
             if !self.managerFailed { Run.say("notifications do not reach \(manager.address): \(error)") }
             self.managerFailed = true
