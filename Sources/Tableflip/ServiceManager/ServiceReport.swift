@@ -171,7 +171,7 @@ struct ServiceReport {
         } else {
             let what = event.isRehearsal ? "rehearsal" : "upgrade"
             let reason = event.error.map { ": \($0.code): \($0.message)" } ?? ""
-            self.status = Self.onOneLine("\(serves); the last \(what) \(how)\(reason)")
+            self.status = Self.limited("\(serves); the last \(what) \(how)\(reason)")
         }
         return beginning + [.init(lines: ["READY=1", self.status])]
     }
@@ -194,8 +194,15 @@ struct ServiceReport {
         .init(lines: ["STATUS=generation \(event.generation + 1) (PID \(event.peer)) \(what)"])
     }
 
-    /// A line feed would begin another variable.
-    private static func onOneLine(_ text: String) -> String { text.replacing("\n", with: " ") }
+    /// Of a line with words that came from elsewhere. systemd reads no datagram of more than 4096 bytes (PIPE_BUF), and what
+    /// else is in that one matters more.
+    private static let longestLine = 2048
+
+    /// A line feed, and a carriage return, would begin another variable.
+    private static func limited(_ line: String) -> String {
+        let scalars = line.unicodeScalars.map { $0.properties.generalCategory == .control ? " " : $0 }
+        return String(String(String.UnicodeScalarView(scalars)).cut(to: Self.longestLine))
+    }
 
     private static func extend(_ time: Duration) -> String {
         "EXTEND_TIMEOUT_USEC=\(Int64(((time + Limits.margin).inMilliseconds * 1000).rounded(.up)))"

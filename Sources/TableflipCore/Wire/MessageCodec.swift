@@ -172,7 +172,7 @@ extension Message {
 
 extension String {
     /// At most `limit` bytes of UTF-8, ending at a whole character.
-    func cut(to limit: Int) -> Substring {
+    package func cut(to limit: Int) -> Substring {
         guard self.utf8.count > limit else { return self[...] }
         var end = self.startIndex
         var size = 0

@@ -53,7 +53,7 @@ extension String {
     }
 
     /// At most so many columns; what is cut shows.
-    func cut(to width: Int) -> String { self.count <= width ? self : String(self.prefix(max(0, width - 1))) + "…" }
+    func cut(toWidth width: Int) -> String { self.count <= width ? self : String(self.prefix(max(0, width - 1))) + "…" }
 }
 
 extension Unicode.Scalar {

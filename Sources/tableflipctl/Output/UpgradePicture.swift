@@ -85,7 +85,7 @@ struct UpgradePicture {
         let time = self.lastTime.asSeconds.padded(to: 10, right: true)
         let label = event.label.printable.padded(to: 17)
         let whole = (words ?? event.details).printable
-        let details = self.isLive ? whole.cut(to: max(10, self.columns - 31)) : whole
+        let details = self.isLive ? whole.cut(toWidth: max(10, self.columns - 31)) : whole
         self.erase()
         Surroundings.write("\(time)  \(event.colour?.paint(label) ?? label) \(details)\n")
     }
@@ -99,7 +99,7 @@ struct UpgradePicture {
         let time = "\(tenths / 10).\(tenths % 10)   s".padded(to: 10, right: true)
         let left = self.probationEnds.map { max(.zero, self.clock.now.duration(to: $0)).components.seconds + 1 }
         let words = activity + (left.map { ", \($0) s left" } ?? "")
-        let line = "\(time)  \(Self.spinner[self.step % 4]) \(words)".cut(to: self.columns - 1)
+        let line = "\(time)  \(Self.spinner[self.step % 4]) \(words)".cut(toWidth: self.columns - 1)
         Surroundings.write("\r\(Colour.faint.paint(line))\u{1b}[K")
     }
 

@@ -61,6 +61,16 @@ import Testing
         #expect(!self.first.isReloading && self.first.isMain)
     }
 
+    @Test mutating func `whatever the reason, it begins no line of its own, and READY is not too long to be read`() {
+        let words = "a\r\nSTOPPING=1\rSTOPPING=1\u{0}\u{85}b" + String(repeating: "ä", count: 5000)
+        let error = UpgradeError(.successorExited, words)
+        let lines = Self.lines(&self.first, Self.event(.failed, error))
+        let status = lines.last?.last ?? ""
+        #expect(lines.last?.count == 2 && lines.last?.first == "READY=1")
+        #expect(status.contains("successorExited: a  STOPPING=1 STOPPING=1  bää"))
+        #expect(status.hasSuffix("ä") && (2000...2100).contains(status.utf8.count))
+    }
+
     @Test mutating func `a rehearsal is told as such, and only where it did not go as it should`() {
         let statuses = [UpgradeError.Code.rehearsed, .successorExited].map { code in
             var event = Self.event(.failed, UpgradeError(code, "it ended"))
