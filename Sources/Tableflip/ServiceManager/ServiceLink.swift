@@ -13,12 +13,14 @@ struct ServiceLink {
     private var report: ServiceReport
     private let watchdog: Duration?
     private var hasFailed = false
+    /// How long room in the manager's queue is waited for.
+    var patience = Duration.seconds(1)
     /// When the manager wants to hear of this process next, though nothing may have happened; nil: it does not.
     private(set) var nextPing: Moment?
 
     /// How long an awaited notice holds the engine up, once in a process's life: the successor serves meanwhile. A
     /// manager that knows no `BARRIER=1` answers never.
-    private static let patience = Duration.milliseconds(100)
+    private static let awaitedAnswer = Duration.milliseconds(100)
 
     init(
         _ socket: NotifySocket, hasPredecessor: Bool, _ timings: Timings, watchdog: Watchdog? = .ofEnvironment()
@@ -59,10 +61,12 @@ struct ServiceLink {
     }
 
     /// Leaves duplicates with the manager, which passes them to the next process if this one dies; and takes what nobody
-    /// wants any more out of its store (`FDSTORE=1`, sd_notify(3)). What is there already is not stored twice.
+    /// wants any more out of its store (`FDSTORE=1`, sd_notify(3)). What is there already is not stored twice. It is said
+    /// once, so it has patience of its own, however many there are.
     mutating func store(_ carried: [CarriedDescriptor], removing unwanted: [StoreName], _ logger: Logger) {
+        let deadline = Moment.now + self.patience
         for name in unwanted.compactMap(\.text) {
-            self.send(.init(lines: ["FDSTOREREMOVE=1", "FDNAME=\(name)"]), logger)
+            self.send(.init(lines: ["FDSTOREREMOVE=1", "FDNAME=\(name)"]), logger, until: deadline)
         }
         for descriptor in carried {
             guard let name = StoreName(descriptor.entry).text else {
@@ -70,9 +74,12 @@ struct ServiceLink {
                 continue
             }
             // A state has been replaced, and has another file by now.
-            if descriptor.kind == .state { self.send(.init(lines: ["FDSTOREREMOVE=1", "FDNAME=\(name)"]), logger) }
+            if descriptor.kind == .state {
+                self.send(.init(lines: ["FDSTOREREMOVE=1", "FDNAME=\(name)"]), logger, until: deadline)
+            }
             guard let duplicate = try? descriptor.duplicate() else { continue }  // closed meanwhile: it is not wanted
-            self.send(.init(lines: ["FDSTORE=1", "FDNAME=\(name)"]), logger, [duplicate.borrowed])
+            let notice = ServiceReport.Notice(lines: ["FDSTORE=1", "FDNAME=\(name)"])
+            self.send(notice, logger, [duplicate.borrowed], until: deadline)
         }
     }
 
@@ -85,14 +92,19 @@ struct ServiceLink {
         return [self.watchdog, reload, repetition].compactMap { $0 }.min()
     }
 
-    private mutating func send(_ notice: ServiceReport.Notice, _ logger: Logger, _ descriptors: [CInt] = []) {
+    /// `deadline`: nil where this notice is waited for as any other.
+    private mutating func send(
+        _ notice: ServiceReport.Notice, _ logger: Logger, _ descriptors: [CInt] = [], until deadline: Moment? = nil
+    ) {
+        // One that reads nothing holds the engine up once; and once more for what it must know: a manager that was only
+        // busy would else take the service for ended when this process does.
+        let usual = self.hasFailed && !notice.isAwaited ? .zero : self.patience
+        let patience = deadline.map { max(.zero, Moment.now.duration(to: $0)) } ?? usual
         do throws(SystemCallError) {
-            // One that reads nothing holds the engine up once.
-            let patience = self.hasFailed ? Duration.zero : .seconds(1)
             try self.socket.send(notice.lines, descriptors: descriptors, within: patience)
             self.hasFailed = false
             guard notice.isAwaited else { return }
-            if try !self.socket.waitForManager(within: Self.patience) {
+            if try !self.socket.waitForManager(within: Self.awaitedAnswer) {
                 logger.debug("the service manager did not say that it knows of the successor")
             }
         } catch {

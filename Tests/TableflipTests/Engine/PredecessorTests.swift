@@ -259,11 +259,21 @@ import Testing
         }
     }
 
+    /// Answers on the spot: no crowd of other tests makes it late.
+    private struct PromptReader: Tableflip.PromptReader {
+        func pause(then answer: @escaping @Sendable ((any Error)?) -> Void) { answer(nil) }
+        func resume(then answer: @escaping @Sendable ((any Error)?) -> Void) { answer(nil) }
+        func pause() async throws {}
+        func resume() async throws {}
+    }
+
     @Test(arguments: Kernel.allCases)
     func `a service manager that reads nothing fails no upgrade`(_ kernel: Kernel) async throws {
         let manager = try NotifyListener()
         let configure: (inout Upgrader.Configuration) -> Void = { $0.pauseTimeout = .milliseconds(900) }
-        try await Stage.serving(kernel, reader: FakeReader(), configure, manager: manager.socket) { stage in
+        try await Stage.first(kernel, configure, manager: manager.socket) { stage in
+            stage.upgrader.register(PromptReader())
+            try await stage.upgrader.ready()
             manager.fill()
             let upgrade = stage.requestUpgrade()
             let successor = try await stage.spawner.next()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
+import Dispatch
 import Logging
 import TableflipCore
 import TableflipSystem
@@ -54,6 +55,49 @@ import Testing
         _ = self.heard
         self.link.ping(self.now + .seconds(4), isWell: true, self.logger)
         #expect(self.heard.first?.first == "WATCHDOG=1")
+    }
+
+    /// Has found that the manager's queue is full. It begins to read when it is waited for: this takes a moment, after
+    /// which it may as well have been earlier.
+    private mutating func fallBehind() -> Latch<[[String]]> {
+        self.link.begin(self.now, self.logger)
+        self.manager.fill()
+        self.link.patience = .zero
+        let requested = UpgradeEvent(phase: .requested, generation: 1, peer: 71, elapsed: .zero, error: nil)
+        self.link.note(requested, isAlone: false, self.now, self.logger)
+        self.link.patience = patience
+        let heard = Latch<[[String]]>()
+        DispatchQueue(label: "manager").asyncAfter(deadline: .now() + .milliseconds(200)) { [manager] in
+            var all: [[String]] = []
+            while all.last != ["STATUS=the end"], readable(manager.number) {
+                guard let arrival = manager.receive() else { continue }
+                all.append(String(decoding: arrival.bytes, as: UTF8.self).split(separator: "\n").map(String.init))
+            }
+            heard.set(all)
+        }
+        return heard
+    }
+
+    @Test mutating func `a manager that was busy hears all the same who comes next`() async throws {
+        let heard = self.fallBehind()
+        let committed = UpgradeEvent(phase: .committed, generation: 1, peer: 71, elapsed: .zero, error: nil)
+        self.link.note(committed, isAlone: false, self.now, self.logger)
+        try self.manager.socket.send(["STATUS=the end"], within: patience)
+        #expect(try await heard.value().contains { $0.starts(with: ["MAINPID=71", "READY=1"]) })
+    }
+
+    @Test mutating func `a manager that was busy is left everything all the same`() async throws {
+        let heard = self.fallBehind()
+        let carried = try ["a", "b"].map { name in
+            CarriedDescriptor(
+                InventoryEntry(name: name, kind: .listener, address: "tcp://127.0.0.1:0"),
+                try BoundSocket.bind(.tcp(host: "127.0.0.1", port: 0)))
+        }
+        let old = StoreName(InventoryEntry(name: "old", kind: .listener, address: ""))
+        self.link.store(carried, removing: [old], self.logger)
+        try self.manager.socket.send(["STATUS=the end"], within: patience)
+        let names = try await heard.value().filter { $0[0].hasPrefix("FDSTORE") }.compactMap(\.last)
+        #expect(names == ["old", "a", "b"].map { "FDNAME=tableflip/1/0/\($0)" })
     }
 
     @Test mutating func `a reload's time is extended in time, however seldom the watchdog is told`() throws {
