@@ -70,23 +70,32 @@ if ! error=$(mkdir "$lock" 2>&1); then
     say "$error"
     exit 1
 fi
-trap 'rmdir "$lock"' EXIT
+# Whether it goes or not, the status is the same.
+trap 'rmdir "$lock" || true' EXIT
 
 # A link is replaced by rename(2): at no time is it missing. GNU and BSD call "do not follow the link" differently.
 # One that is left over, because this was killed between the two, is replaced, and not followed into the release.
 flip() {
-    ln -sfn "$1" "$lock.link"
-    mv -Tf "$lock.link" "$link" 2>/dev/null || mv -fh "$lock.link" "$link"
+    ln -sfn "$1" "$lock.link" || return 1
+    if ! error=$(mv -Tf "$lock.link" "$link" 2>&1); then
+        if mv -fh "$lock.link" "$link" 2> /dev/null; then return; fi
+        say "$error"
+        rm -f "$lock.link" 2> /dev/null
+        return 1
+    fi
 }
 
 before=$(readlink "$link")
-flip "releases/$release"
+flip "releases/$release" || exit 1
 status=0
 "$ctl" upgrade "$@" || status=$?
 if [ "$status" -eq 8 ] || [ "$status" -ge 128 ]; then
     say "it is not known what serves (status $status): $link stays at $release. See: $ctl status"
 elif [ "$status" -ne 0 ]; then
-    flip "$before"
-    say "$link leads to $before again (status $status)"
+    if flip "$before"; then
+        say "$link leads to $before again (status $status)"
+    else
+        say "$link stays at $release: it could not be moved back (status $status). Make it lead to $before"
+    fi
 fi
 exit "$status"

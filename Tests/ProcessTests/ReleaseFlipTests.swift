@@ -114,6 +114,17 @@ struct ReleaseFlipTests {
         }
     }
 
+    @Test func `A link that cannot be moved back hides no status`() async throws {
+        // Root may write everywhere, but not put a link in the place of a directory, nor end a lock that is not empty.
+        let command = "cd \"${0%/*}\" && rm current && mkdir current current/x .release-flip/x; exit 7"
+        try await Self.withReleases(command) { directory, flip in
+            let result = try await flip(["2"], [])
+            #expect(result.status == 7 && result.errors.contains("current stays at 2"), "\(result)")
+            #expect(result.errors.contains("it could not be moved back"), "\(result)")
+            #expect(!FileManager.default.fileExists(atPath: directory.path + "/.release-flip.link"))
+        }
+    }
+
     @Test(arguments: ["-h", "--help", "--version", "--help-hidden"])
     func `With an option that upgrades nothing the link stays`(_ option: String) async throws {
         try await Self.withReleases("exit 0") { directory, flip in
