@@ -268,6 +268,12 @@ public final class Upgrader: Sendable {
     /// process in the middle of its drain.
     package func leave() { self.context.inbox.send(.leave) }
 
+    /// For adapters: the same. Where this process does not serve yet, this is why it never will; a predecessor is told.
+    package func leave(because failure: UpgradeError) {
+        self.context.inbox.send(.giveUp(failure) { _ in })
+        self.leave()
+    }
+
     /// For adapters: what ``exit`` waits for, or nil as long as this process should not leave.
     package var exitReason: ExitReason? { self.context.exit.current }
 

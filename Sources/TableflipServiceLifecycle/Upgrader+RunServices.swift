@@ -18,7 +18,8 @@ extension Upgrader {
     /// For groups that need more than a list, put an ``UpgraderService`` at the end of your own.
     /// - Parameters:
     ///   - services: the services, started together and shut down from the last to the first. One that ends by itself
-    ///     or throws cancels the others, as always in a `ServiceGroup`.
+    ///     or throws cancels the others, as always in a `ServiceGroup`. In a successor that does not serve yet, the
+    ///     upgrade fails in its words.
     ///   - logger: the group's logger.
     ///   - whenPrepared: see ``UpgraderService/init(upgrader:whenPrepared:)``.
     /// - Throws: what a service threw, also a ``WhileOwner``'s that failed to end well in a process that was told to stop;
@@ -26,10 +27,15 @@ extension Upgrader {
     public func runServices(
         _ services: [any Service], logger: Logger, whenPrepared: UpgraderService.Preparation? = nil
     ) async throws {
-        let service = UpgraderService(upgrader: self, whenPrepared: whenPrepared)
+        var service = UpgraderService(upgrader: self, whenPrepared: whenPrepared)
+        let failure = FirstFailure()
+        service.failureOfOthers = failure
+        let watched = services.map { service in
+            ServiceGroupConfiguration.ServiceConfiguration(
+                service: WatchedService(service: service, failure: failure), serviceName: "\(service)")
+        }
         let group = ServiceGroup(
-            configuration: .init(
-                services: services.map { .init(service: $0) } + [service.configuration], logger: logger)
+            configuration: .init(services: watched + [service.configuration], logger: logger)
         )
         try await group.run()
         let failures = services.lazy.compactMap { ($0 as? WhileOwner)?.failure }

@@ -27,6 +27,11 @@ public import Tableflip
 /// lost while the services start. Leave the group's `gracefulShutdownSignals` and `cancellationSignals` empty, or
 /// without those: of two handlers of one signal the later one hears it alone.
 ///
+/// **A service that fails in a successor** before that serves cancels the group, and this service can only say that the
+/// process was told to stop. So that the upgrade fails in the right words, such a service calls
+/// `upgrader.giveUp(because: error)` before it throws. ``Tableflip/Upgrader/runServices(_:logger:whenPrepared:)`` tells
+/// them by itself.
+///
 /// **The drain's deadline is the upgrader's** as well (``Tableflip/Upgrader/Configuration/drainTimeout``): it ends the
 /// process. A shorter `maximumGracefulShutdownDuration` of the group cancels what is left before that.
 public struct UpgraderService: Service {
@@ -35,6 +40,8 @@ public struct UpgraderService: Service {
 
     private let upgrader: Upgrader
     private let whenPrepared: Preparation?
+    /// What a cancellation comes from, where that is known.
+    var failureOfOthers: FirstFailure?
 
     /// Makes a service of an upgrader.
     /// - Parameters:
@@ -81,7 +88,11 @@ public struct UpgraderService: Service {
             if case .failed(let failure) = await self.exit() { throw failure }
             try Task.checkCancellation()
         } onCancelOrGracefulShutdown: {
-            self.upgrader.leave()
+            if let failure = self.failureOfOthers?.current {
+                self.upgrader.leave(because: failure)
+            } else {
+                self.upgrader.leave()
+            }
         }
     }
 

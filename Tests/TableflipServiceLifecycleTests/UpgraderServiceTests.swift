@@ -152,15 +152,51 @@ import Testing
         #expect(self.record.all.last == "server shut down")
     }
 
-    @Test func `a service that fails before the others are prepared stops the upgrader`() async throws {
+    @Test func `a service that fails before the others are prepared is why this process does not serve`() async throws {
         let stub = try self.stub()
         await #expect(throws: Broken()) {
             try await stub.upgrader.runServices(
                 [self.service("database"), self.service("server", start: { throw Broken() })], logger: self.logger
             ) { try await untilCancelled() }
         }
-        #expect(await stub.upgrader.exit == .stopped)
+        guard case .failed(let failure) = await stub.upgrader.exit else {
+            Issue.record("it did not fail")
+            return
+        }
+        #expect(failure.code == .initialisationFailed && failure.message == "a service failed: Broken()")
         #expect(self.record.all.last == "database cancelled")
+        #expect(stub.exitStatus == nil)
+    }
+
+    @Test func `a service that ends before the others are prepared is why this process does not serve`() async throws {
+        struct Brief: Service {
+            func run() async throws {}
+        }
+        let stub = try self.stub()
+        await #expect(throws: ServiceGroupError.self) {
+            try await stub.upgrader.runServices([Brief()], logger: self.logger) { try await untilCancelled() }
+        }
+        guard case .failed(let failure) = await stub.upgrader.exit else {
+            Issue.record("it did not fail")
+            return
+        }
+        #expect(failure.message == "a service ended by itself: Brief")
+    }
+
+    @Test func `a service that fails later stops the upgrader`() async throws {
+        let stub = try self.stub()
+        let events = stub.upgrader.events
+        let breaks = Signal()
+        let server = self.service("server") {
+            await breaks.wait()
+            throw Broken()
+        }
+        let logger = self.logger
+        let running = Task { try await stub.upgrader.runServices([server], logger: logger) }
+        await self.untilServing(events)
+        breaks.fire()
+        await #expect(throws: Broken()) { try await running.value }
+        #expect(await stub.upgrader.exit == .stopped)
         #expect(stub.exitStatus == nil)
     }
 
