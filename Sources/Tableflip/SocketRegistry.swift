@@ -68,14 +68,23 @@ final class SocketRegistry: Sendable {
         mutating func remove(_ descriptor: CarriedDescriptor) {
             guard let index = self.carried.firstIndex(where: { $0 === descriptor }) else { return }
             self.carried.remove(at: index)
+            let isSocket = descriptor.kind == .listener || descriptor.kind == .datagram
+            if isSocket, !self.isSealed { self.unclaimedStored.append(StoreName(descriptor.entry)) }
             guard self.names.remove(descriptor.name) == nil else { return }
             if let index = self.indexByName.remove(descriptor.name) {
                 self.forgotten.append(index)
-                if descriptor.kind == .listener || descriptor.kind == .datagram {
+                if isSocket, !self.isSealed {
                     self.forgottenSockets.append(Forgotten(descriptor))
                 }
             }
             if self.isAnsweredFor { self.dropForgotten() }
+        }
+
+        /// With what is forgotten as if it had not been asked for.
+        var asked: [Inherited] {
+            var all = self.inherited
+            for index in self.forgotten { all[index].isClaimed = false }
+            return all
         }
 
         mutating func dropForgotten() {
@@ -232,15 +241,11 @@ final class SocketRegistry: Sendable {
         throw .groupChanged("\(entry.name) would join the group of sockets at \(address) that the predecessor serves")
     }
 
-    /// One that is not asked for any more, or forgotten, gets its share until the predecessor has closed it, and from its pause on nobody
-    /// reads there. A whole group may go.
+    /// One that is not asked for any more, or forgotten, gets its share until the predecessor has closed it, and from its
+    /// pause on nobody reads there. A whole group may go.
     func checkKeepsGroups() throws(UpgradeError) {
         guard self.facts.current.predecessorLives else { return }
-        let all = self.state.withLock { state in
-            var all = state.inherited
-            for index in state.forgotten { all[index].isClaimed = false }
-            return all
-        }
+        let all = self.state.withLock { $0.asked }
         func name(_ descriptor: CarriedDescriptor?) -> BoundSocket.Name? {
             guard let descriptor, descriptor.kind == .listener || descriptor.kind == .datagram else { return nil }
             return descriptor.withDescriptor { number in
@@ -273,7 +278,7 @@ final class SocketRegistry: Sendable {
     }
 
     private func inherited(boundTo address: SocketAddress, from directory: String) -> [Inherited] {
-        let all = self.state.withLock { $0.inherited }.filter { $0.descriptor?.kind == address.descriptorKind }
+        let all = self.state.withLock { $0.asked }.filter { $0.descriptor?.kind == address.descriptorKind }
         // A name may have to be looked up.
         guard !all.isEmpty else { return [] }
         let names = BoundSocket.names(of: address, from: directory)
@@ -417,14 +422,14 @@ final class SocketRegistry: Sendable {
             var all: [CarriedDescriptor] = []
             defer { state.forgottenSockets = [] }
             let passed = state.passed.closeAll()
-            state.unclaimedStored = passed.stored
+            state.unclaimedStored += passed.stored
             for index in state.inherited.indices {
                 guard let descriptor = state.inherited[index].unclaimed else { continue }
                 state.inherited[index].descriptor = nil
                 state.indexByName.remove(descriptor.name)
                 all.append(descriptor)
             }
-            state.unclaimedStored += (all.map(\.entry) + state.forgottenSockets.map(\.entry)).map { StoreName($0) }
+            state.unclaimedStored += all.map { StoreName($0.entry) }
             return (all, state.forgottenSockets, state.carried, passed.names)
         }
         for socket in unclaimed { socket.close() }

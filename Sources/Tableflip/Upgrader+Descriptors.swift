@@ -209,7 +209,8 @@ extension Upgrader {
 
     /// Carries it no further, such as a connection that has ended. While an upgrade runs it is carried until that has failed.
     ///
-    /// To forget an inherited socket before ``ready()`` is as not to ask for it.
+    /// To forget an inherited socket before ``ready()`` is as not to ask for it. What is forgotten later stays with a service
+    /// manager that stores it until the service is stopped.
     /// - Parameter descriptor: what was carried; the upgrader's copy is closed with its last reference.
     public func forget(_ descriptor: CarriedDescriptor) { self.context.sockets.remove(descriptor) }
 

@@ -439,8 +439,8 @@ extension Engine {
     }
 
     private func heard(_ taken: Message.Taken, _ attempt: Attempt) {
-        let (unsent, count) = (attempt.channel?.unsentDescriptors ?? 0, Int(taken.connections) - attempt.moved)
-        guard case .draining = self.predecessor.state, (0...attempt.moving.count - unsent).contains(count) else {
+        let count = Int(taken.connections) - attempt.moved
+        guard case .draining = self.predecessor.state, count >= 0, count <= attempt.sent else {
             return self.successorMisbehaved("took \(taken.connections) connections, which it was not sent")
         }
         attempt.taken = Int(taken.connections)
@@ -772,8 +772,8 @@ extension Engine {
 
     private func connectionsArrived(_ received: Int, _ attempt: Attempt) {
         let count = received - attempt.moved
-        guard count >= 0, count <= attempt.moving.count else {
-            return self.successorMisbehaved("acknowledged \(count) of \(attempt.moving.count) connections")
+        guard count >= 0, count <= attempt.sent else {
+            return self.successorMisbehaved("acknowledged \(count) of \(attempt.sent) connections")
         }
         attempt.channel?.peerMadeProgress()
         let arrived = attempt.moving.prefix(count)
@@ -790,10 +790,8 @@ extension Engine {
     /// nobody knows, nor what it has answered. A successor that lives may begin at any time, with all that has left this
     /// process, unless it says what it has taken. Such a connection ends with the successor's own copy.
     private func failMoving(_ attempt: Attempt) {
-        let moving = attempt.moving
+        let (moving, sent) = (attempt.moving, attempt.taken.map { $0 - attempt.moved } ?? attempt.sent)
         attempt.moving = []
-        let sent =
-            attempt.taken.map { $0 - attempt.moved } ?? moving.count - (attempt.channel?.unsentDescriptors ?? 0)
         var served = 0
         for (number, (connection, departure)) in moving.enumerated() {
             if number < sent, !attempt.servesNothing || connection.isServed {

@@ -178,6 +178,7 @@ extension Engine {
     private func sayWhatCame() {
         guard self.successor.phase == .owner else { return }
         self.takeover.channel?.send(.taken(.init(connections: UInt32(self.takeover.connections))))
+        self.takeover.announced = self.takeover.connections
     }
 
     /// A process that dies closes its channel a moment before its end can be seen. Where that alone ends the upgrade, the
@@ -225,7 +226,9 @@ extension Engine {
             self.feed(SuccessorMachine.Event.byeReceived)
         case .connections(let batch): self.adopt(batch, descriptors)
         case .unknown(let kind): self.logger.debug("passed over a message of the unknown kind \(kind)")
-        case .ping: self.takeover.channel?.send(.pong)
+        case .ping:
+            self.takeover.channel?.send(.pong)
+            self.noteSignOfLife()
         case .draining(let draining): self.heard(draining)
         case .ready, .committed, .acknowledgement, .pong, .fresh, .keep, .taken:
             self.predecessorMisbehaved("sent \(message.name)")

@@ -359,7 +359,16 @@ final class Engine {
         self.predecessorDeadline?.at += standstill
         self.successorDeadline?.at += standstill
         self.takeover.check?.deadline += standstill
+        self.ownership.leaveDeadline? += standstill
         return now
+    }
+
+    /// The predecessor's deadlines may be later than this process can know, for it may have stood still. One that pings has
+    /// not come to an end with them: it decides.
+    func noteSignOfLife() {
+        guard let armed = self.successorDeadline, armed.deadline == .commit else { return }
+        let time = self.timings.duration(of: armed.deadline, probation: .zero)
+        self.successorDeadline?.at = max(armed.at, Moment.now + time)
     }
 
     private var untilNextDeadline: Duration? {

@@ -9,6 +9,8 @@ import TableflipSystem
 /// store. Claimed by the same calls as what a predecessor hands over.
 struct PassedDescriptors {
     private var all: [PassedDescriptor]
+    /// What was stored under another name than the one that it has been claimed by.
+    private var renamed: [StoreName] = []
     private let directory: String
 
     init(_ all: [PassedDescriptor] = [], directory: String = "/") {
@@ -39,9 +41,9 @@ struct PassedDescriptors {
                 && (self.all[$0].stored == nil || (self.canBeReached(entry) && self.stands(self.all[$0], at: entry)))
         }
         let named = fitting.filter { self.isNamed(self.all[$0], entry) }
+        // Also of what was stored: as long as it is open nobody else can be bound there.
         let bound = fitting.filter { index in
-            guard self.all[index].stored == nil else { return false }
-            return self.all[index].withNumber { BoundSocket.isBound($0, to: places) } ?? false
+            self.all[index].withNumber { BoundSocket.isBound($0, to: places) } ?? false
         }
         guard let index = named.first(where: { bound.contains($0) }) ?? named.first ?? bound.first else { return nil }
         let passed = self.all.remove(at: index)
@@ -50,6 +52,7 @@ struct PassedDescriptors {
         if entry.kind == .listener || entry.kind == .datagram { _ = tf_set_nonblocking(descriptor.borrowed) }
         var entry = entry
         if let stored = passed.stored {
+            if stored.name != entry.name { self.renamed.append(stored) }
             entry.version = stored.version
             let path = entry.unixPath(from: self.directory).flatMap { UnixPath($0) }
             return CarriedDescriptor(entry, descriptor, unixPath: path, facts: facts)
@@ -62,8 +65,8 @@ struct PassedDescriptors {
     /// Closes what nobody asked for.
     /// - Returns: what it is called, and what of it is to leave the manager's store.
     mutating func closeAll() -> (names: [String], stored: [StoreName]) {
-        defer { self.all = [] }
-        return (self.all.map { $0.stored?.name ?? $0.name }, self.all.compactMap(\.stored))
+        defer { (self.all, self.renamed) = ([], []) }
+        return (self.all.map { $0.stored?.name ?? $0.name }, self.all.compactMap(\.stored) + self.renamed)
     }
 
     /// A Unix path is gone when the directory was, which a service manager removes with `RuntimeDirectory=`: nobody finds

@@ -173,7 +173,6 @@ final class ConnectionHead: ChannelDuplexHandler {
             self.sawEnd = true
             if self.farewell == .lingering { return context.close(promise: nil) }
             guard self.farewell != .flushing else { return }
-            self.greetLater()
             // Nobody wants it any more.
             if self.isOver { self.held = nil }
             if self.held != nil {
@@ -181,6 +180,7 @@ final class ConnectionHead: ChannelDuplexHandler {
                 self.holdsEnd = true
                 return self.pump()
             }
+            self.greetLater()
         }
         context.fireUserInboundEventTriggered(event)
     }
@@ -256,6 +256,7 @@ final class ConnectionHead: ChannelDuplexHandler {
         guard !self.isGone, let context else { return }
         if self.held == nil, self.holdsEnd {
             self.holdsEnd = false
+            self.greetLater()
             context.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
         }
         if self.connections.isMoving, self.canMove { self.connections.enqueueFirst(self) }

@@ -35,9 +35,13 @@ extension BoundSocket {
     package static func isElsewhere(_ descriptor: CInt, than address: SocketAddress, from directory: String) -> Bool {
         switch address.kind {
         case .tcp(_, let wanted, _), .udp(_, let wanted, _):
-            wanted > 0 && self.port(of: descriptor).map { $0 != wanted } ?? false
+            switch self.port(of: descriptor) {
+            case .some(let port): wanted > 0 && port != wanted
+            // It is another kind of socket.
+            case .none: true
+            }
         case .unix, .abstract: !self.isBound(descriptor, to: address, from: directory)
-        case .vsock: false
+        case .vsock: self.name(of: descriptor) != nil
         }
     }
 

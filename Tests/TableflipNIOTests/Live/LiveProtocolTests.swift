@@ -42,6 +42,23 @@ import Testing
         #expect(protocolObject.isTold)
     }
 
+    /// It would end behind the message that it is at.
+    @Test func `what cannot move any more is told so behind the messages that came before its end`() throws {
+        let channel = try self.move { connection in
+            let slow = Slow(connection)
+            try connection.channel.pipeline.syncOperations.addHandler(slow)
+            connection.moves(as: slow)
+        }
+        let protocolObject = try channel.pipeline.syncOperations.handler(type: Slow.self)
+        try channel.writeInbound(ByteBuffer(string: "a\nb\n"))
+        channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+        channel.embeddedEventLoop.run()
+        #expect(protocolObject.heard == 1 && !protocolObject.isTold)
+        protocolObject.answer()
+        channel.embeddedEventLoop.run()
+        #expect(protocolObject.heard == 2 && protocolObject.isTold)
+    }
+
     /// A connection of a process that has just been replaced; nothing moves before the time goes on.
     private func move(_ setUp: @escaping @Sendable (LiveConnection) throws -> Void) throws -> EmbeddedChannel {
         let loop = EmbeddedEventLoop()
@@ -66,6 +83,34 @@ import Testing
 
         var isAtRest: Bool { true }
         func portion(of unread: ByteBuffer) -> LivePortion { .incomplete }
+        func finish() { self.isTold = true }
+    }
+
+    /// Answers each line when it is told to.
+    private final class Slow: ChannelInboundHandler, LiveProtocol {
+        typealias InboundIn = ByteBuffer
+        static let name = "slow"
+
+        private let connection: LiveConnection
+        private var owes = false
+        private(set) var heard = 0
+        private(set) var isTold = false
+
+        init(_ connection: LiveConnection) { self.connection = connection }
+
+        var isAtRest: Bool { !self.owes }
+        func portion(of unread: ByteBuffer) -> LivePortion { self.owes ? .afterAnswer : .bytes(2) }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            self.owes = true
+            self.heard += 1
+        }
+
+        func answer() {
+            self.owes = false
+            self.connection.settled()
+        }
+
         func finish() { self.isTold = true }
     }
 
