@@ -126,6 +126,33 @@ import Darwin
         _ = try self.pass([(text, .unix(path: paths[0]))])
         #expect(throws: UpgradeError.self) { try self.ask("web", .unix(path: paths[1])) }
         _ = there.borrowed
+        // It is no socket of that kind at all.
+        #expect(throws: UpgradeError.self) { try self.ask("web", .tcp(host: "127.0.0.1", port: 0)) }
+    }
+
+    /// As long as it is open nobody else can be bound there.
+    @Test func `stored sockets that have swapped names are claimed by where they are, and stored anew`() throws {
+        let names = ["web", "admin"].map { StoreName(InventoryEntry(name: $0, kind: .listener, address: "")) }
+        let sockets = try (0..<2).map { _ in try BoundPort() }
+        self.registry.pass(
+            PassedDescriptors(
+                try zip(names, sockets).map {
+                    PassedDescriptor(name: try #require($0.text), descriptor: $1.take())
+                }))
+        #expect(try self.ask("web", .tcp(host: "127.0.0.1", port: sockets[1].port)).identity == sockets[1].inode)
+        #expect(try self.ask("admin", .tcp(host: "127.0.0.1", port: sockets[0].port)).identity == sockets[0].inode)
+        #expect(self.registry.closeUnclaimed().names == [])
+        #expect(Set(self.registry.takeUnclaimedStored()) == Set(names))
+    }
+
+    @Test func `a stored socket that is forgotten before ready leaves the store`() throws {
+        let name = StoreName(InventoryEntry(name: "web", kind: .listener, address: ""))
+        let kept = try BoundPort()
+        self.registry.pass(
+            PassedDescriptors([PassedDescriptor(name: try #require(name.text), descriptor: kept.take())]))
+        self.registry.remove(try self.ask("web", .tcp(host: "127.0.0.1", port: kept.port)))
+        #expect(self.registry.closeUnclaimed().names == [])
+        #expect(self.registry.takeUnclaimedStored() == [name])
     }
 
     @Test(arguments: ["127.0.0.1", "localhost", "", "0.0.0.0"])
