@@ -509,6 +509,29 @@ import Darwin
         }
     }
 
+    /// It may have stood still alone, and then everything that it waits for is over later than this process can know.
+    @Test func `a predecessor that pings is not overtaken, however late its commit is`() async throws {
+        let predecessor = try FakePredecessor(.current)
+        var patience = Patience.ofTests
+        (patience.pauses, patience.hooks, patience.generous) = (.zero, .zero, .milliseconds(1500))
+        try await Stage.successor(.current, of: predecessor, patience: patience) { stage in
+            let ready = stage.requestReady()
+            _ = try await predecessor.hearReady()
+            try await predecessor.peer.say(.go)
+            try await ready.value
+            // The wait for the commit is of six seconds.
+            let end = ContinuousClock.now + .seconds(8)
+            while ContinuousClock.now < end {
+                try await predecessor.peer.say(.ping)
+                try await predecessor.peer.expect(.pong)
+                try await Task.sleep(for: .milliseconds(100))
+            }
+            #expect(!stage.upgrader.isOwner)
+            try await predecessor.peer.say(.commit)
+            try await predecessor.peer.expect(.committed)
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `a predecessor that dies during the probation is replaced`(_ kernel: Kernel) async throws {
         let predecessor = try FakePredecessor(kernel)
