@@ -19,7 +19,8 @@ public struct ConnectionExporter: Sendable {
     /// - Throws: ``UpgradeError`` when the successor has died, is no longer listening, or does not take one of them.
     ///   Serve on those that still have their descriptors. Those that have none any more are the successor's: it has
     ///   taken them, or had begun to serve them when it died. Where it lives, and only the channel to it has ended, that
-    ///   is all that had been sent to it, since it may serve any of them.
+    ///   is what it has said that it has, or, where it has not said, all that had been sent to it: it may serve any of
+    ///   them.
     public func send(_ connections: [LiveDescriptor]) async throws(UpgradeError) {
         let result = await withCheckedContinuation { continuation in
             self.send(connections) { continuation.resume(returning: $0) }
