@@ -21,7 +21,8 @@ extension DatagramBootstrap {
     /// try await gate.close()      // once the handlers have answered what they have read
     /// ```
     ///
-    /// The channel gets a descriptor of its own, a duplicate that it closes when it is closed.
+    /// The channel gets a descriptor of its own, a duplicate that it closes when it is closed. Options of the bootstrap that are
+    /// the kernel's (`datagramReceiveOffload`, say) are both processes' from here on, also if the upgrade fails.
     /// - Parameters:
     ///   - listener: a UDP socket of the upgrader.
     ///   - upgrader: where the gate registers as a reader.

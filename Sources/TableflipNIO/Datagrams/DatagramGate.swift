@@ -26,8 +26,12 @@ public final class DatagramGate: SocketReader, LoopReader {
         self.listener = listener
         self.entry = NIOLoopBound(entry, eventLoop: channel.eventLoop)
         try channel.pipeline.syncOperations.addHandler(entry, position: .first)
-        // A handler may have asked to read already. Switching autoRead off, and nothing else, withdraws that
-        // (NIOPosix/BaseSocketChannel.swift, `pauseRead0`).
+        try Self.withdrawRead(from: channel)
+    }
+
+    /// A handler may have asked to read, with autoRead off. Switching autoRead off, and nothing else, withdraws that
+    /// (NIOPosix/BaseSocketChannel.swift, `pauseRead0`).
+    private static func withdrawRead(from channel: any Channel) throws {
         for autoRead in [true, false] { try channel.syncOptions?.setOption(.autoRead, value: autoRead) }
     }
 
@@ -36,10 +40,9 @@ public final class DatagramGate: SocketReader, LoopReader {
 
     /// A channel that has ended, by an error say, reads nothing anyway.
     func pausing() -> EventLoopFuture<Void> {
-        self.channel.eventLoop.flatSubmit {
+        self.channel.eventLoop.submit {
             self.entry.value.isOpen = false
-            guard self.channel.isActive else { return self.channel.eventLoop.makeSucceededVoidFuture() }
-            return self.channel.setOption(.autoRead, value: false)
+            if self.channel.isActive { try Self.withdrawRead(from: self.channel) }
         }
     }
 

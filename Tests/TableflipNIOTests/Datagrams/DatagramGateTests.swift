@@ -68,6 +68,28 @@ import Testing
         upgrader.stop()
     }
 
+    /// Of a program that reads at its own pace. What comes after the pause is the other process's.
+    @Test func `a pause withdraws a read that was asked for with autoRead off`() async throws {
+        let upgrader = try StubUpgrader().upgrader
+        let own = try upgrader.listen(on: .udp(host: "127.0.0.1", port: 0), name: "own")
+        let peer = try upgrader.listen(on: .udp(host: "127.0.0.1", port: 0), name: "peer")
+        let bootstrap = DatagramBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+        let gate = try await bootstrap.bind(to: own, of: upgrader)
+        let other = try await bootstrap.bind(to: peer, of: upgrader)
+        try await upgrader.ready()
+        try await gate.channel.setOption(.autoRead, value: false).get()
+        gate.channel.read()
+        try await gate.pause()
+        let address = try NIOCore.SocketAddress(ipAddress: "127.0.0.1", port: Int(try #require(own.port)))
+        let datagram = AddressedEnvelope(remoteAddress: address, data: ByteBuffer(string: "late"))
+        try await other.channel.writeAndFlush(datagram)
+        // What a loop is woken for it does before this.
+        try await gate.channel.eventLoop.submit {}.get()
+        let reader = try own.duplicate()
+        #expect(reader.withBorrowed { Self.receive(1, from: $0) } == ["late"])
+        upgrader.stop()
+    }
+
     /// A proxy writes what comes on one channel, and on its event loop, to another.
     @Test func `what was written with a promise of another event loop is sent before the end too`() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
