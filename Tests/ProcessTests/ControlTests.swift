@@ -3,6 +3,7 @@
 
 import Foundation
 import ProcessSupport
+import TableflipCore
 import Testing
 
 /// The control socket under those who stay, who say nothing, and who say nonsense.
@@ -38,6 +39,26 @@ struct ControlTests {
                 }
             }
             #expect(heard.map { $0["phase"] as? String } == ["stopping"])
+        }
+    }
+
+    /// The second of two signals means now. Of two orders the second may have waited while nobody answered the first.
+    @Test func `Two orders to stop that are heard together are one`() async throws {
+        try await Server.controlledAlone { server in
+            let first = server.first
+            server.signal(first, SIGSTOP)
+            #expect(await server.eventually { ProcessFacts.isStopped(first) })
+            let stop = ControlRequest.stop.frame.encoded()
+            var clients: [CInt] = []
+            defer { for client in clients { close(client) } }
+            for _ in 0..<2 {
+                let client = try LocalSocket.connected(to: server.control.path)
+                clients.append(client)
+                #expect(send(client, stop, stop.count, CInt(MSG_NOSIGNAL)) == stop.count)
+            }
+            server.signal(first, SIGCONT)
+            try await server.line(of: first, startingWith: "leaving stopped")
+            #expect(try await server.ending(of: first) == .exited(0))
         }
     }
 

@@ -14,7 +14,11 @@ extension Engine {
     }
 
     private var moment: ControlFinding {
-        guard let refusal = self.reasonToRefuse else { return .init("now", isGood: true, "an upgrade could begin") }
+        guard let refusal = self.reasonToRefuse else {
+            let hasVetoes = !self.context.hooks.vetoes.isEmpty
+            let condition = hasVetoes ? ", if the program does not object when it is asked" : ""
+            return .init("now", isGood: true, "an upgrade could begin\(condition)")
+        }
         guard refusal.code == .predecessorAlive else { return .init("now", isGood: false, refusal.words) }
         // What `holdBack` would do.
         if self.waitingUpgrade != nil { return .init("now", isGood: false, self.alreadyWaiting.words) }

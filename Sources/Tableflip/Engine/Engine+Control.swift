@@ -72,7 +72,8 @@ extension Engine {
         case .stop:
             control.answer(order.client, self.controlAcceptance)
             control.follow(order.client)
-            self.feed(EngineInput.stop)
+            // Who asked before the listener was gone may be heard after another: only a signal's second time means "now".
+            self.feed(EngineInput.leave)
         }
     }
 

@@ -64,15 +64,19 @@ struct CheckCommand: ParsableCommand {
         var order = try self.options.order()
         order.timeoutMilliseconds = self.timeout?.milliseconds
         let service = try Service(asking: self.start ? .rehearse(order) : .check(order), at: self.common.socketPath)
-        // The service ends a new process that is not ready in time.
-        while let reply = try service.next(within: self.start ? nil : Service.patience) {
-            switch reply {
+        // The service ends a new process that is not ready in time; but it may be held up itself.
+        let patience = self.start ? .seconds(86_400) + (self.timeout?.duration ?? .zero) : Service.patience
+        while true {
+            switch try service.next(within: patience) {
+            case nil:
+                throw CtlError(
+                    self.start ? .nobodyServes : .nobodyAnswers, code: "impatient",
+                    "no answer came within \(patience.components.seconds) s", cure: Service.openEnd)
             case .findings(let findings): return findings
             case .failed(let failure): throw CtlError(failure)
             case .accepted, .event, .unknown: continue
-            default: throw service.unexpected(reply)
+            case .some(let other): throw service.unexpected(other)
             }
         }
-        throw .hungUp(self.common.socketPath)
     }
 }
