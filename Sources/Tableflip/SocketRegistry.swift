@@ -178,6 +178,8 @@ final class SocketRegistry: Sendable {
                     )
                 }
                 if replaces, let old = state.carried.first(where: { $0.name == entry.name && $0.kind == entry.kind }) {
+                    // The manager's store has each version under a name of its own.
+                    if old.entry.version != entry.version { state.unclaimedStored.append(StoreName(old.entry)) }
                     state.remove(old)
                 }
                 if state.unclaimed(entry.name) != nil {
@@ -278,7 +280,7 @@ final class SocketRegistry: Sendable {
     }
 
     private func inherited(boundTo address: SocketAddress, from directory: String) -> [Inherited] {
-        let all = self.state.withLock { $0.asked }.filter { $0.descriptor?.kind == address.descriptorKind }
+        let all = self.state.withLock { $0.inherited }.filter { $0.descriptor?.kind == address.descriptorKind }
         // A name may have to be looked up.
         guard !all.isEmpty else { return [] }
         let names = BoundSocket.names(of: address, from: directory)

@@ -34,6 +34,8 @@ public struct UpgradeSignals: Hashable, Sendable {
 
     /// SIGHUP upgrades; SIGTERM and SIGINT stop.
     public static let standard = UpgradeSignals(upgrade: [SIGHUP], stop: [SIGTERM, SIGINT])
-    /// The application handles signals itself.
+    /// The application handles signals itself. A service that is told to stop in a probation tells its successor too, by
+    /// SIGTERM, so that one order may arrive there as two: ``Upgrader/stop()`` is for the first, unless the second is to
+    /// mean now.
     public static let none = UpgradeSignals(upgrade: [], stop: [])
 }

@@ -69,8 +69,8 @@ extension Upgrader {
     ///   - name: the name that the predecessor provides it under.
     ///   - versions: the layouts that this program reads. Another one fails ``ready()``, and the predecessor serves on.
     ///   - restore: called once, during ``ready()`` and before any reader reads: with the state, or with nil in a first
-    ///     process, after a predecessor that provides none, and after one that died before it could. If it throws,
-    ///     ``ready()`` fails and the predecessor serves on.
+    ///     process, after a predecessor that provides none, and after one that died before it could. If it throws, or takes
+    ///     longer than five seconds, ``ready()`` fails and the predecessor serves on, if it lives.
     /// - Throws: ``UpgradeError`` with the code `duplicateName`, `invalidAddress` (the name), or `wrongMoment` after
     ///   ``ready()``.
     public func restoreFinalState(

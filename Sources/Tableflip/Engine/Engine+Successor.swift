@@ -161,6 +161,8 @@ extension Engine {
                 self.feed(SuccessorMachine.Event.violated(.channelFailed(error)))
             case .violation(let error):
                 self.sayWhatCame()
+                // What it leaves behind is not lost.
+                self.takeover.announced = self.takeover.connections
                 self.feed(
                     SuccessorMachine.Event.violated(
                         UpgradeError(.predecessorMisbehaved, "the predecessor sent \(error)", cure: error.cure)
@@ -178,7 +180,6 @@ extension Engine {
     private func sayWhatCame() {
         guard self.successor.phase == .owner else { return }
         self.takeover.channel?.send(.taken(.init(connections: UInt32(self.takeover.connections))))
-        self.takeover.announced = self.takeover.connections
     }
 
     /// A process that dies closes its channel a moment before its end can be seen. Where that alone ends the upgrade, the

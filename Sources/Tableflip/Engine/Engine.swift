@@ -196,6 +196,15 @@ final class Engine {
             let failure = failure.whileServing(.successor)
             self.logger.error("no more connections come from the predecessor: \(failure)")
         }
+        // There is nobody else any more, and the process that would have told of it is dead.
+        switch (before, self.successor.phase) {
+        case (.pausing(let failure), .starting), (.handedBack(let failure), .starting):
+            self.logger.error(
+                "the predecessor ended before it served again: this process goes on all the same",
+                metadata: ["reason": "\(failure.whileServing(.successor))"]
+            )
+        default: break
+        }
         if before != self.successor.phase {
             self.logger.trace("phase", metadata: ["from": "\(before)", "to": "\(self.successor.phase)"])
         }

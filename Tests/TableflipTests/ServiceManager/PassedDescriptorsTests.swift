@@ -145,6 +145,16 @@ import Darwin
         #expect(Set(self.registry.takeUnclaimedStored()) == Set(names))
     }
 
+    /// Else a restart could find the old one, and a program that has forgotten its layout would not start.
+    @Test func `a state of another version leaves nothing of the one before in the store`() throws {
+        for version in [UInt16(1), 1, 2] {
+            let entry = InventoryEntry(name: "cache", kind: .state, address: "", version: version)
+            try self.registry.replace(entry, try Blob.make([1], name: "cache", .current))
+        }
+        let first = InventoryEntry(name: "cache", kind: .state, address: "", version: 1)
+        #expect(self.registry.takeUnclaimedStored() == [StoreName(first)])
+    }
+
     @Test func `a stored socket that is forgotten before ready leaves the store`() throws {
         let name = StoreName(InventoryEntry(name: "web", kind: .listener, address: ""))
         let kept = try BoundPort()
