@@ -92,6 +92,14 @@ final class Ctl {
         #expect(seen, "\(words)")
     }
 
+    /// Waits for a line.
+    func output(_ what: String, _ isIt: @escaping @Sendable (Substring) -> Bool) async throws {
+        let _: Bool = try await self.wait(what) { state in
+            state.output.split(separator: "\n").contains(where: isIt) || state.result != nil ? true : nil
+        }
+        #expect(self.state.withLock { $0.output.split(separator: "\n").contains(where: isIt) }, "\(what)")
+    }
+
     /// Waits for its end.
     func result() async throws -> Result { try await self.wait("the end of tableflipctl") { $0.result } }
 
