@@ -58,7 +58,8 @@ extension Engine {
     /// The successor has published its own before it said that it is the owner. Where that has another path, or it has none,
     /// this one would name a dead process for good.
     private func removePIDFile() {
-        guard let pidFile = self.context.pidFile else { return }
+        // Connections wait to be moved, and mostly there is nothing to do: only a look at what no disk has to fetch.
+        guard let pidFile = self.context.pidFile, !pidFile.wasReplaced else { return }
         SideThread.runBriefly { [logger = self.logger] in pidFile.remove(logger) }
     }
 

@@ -121,6 +121,16 @@ package final class PIDFile: Sendable {
         return SystemCallError("unlink")
     }
 
+    /// Whether another file is where this process wrote its own last.
+    package var wasReplaced: Bool {
+        self.written.withLock { file in
+            switch file {
+            case .some(let file): !self.isThere(file.borrowed)
+            case .none: false
+            }
+        }
+    }
+
     package var namesThisProcess: Bool {
         let isHeld = self.written.withLock { file in
             switch file {
