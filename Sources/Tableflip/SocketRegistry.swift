@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright (c) the swift-tableflip authors
 
-import CTableflip
 import Synchronization
 import TableflipCore
 import TableflipSystem
@@ -326,10 +325,7 @@ final class SocketRegistry: Sendable {
             }
             var unixPath: UnixPath?
             if entry.kind == .listener || entry.kind == .datagram {
-                // The flag is the open description's, which the predecessor shares: set, and never cleared.
-                _ = try UpgradeError.wrapping("\(entry.name) cannot be made non-blocking", .predecessorMisbehaved) {
-                    () throws(SystemCallError) in try check("fcntl") { tf_set_nonblocking(number) }
-                }
+                try Upgrader.makeNonBlocking(number, entry.name, orThrow: .predecessorMisbehaved)
                 unixPath = entry.unixPath(from: directory).flatMap { path in
                     guard let paths else { return UnixPath(path) }
                     return paths[UInt32(first + offset)].map { UnixPath(path, device: $0.device, inode: $0.inode) }

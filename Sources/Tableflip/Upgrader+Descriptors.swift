@@ -237,12 +237,18 @@ extension Upgrader {
         )
     }
 
-    /// What the application has made is from here on as in every later generation; see
-    /// SocketRegistry.inherit(_:_:directory:).
+    /// What the application has made is from here on as in every later generation.
     private static func checkMade(_ number: CInt, is kind: DescriptorKind, _ name: String) throws(UpgradeError) {
         try self.check(number, is: kind, name)
         guard kind == .listener || kind == .datagram else { return }
-        _ = try UpgradeError.wrapping("\(name) cannot be made non-blocking", .listenFailed) {
+        try self.makeNonBlocking(number, name, orThrow: .listenFailed)
+    }
+
+    /// The flag is the open description's, which other processes share: set, and never cleared.
+    static func makeNonBlocking(
+        _ number: CInt, _ name: String, orThrow code: UpgradeError.Code
+    ) throws(UpgradeError) {
+        _ = try UpgradeError.wrapping("\(name) cannot be made non-blocking", code) {
             () throws(SystemCallError) in try TableflipSystem.check("fcntl") { tf_set_nonblocking(number) }
         }
     }

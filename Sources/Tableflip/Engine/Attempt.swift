@@ -70,12 +70,12 @@ final class Attempt {
     var announced = 0
     var moving: [(connection: LiveDescriptor, departure: Departure)] = []
     var moved = 0
+    /// How many of the latter are clients of the control socket.
+    var controlClients = 0
     /// Of those on their way, the first so many have left this process.
     var sent: Int { max(0, self.moving.count - (self.channel?.unsentDescriptors ?? 0)) }
     /// The successor's last word of how many it has, of all that were sent; it may have read more than it acknowledged.
     var taken: Int?
-    /// How many of the latter are clients of the control socket.
-    var controlClients = 0
 
     init(
         _ request: UpgradeRequest, began: Moment, start: Upgrader.Successor, timings: Timings,

@@ -185,13 +185,10 @@ extension Engine {
     /// A process that dies closes its channel a moment before its end can be seen. Where that alone ends the upgrade, the
     /// moment is waited for: whether anybody serves is told.
     private func upstreamEnded() {
-        if self.successor.phase == .receiving, let life = self.takeover.lifeNumber {
-            var poll = Poll<Void>()
-            poll.add((), life, Poll<Void>.readable)
-            let deadline = Moment.now + .milliseconds(250)
-            repeat {
-                if !poll.wait(max(.zero, Moment.now.duration(to: deadline))).isEmpty { return self.predecessorDied() }
-            } while Moment.now < deadline
+        if self.successor.phase == .receiving, let life = self.takeover.lifeNumber,
+            Poll.isReadable(life, within: .milliseconds(250))
+        {
+            return self.predecessorDied()
         }
         self.feed(SuccessorMachine.Event.channelEnded)
     }

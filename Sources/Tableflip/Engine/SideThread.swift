@@ -18,9 +18,6 @@ enum SideThread {
             body()
             isDone.signal()
         }
-        let deadline = Moment.now + .seconds(1)
-        var poll = Poll<Void>()
-        poll.add((), isDone.descriptor, Poll<Void>.readable)
-        while poll.wait(max(.zero, Moment.now.duration(to: deadline))).isEmpty, Moment.now < deadline {}
+        _ = Poll.isReadable(isDone.descriptor, within: .seconds(1))
     }
 }

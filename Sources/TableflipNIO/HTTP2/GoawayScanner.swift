@@ -24,9 +24,7 @@ struct GoawayScanner: Hashable, Sendable {
         var isFound = false
         while bytes.readableBytes > 0 {
             guard self.left == 0 else {
-                let count = min(self.left, bytes.readableBytes)
-                bytes.moveReaderIndex(forwardBy: count)
-                self.left -= count
+                bytes.skip(&self.left)
                 continue
             }
             guard let byte = bytes.readInteger(as: UInt8.self) else { break }

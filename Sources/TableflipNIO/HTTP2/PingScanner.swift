@@ -28,9 +28,7 @@ struct PingScanner: Hashable, Sendable {
         var isFound = false
         while bytes.readableBytes > 0 {
             guard self.left == 0 else {
-                let count = min(self.left, bytes.readableBytes)
-                bytes.moveReaderIndex(forwardBy: count)
-                self.left -= count
+                bytes.skip(&self.left)
                 continue
             }
             self.sawPreface = true
@@ -59,6 +57,15 @@ struct PingScanner: Hashable, Sendable {
         self.wanted = Self.headerLength
         self.held.clear()
         return isAcknowledgement && data == ping
+    }
+}
+
+extension ByteBuffer {
+    /// Passes over so many bytes, or those that are there; `count` is how many are still to come.
+    mutating func skip(_ count: inout Int) {
+        let here = min(count, self.readableBytes)
+        self.moveReaderIndex(forwardBy: here)
+        count -= here
     }
 }
 #endif  // NIO

@@ -39,6 +39,20 @@ package struct Poll<Token> {
     }
 }
 
+extension Poll where Token == Void {
+    /// Waits until a descriptor polls readable, whatever signals come meanwhile.
+    /// - Returns: whether it did in this time.
+    package static func isReadable(_ descriptor: CInt, within time: Duration) -> Bool {
+        let deadline = Moment.now + time
+        while true {
+            var poll = Self()
+            poll.add((), descriptor, Self.readable)
+            if !poll.wait(max(.zero, Moment.now.duration(to: deadline))).isEmpty { return true }
+            if deadline <= Moment.now { return false }
+        }
+    }
+}
+
 extension Duration {
     @inlinable package var inMilliseconds: Double {
         Double(self.components.seconds) * 1e3 + Double(self.components.attoseconds) / 1e15

@@ -80,13 +80,7 @@ package struct NotifySocket: Hashable, Sendable {
         try self.send(["BARRIER=1"], descriptors: [pipe.writing.borrowed], within: patience)
         pipe.writing.close()
         // The manager closes its copy when it comes to the message: that was the last one.
-        let deadline = Moment.now + patience
-        while true {
-            var poll = Poll<Void>()
-            poll.add((), pipe.reading.borrowed, Poll<Void>.readable)
-            if !poll.wait(max(.zero, Moment.now.duration(to: deadline))).isEmpty { return true }
-            if deadline <= Moment.now { return false }
-        }
+        return Poll.isReadable(pipe.reading.borrowed, within: patience)
     }
 
     private var target: UnixAddress? {

@@ -37,12 +37,7 @@ import Testing
             last.head.withLock { $0 = NIOLoopBound(connection.head, eventLoop: connection.channel.eventLoop) }
         }
         try await upgrader.ready()
-        let client = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
-            .connect(host: "127.0.0.1", port: Int(try #require(listener.port))) { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
-                }
-            }
+        let client = try await self.client(of: listener)
         try await client.executeThenClose { inbound, outbound in
             var answers = inbound.makeAsyncIterator()
             for expected in ["<192.0.2.1>", "<again 192.0.2.1>", "<again again 192.0.2.1>"] {
@@ -59,6 +54,13 @@ import Testing
         // Not to be waited for: it counts as on their way what was taken out of it here.
         upgrader.stop()
         try await server.channel.close().get()
+    }
+
+    private func client(of listener: Listener) async throws -> NIOAsyncChannel<ByteBuffer, ByteBuffer> {
+        try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+            .connect(host: "127.0.0.1", port: Int(try #require(listener.port))) { channel in
+                channel.eventLoop.makeCompletedFuture { try NIOAsyncChannel(wrappingChannelSynchronously: channel) }
+            }
     }
 
     private static let proxy1 = Array("PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n".utf8)
@@ -83,12 +85,7 @@ import Testing
             try pipeline.addHandler(Known("served"))
         }
         try await upgrader.ready()
-        let client = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
-            .connect(host: "127.0.0.1", port: Int(try #require(listener.port))) { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
-                }
-            }
+        let client = try await self.client(of: listener)
         try await client.executeThenClose { inbound, outbound in
             if before > 0 { try await outbound.write(ByteBuffer(bytes: preamble[..<before])) }
             let head = try #require(await begun.first { _ in true })

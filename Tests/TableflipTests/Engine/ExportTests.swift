@@ -330,6 +330,21 @@ import Darwin
         }
     }
 
+    /// A successor that has been sent so many connections, and has acknowledged none.
+    private func havingSent(
+        _ count: Int, _ kernel: Kernel, _ play: (FakeSuccessor, Connections) async throws -> Void
+    ) async throws {
+        let connections = try Connections(count)
+        let reader = FakeReader()
+        reader.script { $0.export = { await connections.export($0) } }
+        try await Stage.serving(kernel, reader: reader) { stage in
+            let successor = try await self.successor(in: stage)
+            var arrived = 0
+            while arrived < count { arrived += try await successor.peer.nextMessage().descriptors.count }
+            try await play(successor, connections)
+        }
+    }
+
     @Test(arguments: Kernel.allCases)
     func `when the successor breaks the protocol, what it did not acknowledge is left to it`(
         _ kernel: Kernel
@@ -337,14 +352,7 @@ import Darwin
         for nonsense in [
             Message.acknowledgement(.init(.connections, received: 9)).encoded(), Array("nonsense, and no frame".utf8),
         ] {
-            let connections = try Connections(5)
-            let reader = FakeReader()
-            reader.script { $0.export = { await connections.export($0) } }
-            try await Stage.serving(kernel, reader: reader) { stage in
-                let successor = try await self.successor(in: stage)
-                // All have been sent.
-                var arrived = 0
-                while arrived < 5 { arrived += try await successor.peer.nextMessage().descriptors.count }
+            try await self.havingSent(5, kernel) { successor, connections in
                 try await successor.peer.say(.acknowledgement(.init(.connections, received: 2)))
                 try await successor.peer.sayRaw(nonsense)
                 try await connections.areDone.value("the exports")
@@ -360,14 +368,7 @@ import Darwin
 
     @Test(arguments: Kernel.allCases)
     func `of a successor that can read no more, what it has not taken stays open here`(_ kernel: Kernel) async throws {
-        let connections = try Connections(5)
-        let reader = FakeReader()
-        reader.script { $0.export = { await connections.export($0) } }
-        try await Stage.serving(kernel, reader: reader) { stage in
-            let successor = try await self.successor(in: stage)
-            // All have been sent.
-            var arrived = 0
-            while arrived < 5 { arrived += try await successor.peer.nextMessage().descriptors.count }
+        try await self.havingSent(5, kernel) { successor, connections in
             try await successor.peer.say(.acknowledgement(.init(.connections, received: 2)))
             try await successor.peer.say(.taken(.init(connections: 3)))
             try await successor.peer.close()
@@ -382,13 +383,7 @@ import Darwin
     func `when the successor takes more than it was sent, what it did not acknowledge is left to it`(
         _ kernel: Kernel
     ) async throws {
-        let connections = try Connections(5)
-        let reader = FakeReader()
-        reader.script { $0.export = { await connections.export($0) } }
-        try await Stage.serving(kernel, reader: reader) { stage in
-            let successor = try await self.successor(in: stage)
-            var arrived = 0
-            while arrived < 5 { arrived += try await successor.peer.nextMessage().descriptors.count }
+        try await self.havingSent(5, kernel) { successor, connections in
             try await successor.peer.say(.taken(.init(connections: 6)))
             try await connections.areDone.value("the exports")
             #expect(connections.failed.count == 5 && connections.stayed.withLock { $0 }.isEmpty)
