@@ -555,13 +555,18 @@ def stored_state(kind):
 
     def last(pattern):
         """What the main process says."""
-        words = rf"^{unit.main} 1 {pattern}"
-        return until(pattern, lambda: unit.said(words))[-1]["MESSAGE"].split(" ", 2)[2]
+        return until(pattern, lambda: unit.said(rf"^{unit.main} 1 {pattern}"))[-1]["MESSAGE"].split(" ", 2)[2]
 
     def crash():
-        main = unit.main
-        os.kill(main, signal.SIGKILL)
-        until("another process", lambda: unit.show("ActiveState", "SubState") == ["active", "running"] and unit.main != main)
+        old = unit.main
+
+        def is_another():
+            # At one look: the old process may end between two, and then there is none for a while.
+            main, state, now = unit.show("MainPID", "ActiveState", "SubState")
+            return (state, now) == ("active", "running") and int(main) not in (0, old)
+
+        os.kill(old, signal.SIGKILL)
+        until("another process", is_another)
 
     def listener(port):
         """Its inode number, by which the socket is known again."""
