@@ -61,6 +61,20 @@ import Testing
         #expect(self.answers.codes == [.pauseFailed])
     }
 
+    @Test(arguments: [ReaderChange.Kind.pause, .resume])
+    func `a change that was withdrawn before it began is not made`(_ kind: ReaderChange.Kind) async throws {
+        let (reader, mayBegin) = (FakeReader(), Latch<Void>())
+        #expect(!self.registry.add(reader))
+        var change = ReaderChange(kind)
+        change.before = { _ = await Task { await mayBegin.wait() }.value }
+        let task = change.make(of: self.registry.call()) { [answers] in answers.add($0) }
+        task?.cancel()
+        mayBegin.set(())
+        await task?.value
+        #expect(reader.journal.all.isEmpty)
+        #expect(self.answers.codes == [kind == .pause ? .pauseFailed : .resumeFailed])
+    }
+
     @Test func `what comes before a change and after it needs a task`() async throws {
         let prompt = PromptFake()
         #expect(!self.registry.add(prompt))

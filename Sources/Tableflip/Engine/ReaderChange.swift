@@ -53,12 +53,11 @@ struct ReaderChange: Sendable {
             for reader in readers {
                 group.addTask {
                     do {
+                        // What was asked for later may have been done already.
+                        try Task.checkCancellation()
                         switch kind {
                         case .pause: try await reader.pause()
-                        case .resume:
-                            // What was asked for later may have been done already.
-                            try Task.checkCancellation()
-                            try await reader.resume()
+                        case .resume: try await reader.resume()
                         }
                         return nil
                     } catch {
