@@ -619,7 +619,7 @@ extension Engine {
                 "descriptors": "\(attempt.inventory.count)",
             ]
         )
-        self.emitProgress(.committed)
+        self.emitProgress(.committed, after: duration)
         attempt.answer(
             .success(
                 UpgradeReport(
@@ -676,9 +676,9 @@ extension Engine {
         }
     }
 
-    private func emitProgress(_ phase: UpgradeEvent.Phase) {
+    private func emitProgress(_ phase: UpgradeEvent.Phase, after elapsed: Duration? = nil) {
         guard let attempt else { return }
-        let elapsed = attempt.began.duration(to: Moment.now)
+        let elapsed = elapsed ?? attempt.began.duration(to: Moment.now)
         attempt.phases.append((phase, elapsed))
         self.emit(phase, peer: attempt.successor, elapsed: elapsed, isRehearsal: attempt.rehearsal != nil)
     }
