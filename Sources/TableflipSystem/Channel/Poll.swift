@@ -43,10 +43,15 @@ extension Poll where Token == Void {
     /// Waits until a descriptor polls readable, whatever signals come meanwhile.
     /// - Returns: whether it did in this time.
     package static func isReadable(_ descriptor: CInt, within time: Duration) -> Bool {
+        self.isSeen(Self.readable, at: descriptor, within: time)
+    }
+
+    /// The same of other events; of none: the end.
+    package static func isSeen(_ events: Int16, at descriptor: CInt, within time: Duration) -> Bool {
         let deadline = Moment.now + time
         while true {
             var poll = Self()
-            poll.add((), descriptor, Self.readable)
+            poll.add((), descriptor, events)
             if !poll.wait(max(.zero, Moment.now.duration(to: deadline))).isEmpty { return true }
             if deadline <= Moment.now { return false }
         }

@@ -83,12 +83,12 @@ package final class SpawnedProcess: Sendable {
             var end = tf_exit()
             guard tf_reap(self.id, false, &end) == 0 else { return .unknown }
             if end.reaped { return Ending(end) }
-            guard self.hasEnded(within: 0, POLLIN) else { return nil }
+            guard self.isSeen(Poll<Void>.readable, within: .zero) else { return nil }
             // A debugger holds what is left of it, for as long as it likes (ptrace(2)). How it ended only the debugger knows.
             ChildWatch.reapInThread(self.id)
             return .unknown
         case .thread: return self.readReport()
-        case .anotherProcess: return self.hasEnded(within: 0, POLLIN) ? self.askForEnding() : nil
+        case .anotherProcess: return self.isSeen(Poll<Void>.readable, within: .zero) ? self.askForEnding() : nil
         }
     }
 
@@ -102,18 +102,17 @@ package final class SpawnedProcess: Sendable {
 
     /// The kernel knows how it ended from the moment at which its parent reaps it, which hangs the pidfd up.
     private func askForEnding() -> Ending {
-        for patience: CInt in [0, 100] {
+        for patience in [Duration.zero, .milliseconds(100)] {
             var end = tf_exit()
-            guard self.hasEnded(within: patience, 0) || patience == 0 else { break }
+            guard self.isSeen(0, within: patience) || patience == .zero else { break }
             guard tf_ending(self.watch.borrowed, &end) == 0 else { break }
             if end.reaped { return Ending(end) }
         }
         return .unknown
     }
 
-    private func hasEnded(within milliseconds: CInt, _ events: CInt) -> Bool {
-        var entry = pollfd(fd: self.watch.borrowed, events: Int16(events), revents: 0)
-        return poll(&entry, 1, milliseconds) > 0
+    private func isSeen(_ events: Int16, within time: Duration) -> Bool {
+        Poll.isSeen(events, at: self.watch.borrowed, within: time)
     }
 }
 
