@@ -35,7 +35,8 @@ struct WatchCommand: ParsableCommand {
         let deadline = clock.now + (self.time?.duration ?? .seconds(365 * 86_400))
         let service = try Service(asking: .watch, at: self.common.socketPath)
         var isStopping = false
-        while clock.now < deadline {
+        // Whoever asks has to be answered, though the time may be over before the question is out.
+        while !service.hasAnswered || clock.now < deadline {
             // Where SIGPIPE is ignored nothing else tells that nobody reads any more.
             try Surroundings.requireOutput()
             do throws(CtlError) {
