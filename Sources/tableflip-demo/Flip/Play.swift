@@ -27,6 +27,8 @@ struct Play {
                 "serve", "--listen", "127.0.0.1:0", "--pid-file", self.pidFile.path, "--fault-file",
                 self.faultFile.path,
                 "--drain-timeout", "10s", "--upgrade-timeout", "20s", "--probation", "400ms", "--json-events",
+                // On a busy machine a thread may stand still for a second.
+                "--pause-timeout", "10s",
                 // Its end is the server's, also where this process is killed.
                 "--scratch", folder.path,
             ],
@@ -114,7 +116,8 @@ struct Play {
         await self.director.announce("next: a successor that is killed when it serves already")
         try await self.director.beginKilling(atMost: self.command.clients)
         let (old, now) = (try self.current(), await self.director.now)
-        try self.setFault("--crash-after-ready 50ms")
+        // It dies on probation, however late its thread is.
+        try self.setFault("--crash-after-ready 50ms --successor-probation 30s")
         kill(old, SIGHUP)
         let rollback = try await self.director.expect("a successor that dies in its probation is reported", from: now) {
             ["rolledBack", "failed", "committed", "refused"].contains($0.phase) && $0.pid == old

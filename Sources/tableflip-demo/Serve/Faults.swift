@@ -17,6 +17,9 @@ struct Faults: ParsableArguments {
     @Option(help: "A successor ends itself with SIGKILL this long after it was ready.")
     var crashAfterReady: DurationArgument?
 
+    @Option(help: "A successor is on probation for this long, in place of --probation.")
+    var successorProbation: DurationArgument?
+
     @Option(help: "A successor says that it is unwell this long after it was ready.")
     var unwellAfterReady: DurationArgument?
 

@@ -94,7 +94,7 @@ struct Serve: AsyncParsableCommand {
                 configuration: .init(
                     pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout.duration,
                     drainTimeout: self.drainTimeout.duration, pauseTimeout: self.pauseTimeout.duration,
-                    overlap: self.overlapWaits ? .wait : .refuse, probation: .lasting(self.probation.duration),
+                    overlap: self.overlapWaits ? .wait : .refuse, probation: .lasting(self.ownProbation),
                     controlSocket: self.controlSocket.map { .init(path: $0) }, version: "demo",
                     storesDescriptors: self.storeDescriptors
                 ),
@@ -114,6 +114,13 @@ struct Serve: AsyncParsableCommand {
             logger.log(level: error.code == .rehearsed ? .info : .error, "\(error)")
             throw ExitCode(1)
         }
+    }
+
+    /// Asked for before it is known whether this is a successor; a first process has none. What is wrong with the file
+    /// is told where the other faults are read.
+    private var ownProbation: Duration {
+        let faults = self.faultFile.flatMap { try? Faults.read(from: $0) } ?? self.faults
+        return (faults.successorProbation ?? self.probation).duration
     }
 
     private func serve(_ upgrader: Upgrader, at address: Tableflip.SocketAddress, _ logger: Logger) async throws {
