@@ -100,7 +100,7 @@ public final class Upgrader: Sendable {
     package convenience init(
         actingOn configuration: Configuration, logger: Logger, capabilities: Capabilities,
         spawner: any ProcessSpawner, signal: @escaping @Sendable (_ process: CInt, _ signal: CInt) -> Void,
-        exitNow: @escaping @Sendable (CInt) -> Void
+        exitNow: @escaping @Sendable (CInt) -> Void, patience: Patience
     ) throws(UpgradeError) {
         let start = try ProcessStart(configuration)
         var context = try EngineContext(
@@ -111,6 +111,7 @@ public final class Upgrader: Sendable {
         )
         context.signal = signal
         context.isProcessOne = false
+        context.trial.patience = patience
         let signals = try UpgradeError.wrapping("no pipe") { () throws(SystemCallError) in try WakeUp() }
         try self.init(context: context, upstream: nil, signals: signals)
     }

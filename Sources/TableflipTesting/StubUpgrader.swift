@@ -71,16 +71,23 @@ public final class StubUpgrader: Sendable {
     ///     have it as well: they serve through its probation, and pass its check before they take over.
     ///   - logger: where the upgrader logs; by default nowhere.
     /// - Throws: ``UpgradeError`` with the code `invalidConfiguration`.
-    public init(
+    public convenience init(
         configuration: Upgrader.Configuration = .init(),
         logger: Logger = Logger(label: "stub") { _ in SwiftLogNoOpLogHandler() }
+    ) throws(UpgradeError) {
+        try self.init(configuration: configuration, logger: logger, patience: Patience())
+    }
+
+    /// For tests on a busy machine.
+    package init(
+        configuration: Upgrader.Configuration, logger: Logger, patience: Patience
     ) throws(UpgradeError) {
         let stage = self.stage
         self.upgrader = try Upgrader(
             actingOn: configuration, logger: logger, capabilities: .current,
             spawner: PlayedSpawner(stage: stage, probation: configuration.probation),
             signal: { _, signal in stage.current?.end(.signalled(signal)) },
-            exitNow: { status in stage.exitStatus = status }
+            exitNow: { status in stage.exitStatus = status }, patience: patience
         )
     }
 

@@ -26,9 +26,9 @@ struct AcceptGateTests {
             for _ in 0..<300 {
                 #expect(try await Connection(demo.port).keepAsking().contains("\(new)"))
             }
-            // One of its threads may look at the time once in a while; each connection would be three times as much.
+            // Its engine looks at the time a few times a second, however long this takes; each connection would be three.
             let woken = Self.wakeUps(of: old) - before
-            #expect(woken < 50, "it was woken \(woken) times")
+            #expect(woken < 300, "it was woken \(woken) times")
             #expect(ProcessFacts.state(of: old) != nil, "it still drains")
             // The connection that it kept is answered, and closed: then it leaves.
             #expect(try await kept.keepAsking().contains("\(old)"))

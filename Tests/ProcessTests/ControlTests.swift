@@ -152,7 +152,8 @@ struct ControlTests {
             let result = try await watch.result()
             #expect(result.status == 4 && result.errors.contains("does not listen on this control socket"), "\(result)")
             try await server.follow(to: try await server.successor(of: server.first), from: server.first)
-            #expect(!FileManager.default.fileExists(atPath: server.control.path))
+            let path = server.control.path
+            #expect(await server.eventually { !FileManager.default.fileExists(atPath: path) })
         }
     }
 }

@@ -363,7 +363,8 @@ struct CtlTests {
     @Test func `A rehearsal starts the new program, and tells what it would claim, leave and bind`() async throws {
         try await TemporaryDirectory.with { directory in
             let (wanted, path) = (directory.appending(path: "wanted"), directory.path + "/extra")
-            try await Server.controlled(.reader, ["--listen-if", wanted.path, "unix:\(path)"]) { server in
+            let arguments = ["--listen-if", wanted.path, "unix:\(path)", "--quick", "30000"]
+            try await Server.controlled(.reader, arguments) { server in
                 func rehearse(_ more: String...) async throws -> Ctl.Result {
                     try await Ctl(
                         ["check", "--start"] + more, environment: ["TABLEFLIP_CONTROL_SOCKET": server.control.path]
@@ -434,11 +435,11 @@ struct CtlTests {
     }
 
     @Test func `A rollback that a stop overtakes is not said to have left the old process in service`() async throws {
-        try await Server.controlledAlone { server in
+        try await Server.controlledAlone(["--quick", "30000"]) { server in
             try server.misbehave("late-hang")
             let upgrade = try Ctl(server, "upgrade", "--timeout", "50s")
             try await upgrade.output(containing: "handed over")
-            // Then it is waited for.
+            // Then it is waited for, until the stop comes.
             kill(try await server.successor(of: server.first), SIGSTOP)
             let rollback = try Ctl(server, "rollback", "--json")
             let log = server.directory.appending(path: "errors")
@@ -601,7 +602,12 @@ struct CtlTests {
         try await Server.controlled { server in
             let watch = try Ctl(
                 server, "watch", "--json",
-                launcher: ["sh", "-c", "trap '' PIPE; { \"$@\"; echo \"status $?\" >&2; } | head -n 1", "sh"])
+                // Its reader has gone before the line is told.
+                launcher: [
+                    "sh", "-c",
+                    "trap '' PIPE; { \"$@\"; echo \"status $?\" >&2; } | { read -r line; exec <&-; echo \"$line\"; }",
+                    "sh",
+                ])
             try await watch.output(containing: "watching")
             for _ in 0..<2 { try await server.replace() }
             let result = try await watch.result()

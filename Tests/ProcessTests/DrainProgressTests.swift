@@ -30,6 +30,12 @@ struct DrainProgressTests {
                 guard let event = Self.event(line), event["phase"] as? String == "draining" else { return false }
                 return Self.left(event) == 1
             }
+            // They have left the old process by then. The new one adopts them in its own time, and the last one is not to
+            // overtake others there.
+            try await watch.output("forty that have moved") { line in
+                guard let event = Self.event(line), event["phase"] as? String == "moving" else { return false }
+                return event["done"] as? Int == 40
+            }
             try busy.say("cd")
             let result = try await upgrade.result()
             #expect(result.status == 0, "\(result)")

@@ -110,7 +110,8 @@ struct ExecutableTests {
                 try self.link(releases, to: "release-2")
                 let writing = Command.alone { open(releases.path + "/release-2", O_WRONLY | O_CLOEXEC) }
                 let outcome = try await server.upgrade()
-                close(writing)
+                // And whoever is being started has no copy of it.
+                try Command.writeProgram(at: releases.path + "/release-2") { _ = close(writing) }
                 #expect(outcome.phase == "failed" && outcome.code == "executableNotPermitted")
             }
             #expect(ProcessFacts.executable(of: server.current) == releases.path + "/release-2")

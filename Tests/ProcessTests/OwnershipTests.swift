@@ -60,7 +60,7 @@ struct OwnershipTests {
 
     @Test
     func `A hundred upgrades and rollbacks, and no two processes ever hold the lock`() async throws {
-        try await Server.with(.reader, ["--owner-lock", "--probation", "20000", "--check"]) { server in
+        try await Server.with(.reader, ["--owner-lock", "--probation", "600000", "--check"]) { server in
             var owners = [server.first]
             for number in 1...100 {
                 let mark = server.mark

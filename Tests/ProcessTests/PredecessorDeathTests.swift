@@ -159,7 +159,7 @@ struct PredecessorDeathTests {
 
     @Test(arguments: [Variant.reader, .portableReader])
     func `The old process dies while its readers pause: the new one starts to read`(_ variant: Variant) async throws {
-        try await Server.with(variant, ["--pause-wait", "FIFO"]) { server in
+        try await Server.with(variant, ["--pause-wait", "FIFO", "--pause-timeout", "30000"]) { server in
             let old = server.current
             server.requestUpgrade(of: old)
             try await server.line(of: old, startingWith: "event ready")
@@ -172,7 +172,7 @@ struct PredecessorDeathTests {
 
     @Test(arguments: [Variant.reader, .portableReader])
     func `The old process dies during the probation: the new one becomes the owner`(_ variant: Variant) async throws {
-        try await Server.with(variant, ["--probation", "20000"]) { server in
+        try await Server.with(variant, ["--probation", "600000"]) { server in
             let old = server.current
             server.requestUpgrade(of: old)
             try await server.line(startingWith: "event serving \(old)")

@@ -38,8 +38,12 @@ struct ProbationTests {
                 server.client?.release()
                 #expect(outcome.phase == "rolledBack")
                 #expect(variant.codesOfAKill.contains(outcome.code), "\(outcome)")
-                let files = try FileManager.default.contentsOfDirectory(atPath: server.directory.path)
-                #expect(files.filter { $0.hasPrefix("pid") } == ["pid"])
+                let home = server.directory.path
+                let isTidy = await server.eventually {
+                    let files = try? FileManager.default.contentsOfDirectory(atPath: home)
+                    return files?.filter { $0.hasPrefix("pid") } == ["pid"]
+                }
+                #expect(isTidy)
             }
         }
     }
@@ -67,7 +71,8 @@ struct ProbationTests {
     func `What waits in the queue of a successor that dies is answered by the old process`(
         _ variant: Variant
     ) async throws {
-        try await Server.with(variant, ["--probation", "20000"]) { server in
+        // It is the test that kills it, and not the old process for its silence.
+        try await Server.with(variant, ["--probation", "600000", "--looks", "200"]) { server in
             let old = server.first
             let before = server.facts(of: old)
             let mark = server.mark
@@ -77,6 +82,8 @@ struct ProbationTests {
             try await server.answer(from: successor)
             server.client?.hold()
             server.signal(successor, SIGSTOP)
+            // Until every thread has heard of it, the one that accepts goes on.
+            #expect(await server.eventually { ProcessFacts.isStopped(successor) })
             server.client?.release()
             server.signal(successor, SIGKILL)
             #expect(try await server.outcome(of: old, from: mark).phase == "rolledBack")
@@ -89,7 +96,7 @@ struct ProbationTests {
     func `A successor that is stopped in its probation gives the service back without losing a request`(
         _ variant: Variant
     ) async throws {
-        try await Server.with(variant, ["--probation", "20000"]) { server in
+        try await Server.with(variant, ["--probation", "600000"]) { server in
             let old = server.first
             let before = server.facts(of: old)
             let mark = server.mark
@@ -110,7 +117,7 @@ struct ProbationTests {
 
     @Test(arguments: Self.variants)
     func `A successor becomes the owner when its check has passed`(_ variant: Variant) async throws {
-        try await Server.with(variant, ["--probation", "20000", "--check"]) { server in
+        try await Server.with(variant, ["--probation", "600000", "--check"]) { server in
             try await server.replace()
         }
     }
@@ -120,7 +127,7 @@ struct ProbationTests {
         _ variant: Variant
     ) async throws {
         try await self.giveBack(
-            variant, ["--probation", "20000"], "fail-check the cache is cold", saying: "the cache is cold")
+            variant, ["--probation", "600000"], "fail-check the cache is cold", saying: "the cache is cold")
     }
 
     @Test(arguments: Self.variants)

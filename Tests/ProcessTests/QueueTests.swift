@@ -12,7 +12,8 @@ struct QueueTests {
     private func betweenTheTwo(
         _ variant: Variant, _ body: (Server, _ successor: CInt, _ waiting: Connection) async throws -> Void
     ) async throws {
-        let arguments = ["--reader", "--pause-wait", "FIFO", "--pause-timeout", "30000"]
+        // The old process is not to take the stopped one for one that hangs before the test goes on.
+        let arguments = ["--reader", "--pause-wait", "FIFO", "--pause-timeout", "30000", "--looks", "200"]
         try await Server.with(variant, arguments) { server in
             // What the client asks meanwhile waits as well, and is answered.
             let mark = server.mark

@@ -67,7 +67,7 @@ struct StopTests {
 
     @Test(arguments: [Variant.reader, .portableReader])
     func `SIGTERM after go stops both`(_ variant: Variant) async throws {
-        try await Server.with(variant, ["--probation", "20000"]) { server in
+        try await Server.with(variant, ["--probation", "600000"]) { server in
             server.requestUpgrade(of: server.current)
             try await server.line(startingWith: "event serving \(server.first)")
             let successor = try await server.successor(of: server.current)
@@ -186,7 +186,8 @@ struct StopTests {
 
     @Test(arguments: [Variant.plain, .portableReader])
     func `An application that never returns is ended when the drain time is over`(_ variant: Variant) async throws {
-        try await Server.with(variant, ["--linger", "FIFO", "--drain-timeout", "500"]) { server in
+        // Long enough for the old process to have told of the commit by then.
+        try await Server.with(variant, ["--linger", "FIFO", "--drain-timeout", "3000"]) { server in
             for isReplaced in [true, false] {
                 let leaving = server.current
                 let began = ContinuousClock.now
@@ -199,7 +200,7 @@ struct StopTests {
                 }
                 #expect(try await server.ending(of: leaving) == .exited(0))
                 let time = ContinuousClock.now - began
-                #expect(time >= .milliseconds(490))
+                #expect(time >= .milliseconds(2990))
                 // The event of it comes too late for an application that is ended; the log has it.
                 #expect(server.errorText.contains("the drain time-out has passed"))
                 #expect(server.log.history.first(leaving) { $0 == "done" } == nil)

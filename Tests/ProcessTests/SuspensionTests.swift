@@ -20,8 +20,8 @@ struct SuspensionTests {
     func `A service that is suspended in a probation goes on with it, whoever wakes first`(
         _ variant: Variant, _ successorIsFirst: Bool
     ) async throws {
-        // A successor waits 6.2 s for its commit then.
-        let arguments = ["--owner-lock", "--probation", "2000", "--faults", "FAULTS"]
+        // A successor waits 13 s for its commit then.
+        let arguments = ["--owner-lock", "--probation", "4000", "--deadlines", "1500"]
         try await Server.with(variant, .init(arguments: arguments.map { Array($0.utf8) })) { server in
             let old = server.first
             let mark = server.mark
@@ -30,7 +30,7 @@ struct SuspensionTests {
             let successor = try #require(CInt(line.words.split(separator: " ").last ?? ""))
             try await server.line(of: successor, startingWith: "event serving")
             server.client?.hold()
-            try await self.suspend([old, successor], server, for: .seconds(8))
+            try await self.suspend([old, successor], server, for: .seconds(15))
             server.signal(successorIsFirst ? successor : old, SIGCONT)
             server.client?.release()
             if successorIsFirst { try await server.answer(from: successor) }
@@ -44,12 +44,12 @@ struct SuspensionTests {
     }
 
     @Test func `A drain that is suspended has all of its time`() async throws {
-        try await Server.with(.reader, ["--drain-timeout", "6000", "--linger", "FIFO"]) { server in
+        try await Server.with(.reader, ["--drain-timeout", "10000", "--linger", "FIFO"]) { server in
             let (old, mark) = (server.first, server.mark)
             server.requestUpgrade(of: old)
             let outcome = try await server.outcome(of: old, from: mark)
             try await server.line(of: old, startingWith: "leaving replaced")
-            try await self.suspend([old], server, for: .seconds(7))
+            try await self.suspend([old], server, for: .seconds(11))
             server.signal(old, SIGCONT)
             let ending = try? await server.log.wait(for: "its end, at once", within: .seconds(1)) { $0.endings[old] }
             #expect(ending == nil)

@@ -18,7 +18,7 @@ import Testing
     private func stub(pidFile: String? = nil) throws -> StubUpgrader {
         try StubUpgrader(
             configuration: .init(
-                pidFile: pidFile, drainTimeout: .seconds(90), pauseTimeout: .seconds(30),
+                pidFile: pidFile, drainTimeout: .seconds(90), pauseTimeout: .seconds(30), hookTimeout: .seconds(30),
                 successor: .init(executable: "/bin/sh")))
     }
 

@@ -34,10 +34,12 @@ import Testing
     private let record = Record()
 
     private func stub(hookTimeout: Duration = .seconds(30)) throws -> StubUpgrader {
-        try StubUpgrader(
+        var patience = Patience()
+        patience.generous = .seconds(60)
+        return try StubUpgrader(
             configuration: .init(
                 drainTimeout: .seconds(90), pauseTimeout: .seconds(30), hookTimeout: hookTimeout,
-                successor: .init(executable: "/bin/sh")))
+                successor: .init(executable: "/bin/sh")), logger: self.logger, patience: patience)
     }
 
     /// The work begins a moment before this process is in charge, and may be upgraded.

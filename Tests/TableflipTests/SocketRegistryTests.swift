@@ -65,7 +65,7 @@ import Darwin
         #expect(registry.carried.map(\.name) == ["state"])
     }
 
-    @Test func `what was not claimed is closed and named`() throws {
+    @Test func `what was not claimed is closed and named`() async throws {
         let tracer = try Tracer()
         try self.registry.inherit(
             [.init(name: "traced", kind: .file, address: "")],
@@ -76,14 +76,14 @@ import Darwin
         let closed = self.registry.closeUnclaimed()
         #expect(closed.names == ["traced", "a"])
         #expect(closed.paths.isEmpty)
-        #expect(!tracer.isOpenSomewhere)
+        #expect(try await tracer.isClosedEverywhere)
         #expect(self.registry.closeUnclaimed().names.isEmpty)
     }
 
     @Test(arguments: [true, false])
     func `what was inherited and is forgotten is closed, once this process has answered for it`(
         _ isBefore: Bool
-    ) throws {
+    ) async throws {
         let tracer = try Tracer()
         try self.registry.inherit(
             [.init(name: "traced", kind: .file, address: "")],
@@ -96,7 +96,7 @@ import Darwin
         #expect(claims.claimed == [true])
         #expect(claims.fresh.count == 1)
         for descriptor in self.registry.carried where descriptor.name == "traced" { self.registry.remove(descriptor) }
-        #expect(!tracer.isOpenSomewhere)
+        #expect(try await tracer.isClosedEverywhere)
         #expect(self.registry.carried.map(\.name) == ["new"])
         _ = try self.ask("traced")  // its name is free again
     }

@@ -7,6 +7,8 @@ import Tableflip
 /// A service that goes through one cell after the other, for as long as one of its processes serves.
 struct Lane {
     private static let arguments = [
+        // Short, so that what only a deadline ends does not take long.
+        "--deadlines", "700", "--quick", "300",
         "--owner-lock", "--check", "--pause-timeout", "700", "--upgrade-timeout", "2500", "--drain-timeout", "3000",
     ]
     /// How long a process is stopped: longer than every deadline that the other one may have meanwhile.

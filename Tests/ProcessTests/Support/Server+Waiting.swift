@@ -65,8 +65,13 @@ extension Server {
 
     /// Sooner or later the process has the descriptors and children again that it had before.
     func expect(_ process: CInt, toBeAs before: ProcessFacts) async {
-        _ = await self.eventually { ProcessFacts(of: process) == before }
-        let now = self.facts(of: process)
+        // The look that is waited for is the one that is judged: a moment later there may be more again.
+        let end = ContinuousClock.now + patience
+        var now = self.facts(of: process)
+        while now != before, ContinuousClock.now < end {
+            try? await Task.sleep(for: .milliseconds(10))
+            now = self.facts(of: process)
+        }
         #expect(now == before)
     }
 }

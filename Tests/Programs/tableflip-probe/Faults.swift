@@ -26,16 +26,6 @@ final class Faults: Sendable {
     static let slowsHooks = Mutex(false)
     static func wait() async { try? await Task.sleep(for: .seconds(3600)) }
 
-    /// Short, so that what only a deadline ends does not take long.
-    static var patience: Patience {
-        var patience = Patience()
-        patience.quick = .milliseconds(300)
-        patience.generous = .milliseconds(700)
-        patience.pauses = .milliseconds(700)
-        patience.hooks = .milliseconds(700)
-        return patience
-    }
-
     private let directory: String
     let upgrader: Mutex<Upgrader?> = Mutex(nil)
 
@@ -44,7 +34,6 @@ final class Faults: Sendable {
     var trial: EngineTrial {
         var trial = EngineTrial()
         trial.atStep = { self.meet($0, $1) }
-        trial.patience = Self.patience
         return trial
     }
 

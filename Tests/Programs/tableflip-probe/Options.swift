@@ -70,7 +70,11 @@ struct Options {
     var unixMode: UInt16?
     /// For what takes microseconds unless something is wrong; nil: as ever.
     var quick: Duration?
-    /// A directory of what goes wrong at which step; see `Faults`. The deadlines are short then.
+    /// For every other deadline that no configuration has, and for hooks; nil: as ever.
+    var deadlines: Duration?
+    /// How often a successor that serves is looked at in vain; nil: as ever.
+    var looks: Int?
+    /// A directory of what goes wrong at which step; see `Faults`.
     var faults: String?
 
     init(_ arguments: [String]) {
@@ -146,10 +150,20 @@ struct Options {
                 if let user = rest.popFirst().flatMap({ UInt32($0) }) { self.controlSocket?.allowedUsers.insert(user) }
             case "--owner-lock": self.hasOwnerLock = true
             case "--quick": self.quick = milliseconds(rest.popFirst())
+            case "--deadlines": self.deadlines = milliseconds(rest.popFirst())
+            case "--looks": self.looks = rest.popFirst().flatMap { Int($0) }
             case "--faults": self.faults = rest.popFirst()
             default: break  // tests pass odd arguments on purpose, to see them arrive
             }
         }
+    }
+
+    var patience: Patience {
+        var patience = Patience()
+        if let quick { patience.quick = quick }
+        if let looks { patience.looks = looks }
+        if let deadlines { (patience.generous, patience.pauses, patience.hooks) = (deadlines, deadlines, deadlines) }
+        return patience
     }
 
     func configuration(_ misbehaviour: Misbehaviour?) -> Upgrader.Configuration {
@@ -166,7 +180,7 @@ struct Options {
         if misbehaviour?.word == "control" { configuration.controlSocket?.path = misbehaviour?.parameter ?? "" }
         if self.hasCheck { configuration.probation.check = { try await misbehaviour?.check() } }
         // A lock and a PID file take no time, but a busy machine may.
-        configuration.hookTimeout = self.faults == nil ? .seconds(30) : Faults.patience.hooks
+        configuration.hookTimeout = self.deadlines ?? .seconds(30)
         return configuration
     }
 }

@@ -94,7 +94,7 @@ struct Probe {
         logger.logLevel = ProcessEnvironment.value(of: "PROBE_TRACE") == nil ? .info : .trace
         let faults = options.faults.map { Faults(directory: $0) }
         var trial = faults?.trial ?? EngineTrial()
-        if let quick = options.quick { trial.patience.quick = quick }
+        trial.patience = options.patience
         let upgrader = try Upgrader(
             configuration: options.configuration(misbehaviour), logger: logger,
             capabilities: options.isPortable ? .portable : .current, versions: options.versions,

@@ -66,8 +66,8 @@ import Darwin
         try await server.channel.close().get()
         upgrader.stop()
         async let drained: Void = server.drained()
-        #expect(server.connectionCounts.open == 1)
-        try await client.close().get()
+        // The server may be quicker: nothing has come by it.
+        do { try await client.close().get() } catch ChannelError.alreadyClosed {}
         try await drained
         #expect(server.connectionCounts.open == 0)
     }

@@ -24,7 +24,7 @@ import Testing
         let tracer = try Tracer()
         #expect(tracer.isOpenSomewhere)
         tracer.letGo()
-        #expect(!tracer.isOpenSomewhere)
+        #expect(tracer.isClosedEverywhere)
     }
 
     @Test func `a time that is over ends the wait with nothing`() throws {

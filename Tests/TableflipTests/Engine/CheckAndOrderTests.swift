@@ -248,7 +248,7 @@ import Testing
             // It may not even have begun to greet by then.
             let successor = try await stage.spawner.next()
             #expect(try await successor.fate() == .signalled(ProcessID.killSignal))
-            try await successor.end(.signalled(ProcessID.killSignal))
+            successor.tell(.signalled(ProcessID.killSignal))
             #expect(try await upgrade.failure.code == .successorTimedOut)
         }
     }

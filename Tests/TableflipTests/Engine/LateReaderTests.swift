@@ -67,7 +67,7 @@ import Testing
     ) async throws {
         let first = FakeReader("first", self.journal)
         var patience = Patience.ofTests
-        if !says { patience.generous = .seconds(3) }
+        if !says { patience.generous = .seconds(10) }
         try await Stage.serving(kernel, reader: first, patience: patience) { stage in
             let (resuming, mayFail) = (Latch<Void>(), Latch<Void>())
             let journal = self.journal
@@ -114,7 +114,7 @@ import Testing
         }
         defer { end.set(()) }
         var patience = Patience.ofTests
-        patience.generous = .seconds(3)
+        if !says { patience.generous = .seconds(10) }
         try await Stage.successor(kernel, of: predecessor, patience: patience) { stage in
             let ready = stage.requestReady()
             _ = try await predecessor.hearReady()

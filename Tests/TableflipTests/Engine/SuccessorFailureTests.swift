@@ -367,10 +367,10 @@ import Darwin
             try await Stage.successor(kernel, of: predecessor) { stage in
                 let before = processorTime()
                 try await predecessor.peer.close()
-                // It waits for a second.
+                // It waits for a second; a loop that does not would cost as much.
                 guard case .failed = await stage.upgrader.exit else { throw TimedOut(what: "a failure") }
                 let spent = processorTime() - before
-                #expect(spent < .milliseconds(100), "\(spent)")
+                #expect(spent < .milliseconds(500), "\(spent)")
             }
         }
     }
