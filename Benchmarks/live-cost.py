@@ -41,7 +41,7 @@ class Server:
 
     def rate(self, connections, seconds=1):
         out = subprocess.run(
-            ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"http://127.0.0.1:{self.port}/"],
+            ["wrk", "--timeout", "10s", "-t1", f"-c{connections}", f"-d{seconds}s", f"http://127.0.0.1:{self.port}/"],
             capture_output=True, text=True, timeout=seconds + 20, check=True).stdout
         if "Socket errors" in out or "Non-2xx" in out:
             sys.exit("live-cost: requests failed:\n" + out)

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 
+from .peers import blaming
 from .processes import PATIENCE, Failure
 
 
@@ -70,14 +71,15 @@ class Run:
 def under_upgrades(demo, peer, mode, clients, words, seconds, every=None):
     """An upgrade each `every` seconds, or as soon as the one before has ended; none if not said."""
     with loading(demo, peer.port, mode, clients, *words) as load:
-        load.wait("it begins", lambda report: report["requests"] >= min(clients, 32))
+        with blaming(peer):
+            load.wait("it begins", lambda report: report["requests"] >= min(clients, 32))
         begin = time.monotonic()
         next_upgrade, upgrades, unfinished = begin + (every or 0) / 2, 0, 0
-        while (now := time.monotonic()) < begin + seconds:
+        while (now := time.monotonic()) < begin + seconds or every and upgrades + unfinished == 0:
             if every and now >= next_upgrade:
                 next_upgrade = max(next_upgrade + every, now)
                 try:
-                    peer.upgrade(patience=2.0)
+                    peer.upgrade(patience=peer.patience)
                     upgrades += 1
                 except Failure:
                     unfinished += 1
@@ -85,4 +87,5 @@ def under_upgrades(demo, peer, mode, clients, words, seconds, every=None):
             # The rhythm is what is measured.
             end = begin + seconds
             time.sleep(max(0, min(next_upgrade if every else end, end) - time.monotonic()))
-        return Run(load.stop(), upgrades, unfinished)
+        with blaming(peer):
+            return Run(load.stop(), upgrades, unfinished)

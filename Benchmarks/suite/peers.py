@@ -15,7 +15,7 @@ import signal
 import socket
 import time
 
-from .processes import PATIENCE, Failure, Group, alive, children, end_group, free_port, wait_until
+from .processes import PATIENCE, Failure, Group, PeerFailure, alive, children, end_group, free_port, wait_until
 
 
 @dataclasses.dataclass
@@ -30,11 +30,26 @@ class Upgrade:
         return (self.ready - self.began) * 1e3
 
 
+@contextlib.contextmanager
+def blaming(peer):
+    """Whatever does not run here is this server's fault."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if isinstance(error, Failure) and str(error).startswith(peer.name):
+            raise  # it has been said
+        words = f"{peer.name}: {error or type(error).__name__}\n{peer.group.last_words() if peer.group else ''}"
+        raise (Failure if peer.is_ours else PeerFailure)(words) from None
+
+
 class Peer:
     """A server that can be upgraded. `tools` says where the programs are."""
 
     name = ""
     key = ""
+    is_ours = False
+    # Seconds for an upgrade under load. Of another's server it is a result that it took longer.
+    patience = 2.0
     # After so many seconds without a new process it is triggered once more, as an operator would.
     impatience = None
 
@@ -47,12 +62,10 @@ class Peer:
         self.port = None
         self.old = set()
         try:
-            self.start()
-        except BaseException as error:
-            words = self.group.last_words() if self.group else ""
+            with blaming(self):
+                self.start()
+        except BaseException:
             self.end()
-            if isinstance(error, Failure):
-                raise Failure(f"{self.name}: {error}\n{words}") from None
             raise
 
     # What each kind says.
@@ -84,11 +97,15 @@ class Peer:
             self.group = Group(command, self.folder, stdout=output, environment=environment)
 
     def upgrade(self, patience=PATIENCE, dismisses=True):
+        with blaming(self):
+            return self.upgraded(patience, dismisses)
+
+    def upgraded(self, patience, dismisses):
         self.await_turn(patience)
         before = self.serving()
         began = self.triggered = time.monotonic()
         self.trigger()
-        new = wait_until(f"{self.name}: an upgrade", lambda: self.look(before), patience)
+        new = wait_until("an upgrade", lambda: self.look(before), patience)
         ready = time.monotonic()
         if dismisses:
             self.dismiss(before)
@@ -139,16 +156,17 @@ class PidFilePeer(Peer):
         return now if now and not now & before else None
 
     def await_turn(self, patience):
-        wait_until(f"{self.name}: the old process leaves", lambda: not self.leftovers(), patience)
+        wait_until("the old process leaves", lambda: not self.leftovers(), patience)
 
 
 class Ours(PidFilePeer):
     name, key = "swift-tableflip", "ours"
+    is_ours, patience = True, PATIENCE
     flags = ()
 
     def start(self):
-        self.run(self.tools.demo, "serve", "--listen", "127.0.0.1:0", "--json-events", "--pid-file", self.pid_file,
-                 *self.flags)
+        self.run(self.tools.demo, "serve", "--listen", "127.0.0.1:0", "--json-events", "--pause-timeout", "10s",
+                 "--pid-file", self.pid_file, *self.flags)
         # Owner: before, a SIGHUP is refused.
         wait_until("it starts", lambda: any(event["phase"] == "owner" for event in self.events()) and self.named())
         # The program says by itself where it serves, a moment sooner or later than the library says that it owns.
@@ -204,6 +222,7 @@ class OursSmall(Small):
     """Does no more than Go's does."""
 
     name, key, program = "swift-tableflip", "ours", "small"
+    is_ours, patience = True, PATIENCE
 
 
 class Nginx(Peer):
@@ -295,7 +314,7 @@ class NginxUSR2(Nginx):
 
     def await_turn(self, patience):
         # Ignored by a master whose own predecessor is still there.
-        wait_until(f"{self.name}: the old master leaves", lambda: self.old_master() is None, patience)
+        wait_until("the old master leaves", lambda: self.old_master() is None, patience)
 
     def trigger(self):
         os.kill(self.master(), signal.SIGUSR2)
@@ -442,6 +461,8 @@ class Gunicorn(Peer):
             "import os\n"
             f"bind = '127.0.0.1:{self.port}'\nworkers = 1\npidfile = {str(self.pid_file)!r}\n"
             f"worker_tmp_dir = {str(self.folder)!r}\n"
+            # A worker that has only just been forked loses the signal to end.
+            "graceful_timeout = 2\n"
             f"ballast = b'1' * {self.ballast} if 'GUNICORN_PID' not in os.environ else b''\n")
         self.run("gunicorn", "-c", self.folder / "conf.py", "app:application")
         wait_until("it starts", lambda: self.named(self.pid_file) and children(self.named(self.pid_file)))
@@ -471,7 +492,7 @@ class Gunicorn(Peer):
         new = self.named(self.second)
         os.kill(self.named(self.pid_file), signal.SIGQUIT)
         # The new one takes the file's name over, and takes no USR2 before.
-        wait_until(f"{self.name}: the old master leaves", lambda: self.named(self.pid_file) == new)
+        wait_until("the old master leaves", lambda: self.named(self.pid_file) == new)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,10 @@ class Failure(Exception):
     """Something did not run. What a peer does badly is no failure but a result."""
 
 
+class PeerFailure(Failure):
+    """Another's server did not run. That says nothing about ours: the row is measured again."""
+
+
 def adopt_orphans():
     """Generations are our children's children: this makes them ours to wait for."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -83,11 +87,17 @@ def proportional_memory(pids):
     return total
 
 
+_probes = []
+
+
 def free_port():
-    """For servers that cannot be asked which port the kernel picked. They bind with SO_REUSEADDR."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """For servers that cannot be asked which port the kernel picked. They bind with SO_REUSEADDR, which they may beside a
+    socket that has it as well and does not listen; and while that is there, the kernel picks the port for nobody else."""
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    _probes.append(probe)
+    return probe.getsockname()[1]
 
 
 class Group:

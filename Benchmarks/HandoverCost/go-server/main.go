@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/cloudflare/tableflip"
 )
@@ -35,7 +36,11 @@ func main() {
 	signal.Notify(hangups, syscall.SIGHUP)
 	go func() {
 		for range hangups {
-			check(upgrader.Upgrade())
+			// It may hear later than whoever asks that its parent has ended.
+			for err := upgrader.Upgrade(); err != nil; err = upgrader.Upgrade() {
+				log.Println(err)
+				time.Sleep(time.Millisecond)
+			}
 		}
 	}()
 

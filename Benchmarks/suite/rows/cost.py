@@ -6,8 +6,8 @@ import json
 
 from ..load import loading
 from ..numbers import Spread, short
-from ..peers import Go, HAProxy, NginxReload, Ours, OursBare, serving
-from ..processes import Failure, proportional_memory
+from ..peers import Go, HAProxy, NginxReload, Ours, OursBare, blaming, serving
+from ..processes import proportional_memory
 from ..report import Plot, Result, Table, Verdict
 from ..tools import BENCHMARKS, load_script
 
@@ -22,17 +22,15 @@ def run(tools):
     with serving(tools, *KINDS) as peers:
         for key, peer in peers.items():
             before = proportional_memory(peer.serving())
-            with loading(tools.demo, peer.port, "rest", connections) as load:
+            with blaming(peer), loading(tools.demo, peer.port, "rest", connections) as load:
                 load.wait("they rest", lambda report: report["resting"] == connections)
                 at_rest = proportional_memory(peer.serving())
                 load.stop()
             idle[key], each[key] = before / (1 << 20), (at_rest - before) / connections / 1024
         for number in range(rounds):
             for key in list(peers)[::1 if number % 2 == 0 else -1]:
-                try:
+                with blaming(peers[key]):
                     rates.setdefault(key, []).append(rate_of(peers[key], 32))
-                except SystemExit as words:  # how the script fails
-                    raise Failure(f"{peers[key].name}: {words}") from None
         names = {key: peer.name for key, peer in peers.items()}
     table = Table("wrk, keep-alive, 32 connections; memory is the proportional set size of all processes of the server.",
                   ["server", "requests per second", "MiB at rest", f"KiB for each of {connections:,} connections"])

@@ -7,7 +7,7 @@ import time
 
 from ..load import loading
 from ..numbers import Spread, short
-from ..peers import Go, HAProxy, HAProxyIdleClose, NginxReload, NginxUSR2, Ours, serving
+from ..peers import Go, HAProxy, HAProxyIdleClose, NginxReload, NginxUSR2, Ours, blaming, serving
 from ..processes import await_end
 from ..report import Plot, Result, Table, Verdict
 from ..tools import BENCHMARKS, load_script
@@ -25,7 +25,7 @@ class Life:
 
 
 def measure(tools, peer, count):
-    with loading(tools.demo, peer.port, "rest", max(1, count)) as load:
+    with blaming(peer), loading(tools.demo, peer.port, "rest", max(1, count)) as load:
         if count:
             load.wait(f"{count} at rest", lambda report: report["resting"] + report["lost"] >= count)
         else:

@@ -13,8 +13,8 @@ import time
 
 from ..load import loading
 from ..numbers import Spread, short
-from ..peers import Go, HAProxy, NginxReload, NginxUSR2, OursOnProbation
-from ..processes import Failure
+from ..peers import Go, HAProxy, NginxReload, NginxUSR2, OursOnProbation, blaming
+from ..processes import PATIENCE, Failure, wait_until
 from ..report import Plot, Result, Table, Verdict
 
 BOUND = 2.0  # seconds that an answer is waited for
@@ -75,17 +75,17 @@ def measure(tools, kind):
     peer = kind(tools, tools.new_folder(kind.key))
     probe = Probe(peer.port)
     try:
-        with loading(tools.demo, peer.port, "close", 8, "--think", "2ms") as load:
+        with blaming(peer), loading(tools.demo, peer.port, "close", 8, "--think", "2ms") as load:
             load.wait("it begins", lambda report: report["requests"] > 100)
             probe.start()
-            time.sleep(0.2)  # for what is usual
+            wait_until("it answers", lambda: len(probe.answers) >= 20)  # what is usual
             upgrade = peer.upgrade(dismisses=getattr(kind, "dismisses", True))
             killed = time.monotonic()
             for pid in upgrade.new:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(Failure):
-                wait_for_answer(probe, killed)
+                wait_for_answer(probe, killed, PATIENCE if peer.is_ours else BOUND)
             time.sleep(0.2)  # for what fails later
             probe.stop()
             report = load.stop()
@@ -98,8 +98,8 @@ def measure(tools, kind):
         peer.end()
 
 
-def wait_for_answer(probe, killed):
-    deadline = killed + BOUND
+def wait_for_answer(probe, killed, patience):
+    deadline = killed + patience
     while time.monotonic() < deadline and not any(begun >= killed for begun, _ in probe.answers[-50:]):
         time.sleep(0.005)
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from ..numbers import Spread, short
-from ..peers import Gunicorn, NginxUSR2
+from ..peers import Gunicorn, NginxUSR2, blaming
 from ..processes import children, wait_until
 from ..report import Plot, Result, Table, Verdict
 
@@ -33,7 +33,7 @@ class NginxHolding(NginxUSR2):
 
     def give_back(self, new):
         os.kill(new, signal.SIGTERM)
-        wait_until(f"{self.name}: it gives back", lambda: self.old_master() is None and self.master() != new)
+        wait_until("it gives back", lambda: self.old_master() is None and self.master() != new)
 
 
 class GunicornHolding(Gunicorn):
@@ -43,10 +43,10 @@ class GunicornHolding(Gunicorn):
 
     def give_back(self, new):
         # It writes the file before it takes signals, and starts workers after.
-        wait_until(f"{self.name}: it has workers", lambda: children(new))
+        wait_until("it has workers", lambda: children(new))
         os.kill(new, signal.SIGTERM)
         # The old one takes no USR2 before it has waited for the new.
-        wait_until(f"{self.name}: it gives back", lambda: not os.path.exists(f"/proc/{new}"))
+        wait_until("it gives back", lambda: not os.path.exists(f"/proc/{new}"))
         self.second.unlink(missing_ok=True)
 
 
@@ -76,7 +76,8 @@ def measure_memory(tools):
                 for _ in range(rounds + 1):
                     upgrade = peer.upgrade(dismisses=False)
                     taken.append(upgrade.milliseconds)
-                    peer.give_back(next(iter(upgrade.new)))
+                    with blaming(peer):
+                        peer.give_back(next(iter(upgrade.new)))
                 times[side, size] = Spread.of(taken[1:])
             finally:
                 peer.end()
@@ -106,7 +107,7 @@ def run(tools):
         floor, ours, go = (own.get((side, count)) for side in ("floor", "ours", "go"))
         table.rows.append([
             f"{count:,}", *(carried.get((side, count), "–") for side in starts),
-            f"{ours / floor:.1f}", f"{go / ours:.1f}" if go else ""])
+            f"{ours / floor:.1f}" if floor else "", f"{go / ours:.1f}" if go and ours else ""])
     result.tables.append(table)
 
     sizes = sorted({size for _, size in memory})
