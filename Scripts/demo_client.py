@@ -58,6 +58,7 @@ class Load:
                 with self.lock:
                     self.failures.append(error)
                 connection = None
+                time.sleep(0.01)
 
     def stop(self, deaths=0):
         """Ends it. Nothing may be lost but what a process that was killed was answering: at most one request of each

@@ -25,7 +25,7 @@ trap clean_up EXIT
 
 # Every generation writes its events to one pipe, a line of JSON each; reading it is how we wait.
 mkfifo "$folder/events"
-"$demo" serve --listen 127.0.0.1:0 --pid-file "$folder/pid" --drain-timeout 20s --json-events \
+"$demo" serve --listen 127.0.0.1:0 --pid-file "$folder/pid" --drain-timeout 20s --pause-timeout 10s --json-events \
     >"$folder/events" 2>"$folder/log" &
 server=$!
 exec 3<"$folder/events"
@@ -47,7 +47,8 @@ url=http://127.0.0.1:$port/
 if [ "$client" = ab ]; then
     ab -q -l -c 8 -t 300 -n 100000000 "$url" >"$folder/load" 2>&1 &
 else
-    wrk -t 1 -c 8 -d 300s -H 'Connection: close' "$url" >"$folder/load" 2>&1 &
+    # An answer that takes longer than --timeout is one of its socket errors.
+    wrk --timeout 10s -t 1 -c 8 -d 300s -H 'Connection: close' "$url" >"$folder/load" 2>&1 &
 fi
 load=$!
 
@@ -56,6 +57,8 @@ begin=$(date +%s%N)
 for number in $(seq "$count"); do
     kill -HUP "$(cat "$folder/pid")"
     wait_for predecessorLeft
+    # The first one has ended: its number may be another process's from now on.
+    [ -z "$server" ] || { wait "$server" || true; server=; }
 done
 took=$((($(date +%s%N) - begin) / 1000000))
 kill -0 "$load" || { cat "$folder/load" >&2; echo "flip-under-load: $client gave up" >&2; exit 1; }

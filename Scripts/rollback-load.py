@@ -31,6 +31,9 @@ def main():
             os.kill(old, signal.SIGHUP)
             _, line = server.event(old, ("probation",), mark)
             server.event(line["peer"], ("serving",), mark)
+            # A busy machine takes its time until it answers somebody.
+            load.lines.wait(f"an answer of {line['peer']}", lambda report, peer=line["peer"]: peer in report["servers"],
+                            max(0, len(load.lines.all) - 1))
             # This is what is measured: a death so long after it has begun to serve.
             time.sleep(0.1)
             load.excused += CLIENTS

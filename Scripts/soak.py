@@ -162,6 +162,8 @@ class Census:
             raise RuntimeError(f"files are left: {files}")
 
 
+# What is done to a successor on probation comes before the end of that, however busy the machine is.
+LONG = "--successor-probation 60s"
 # What can go wrong: flags for the successor, what is done to whom, and whether a process ends that has accepted.
 def kill(server, old, mark):
     _, line = server.event(old, ("probation",), mark)
@@ -196,12 +198,12 @@ def again(server, old, mark):
 FAULTS = {
     "exits before ready": ("--exit-before-ready 3", None, False),
     "hangs before ready": ("--init-delay 3600s", None, False),
-    "crashes in probation": ("--crash-after-ready 50ms", None, True),
-    "killed in probation": ("", kill, True),
-    "frozen in probation": ("", freeze, True),
-    "hands back": ("", hand_back, False),
-    "old one frozen for a while": ("", nap, False),
-    "asked twice": ("", again, False),
+    "crashes in probation": (f"--crash-after-ready 50ms {LONG}", None, True),
+    "killed in probation": (LONG, kill, True),
+    "frozen in probation": (LONG, freeze, True),
+    "hands back": (LONG, hand_back, False),
+    "old one frozen for a while": ("--successor-probation 2s", nap, False),
+    "asked twice": ("--successor-probation 2s", again, False),
 }
 SUCCEED = {"old one frozen for a while", "asked twice"}
 
