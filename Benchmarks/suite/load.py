@@ -88,4 +88,6 @@ def under_upgrades(demo, peer, mode, clients, words, seconds, every=None):
             end = begin + seconds
             time.sleep(max(0, min(next_upgrade if every else end, end) - time.monotonic()))
         with blaming(peer):
-            return Run(load.stop(), upgrades, unfinished)
+            report = load.stop()
+        peer.require(report["lost"] == 0, f"{report['lost']} lost: {report.get('failures')}")
+        return Run(report, upgrades, unfinished)

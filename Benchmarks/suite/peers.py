@@ -13,6 +13,8 @@ import os
 import shutil
 import signal
 import socket
+import statistics
+import subprocess
 import time
 
 from .processes import PATIENCE, Failure, Group, PeerFailure, alive, children, end_group, free_port, wait_until
@@ -35,11 +37,12 @@ def blaming(peer):
     """Whatever does not run here is this server's fault."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except (Failure, OSError, SystemExit, TypeError, statistics.StatisticsError,
+            subprocess.SubprocessError) as error:
         if isinstance(error, Failure) and str(error).startswith(peer.name):
             raise  # it has been said
-        words = f"{peer.name}: {error or type(error).__name__}\n{peer.group.last_words() if peer.group else ''}"
-        raise (Failure if peer.is_ours else PeerFailure)(words) from None
+        words = f"{peer.name}: {type(error).__name__}: {error}\n{peer.group.last_words() if peer.group else ''}"
+        raise (Failure if peer.is_ours else PeerFailure)(words) from error
 
 
 class Peer:
@@ -48,8 +51,6 @@ class Peer:
     name = ""
     key = ""
     is_ours = False
-    # Seconds for an upgrade under load. Of another's server it is a result that it took longer.
-    patience = 2.0
     # After so many seconds without a new process it is triggered once more, as an operator would.
     impatience = None
 
@@ -67,6 +68,17 @@ class Peer:
         except BaseException:
             self.end()
             raise
+
+    @property
+    def patience(self):
+        """Seconds for an upgrade under load, and for an answer after a death: what comes later is a result, a bad one.
+        Where no times are judged, ours only has to come."""
+        return PATIENCE if self.is_ours and self.tools.quick else 2.0
+
+    def require(self, condition, words):
+        """Of ours, at once: the row may never come to its end."""
+        if self.is_ours and not condition:
+            self.tools.complaints.append(f"{self.name}: {words}")
 
     # What each kind says.
 
@@ -161,7 +173,7 @@ class PidFilePeer(Peer):
 
 class Ours(PidFilePeer):
     name, key = "swift-tableflip", "ours"
-    is_ours, patience = True, PATIENCE
+    is_ours = True
     flags = ()
 
     def start(self):
@@ -222,7 +234,7 @@ class OursSmall(Small):
     """Does no more than Go's does."""
 
     name, key, program = "swift-tableflip", "ours", "small"
-    is_ours, patience = True, PATIENCE
+    is_ours = True
 
 
 class Nginx(Peer):

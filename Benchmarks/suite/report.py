@@ -55,12 +55,6 @@ class Result:
     # What must be so however slow the machine is; --quick fails on it.
     broken: list = dataclasses.field(default_factory=list)
 
-    every = []
-
-    def __post_init__(self):
-        # Also of a row that is measured again.
-        Result.every.append(self)
-
     def require(self, condition, words):
         if not condition:
             self.broken.append(f"row {self.number}: {words}")

@@ -56,6 +56,8 @@ class Tools:
         self.descriptors = descriptors
         self.quick = quick
         self.memory = {}
+        # What ours did badly at any time, also in a row that is measured again.
+        self.complaints = []
         self.numbers = itertools.count(1)
         self.products = BENCHMARKS / ".build" / "suite"
 

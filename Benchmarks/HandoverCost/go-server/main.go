@@ -36,11 +36,13 @@ func main() {
 	signal.Notify(hangups, syscall.SIGHUP)
 	go func() {
 		for range hangups {
-			// It may hear later than whoever asks that its parent has ended.
-			for err := upgrader.Upgrade(); err != nil; err = upgrader.Upgrade() {
-				log.Println(err)
+			// It may hear later than whoever asks that its parent has ended, and refuses until then.
+			err := upgrader.Upgrade()
+			for tries := 0; err != nil && tries < 1000; tries++ {
 				time.Sleep(time.Millisecond)
+				err = upgrader.Upgrade()
 			}
+			check(err)
 		}
 	}()
 

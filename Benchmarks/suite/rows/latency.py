@@ -32,6 +32,9 @@ def run(tools):
                             every=1.0 if upgrades else None))
             added = tabulate(result, load, peers, runs, rounds)
             bars |= {f"{peers[key].name}, {mode}": (s.median, s.low, s.high) for key, s in added.items()}
+            busy = runs["ours", True]
+            in_time = all(run.upgrades and not run.unfinished for run in busy)
+            result.require(in_time, f"{load}: upgrades were not in time: {busy}")
             lost = sum(run.report["lost"] for upgrades in (False, True) for run in runs["ours", upgrades])
             result.require(lost == 0, f"{load}: {lost} lost")
             if not tools.quick:

@@ -37,7 +37,9 @@ def measure(tools, peer, count):
         report = load.stop() if count else {"lost": 0, "connections": 0}
         await_end(upgrade.old, 5)
     millis = [(end - at) * 1e3 if end else float("inf") for at in (upgrade.ready, upgrade.began)]
-    return Life(*millis, 2 * count - report["connections"] - report["lost"], report["lost"])
+    life = Life(*millis, 2 * count - report["connections"] - report["lost"], report["lost"])
+    peer.require(life.lost == 0 and life.kept == count, f"{count} at rest: {life.kept} kept, {life.lost} lost")
+    return life
 
 
 def measure_all(tools, kinds, counts, rounds):

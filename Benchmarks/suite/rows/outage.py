@@ -14,7 +14,7 @@ import time
 from ..load import loading
 from ..numbers import Spread, short
 from ..peers import Go, HAProxy, NginxReload, NginxUSR2, OursOnProbation, blaming
-from ..processes import PATIENCE, Failure, wait_until
+from ..processes import Failure, wait_until
 from ..report import Plot, Result, Table, Verdict
 
 BOUND = 2.0  # seconds that an answer is waited for
@@ -85,11 +85,12 @@ def measure(tools, kind):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(Failure):
-                wait_for_answer(probe, killed, PATIENCE if peer.is_ours else BOUND)
+                wait_for_answer(probe, killed, peer.patience)
             time.sleep(0.2)  # for what fails later
             probe.stop()
             report = load.stop()
         first = min((ended for begun, ended in probe.answers if begun >= killed), default=None)
+        peer.require(first, "nobody serves after the new process was killed")
         usual = [ended - begun for begun, ended in probe.answers if ended < upgrade.began]
         return Outage((first - killed) * 1e3 if first else float("inf"), report["lost"], report["requests"],
                       statistics.median(usual) * 1e3)
