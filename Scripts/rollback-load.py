@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) the swift-tableflip authors
 #
-# The successor dies 100 ms into its probation, by SIGKILL, after it has answered requests, under 32 clients, again and
+# The successor dies on its probation, by SIGKILL, 100 ms and more after it has answered somebody, under 32 clients, again and
 # again. Fails if a connection was refused, if more requests were lost than clients had under way in the killed process,
 # or if the old process took too long to serve again (with --judge: 5 ms in the middle, 50 ms at most).
 #
@@ -24,7 +24,7 @@ def main():
     parser.add_argument("--times", type=int, default=100)
     parser.add_argument("--judge", action="store_true", help="for a release build on a machine that is not busy")
     options = parser.parse_args()
-    back, killed = [], set()
+    back = []
     with loaded(options.demo, "20s", [("close", CLIENTS, [])]) as (server, (load,)):
         for _ in range(options.times):
             old, mark = server.current, server.mark
@@ -34,7 +34,7 @@ def main():
             # A busy machine takes its time until it answers somebody.
             load.lines.wait(f"an answer of {line['peer']}", lambda report, peer=line["peer"]: peer in report["servers"],
                             max(0, len(load.lines.all) - 1))
-            # This is what is measured: a death so long after it has begun to serve.
+            # This is what is measured: a death in the midst of serving.
             time.sleep(0.1)
             load.excused += CLIENTS
             begin = time.monotonic()
@@ -43,17 +43,13 @@ def main():
             if outcome["phase"] != "rolledBack":
                 sys.exit(f"rollback-load: {outcome}")
             back.append((at - begin) * 1e3)
-            killed.add(line["peer"])
             server.settle(old, outcome, mark)
         report = load.stop()
-    unheard = killed - set(report["servers"])
     back.sort()
     median, worst = back[len(back) // 2], back[-1]
     print(f"rollback-load: {len(back)} deaths in probation under {CLIENTS} clients: {report['requests']} requests, "
           f"0 refused, {report['lost']} lost in killed processes; from the death until the old process has said that it "
           f"serves: median {median:.1f} ms, worst {worst:.1f} ms")
-    if unheard:
-        sys.exit(f"rollback-load: {len(unheard)} successors had answered nothing")
     if options.judge and (median > 5 or worst > 50):
         sys.exit("rollback-load: too slow")
 

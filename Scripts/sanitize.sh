@@ -14,7 +14,7 @@ export ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS="suppressions=$PWD/Scripts/tsan-
 [ $# -gt 0 ] || set -- thread address
 for sanitizer; do
     status=0
-    timeout --kill-after=10 3000 swift test --no-parallel --disable-default-traits --sanitize="$sanitizer" \
+    timeout --kill-after=10 1800 swift test --no-parallel --disable-default-traits --sanitize="$sanitizer" \
         --scratch-path ".build-$sanitizer" --filter '^(TableflipCoreTests|TableflipSystemTests|TableflipTests)\.' \
         >"$log" 2>&1 || status=$?
     if [ "$status" != 0 ] || grep -qE 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer' "$log"; then
