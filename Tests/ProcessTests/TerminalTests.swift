@@ -48,11 +48,14 @@ struct TerminalTests {
             )
             let (server, output) = try command.startWithOutput()
             close(output)
+            // Through a shell that stays: where tmux learns of the end of what it has started before it reads the last
+            // words, it closes the terminal and never reads them (server_child_exited in its server.c).
+            let staying = ["sh", "-c", "\"$@\"; exec cat", "sh"]
             var result: Ctl.Result
             let deadline = ContinuousClock.now + patience
             repeat {  // until it listens
                 result = try await Self.ask(
-                    ["-N", "-S", self.socket, "new-session", "-d", "-x", "80", "-y", "24"] + words)
+                    ["-N", "-S", self.socket, "new-session", "-d", "-x", "80", "-y", "24"] + staying + words)
             } while result.status != 0 && ContinuousClock.now < deadline
             #expect(result.status == 0, "\(result)")
             let answer = try await Self.ask(["-S", self.socket, "display-message", "-p", "#{pane_pid}"])
