@@ -89,12 +89,15 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         let logger = Logger(label: "tableflip-demo") { StreamLogHandler.standardError(label: $0) }
+        // Before it is known whether this is a successor, whose probation it may say: what is wrong with it only that tells.
+        let told = self.faultFile.map { path in Result { try Faults.read(from: path) } }
+        let probation = ((try? told?.get()) ?? self.faults).successorProbation ?? self.probation
         do {
             let upgrader = try Upgrader(
                 configuration: .init(
                     pidFile: self.pidFile, upgradeTimeout: self.upgradeTimeout.duration,
                     drainTimeout: self.drainTimeout.duration, pauseTimeout: self.pauseTimeout.duration,
-                    overlap: self.overlapWaits ? .wait : .refuse, probation: .lasting(self.ownProbation),
+                    overlap: self.overlapWaits ? .wait : .refuse, probation: .lasting(probation.duration),
                     controlSocket: self.controlSocket.map { .init(path: $0) }, version: "demo",
                     storesDescriptors: self.storeDescriptors
                 ),
@@ -103,7 +106,7 @@ struct Serve: AsyncParsableCommand {
             let input = self.scratch.map { Scratch(folder: $0, stopping: upgrader) }
             defer { input?.remove() }
             do {
-                try await self.serve(upgrader, at: self.listen.address, logger)
+                try await self.serve(upgrader, at: self.listen.address, told, logger)
             } catch {
                 // Whoever asked for the upgrade is told.
                 await upgrader.giveUp(because: error)
@@ -116,16 +119,11 @@ struct Serve: AsyncParsableCommand {
         }
     }
 
-    /// Asked for before it is known whether this is a successor; a first process has none. What is wrong with the file
-    /// is told where the other faults are read.
-    private var ownProbation: Duration {
-        let faults = self.faultFile.flatMap { try? Faults.read(from: $0) } ?? self.faults
-        return (faults.successorProbation ?? self.probation).duration
-    }
-
-    private func serve(_ upgrader: Upgrader, at address: Tableflip.SocketAddress, _ logger: Logger) async throws {
+    private func serve(
+        _ upgrader: Upgrader, at address: Tableflip.SocketAddress, _ told: Result<Faults?, any Error>?, _ logger: Logger
+    ) async throws {
         let lines = self.jsonEvents ? EventLines(upgrader.events) : nil
-        let faults = try self.faults(for: upgrader)
+        let faults = upgrader.hasPredecessor ? try told?.get() ?? self.faults : nil
         try self.holdFiles(upgrader)
         // A successor fills its own when nobody waits for it any more, and there need not be room for two.
         if !upgrader.hasPredecessor { try self.holdMemory() }
@@ -179,12 +177,6 @@ struct Serve: AsyncParsableCommand {
 
         try await drained()
         await lines?.finish()
-    }
-
-    private func faults(for upgrader: Upgrader) throws -> Faults? {
-        guard upgrader.hasPredecessor else { return nil }
-        if let path = self.faultFile, let faults = try Faults.read(from: path) { return faults }
-        return self.faults
     }
 
     /// Descriptors that only make the upgrade's work larger.
