@@ -74,13 +74,7 @@ final class Tracer {
 
 /// Waits until a descriptor is readable or hung up. A signal ends no wait.
 func readable(_ descriptor: CInt, within limit: Duration = patience) -> Bool {
-    let end = ContinuousClock.now + limit
-    while true {
-        var poll = Poll<Bool>()
-        poll.add(true, descriptor, Poll<Bool>.readable)
-        if !poll.wait(max(.zero, ContinuousClock.now.duration(to: end))).isEmpty { return true }
-        if ContinuousClock.now >= end { return false }
-    }
+    Poll.isReadable(descriptor, within: limit)
 }
 
 /// Looks again and again, for what no event tells of.
