@@ -300,8 +300,7 @@ def reload_under_load(kind):
 def failing_successors(kind):
     with Unit(kind, "--upgrade-timeout", "5s") as unit:
         load = Load()
-        unit.upgrade()
-        main = unit.main
+        main = unit.upgrade()
 
         def fails(reason):
             before = len(unit.said(f"upgrade failed: {reason}"))
@@ -371,8 +370,7 @@ def reload_after_reload(kind):
             return "5 reloads, one right after the other"
         # It outlasts the upgrade, the second in which the next one waits, and a look at the status.
         request = Request("/delay/7s")
-        unit.upgrade()
-        main = unit.main
+        main = unit.upgrade()
         result = unit.reload()
         check((result.returncode != 0) == unit.kind.fails, "reload:", result.returncode, result.stderr)
         until("the refusal in the status", lambda: re.search(
@@ -434,8 +432,7 @@ def watchdog(kind):
         main = unit.upgrade()
         set_faults("")
         is_restarted(1, main)
-        unit.upgrade(is_first=True)
-        main = unit.main
+        main = unit.upgrade(is_first=True)
         os.kill(main, signal.SIGSTOP)
         is_restarted(2, main)
         return f"{count} upgrades in 4 s under WatchdogSec=2s; a restart when it said that it was unwell, and when it hung"
